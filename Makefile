@@ -1,0 +1,57 @@
+# `make` alone prints the targets. Variables, given on the command line:
+#   ARGS         passed on:            make train ARGS="schedule=one_cycle optimizer=sgd"
+#   PYTHON       an interpreter that already has the packages; then nothing is installed and .venv is not touched
+#   BASE_PYTHON  the interpreter that .venv is made from (3.10 or newer)
+
+VENV := .venv
+BASE_PYTHON ?= python3 python3.13 python3.12 python3.11 python3.10
+ARGS ?=
+
+# Only the command line counts: a PYTHON that happens to be in the environment would run without our packages.
+ifeq ($(origin PYTHON),command line)
+SETUP :=
+else
+override PYTHON := $(VENV)/bin/python
+SETUP := setup
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train test lint gpu-check
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
+
+setup: $(VENV)/.installed ## make .venv and install everything at the versions of constraints.txt
+
+train: $(SETUP) ## train the default recipe: linear warmup, cosine decay (ARGS="schedule=one_cycle ...")
+	$(PYTHON) train.py schedule=warmup_cosine $(ARGS)
+
+test: $(SETUP) ## run the tests on two cores (ARGS="-k horizon")
+	$(PYTHON) -m pytest -n 2 $(ARGS)
+
+lint: $(SETUP) ## check style, format and types
+	$(PYTHON) -m ruff check
+	$(PYTHON) -m ruff format --check
+	$(PYTHON) -m mypy
+
+gpu-check: $(SETUP) ## train on the GPU and compare used with planned (PYTHON=python3: install nothing)
+	$(PYTHON) -m recipes.gpu_check $(ARGS)
+
+# The stamp is written last, so an interrupted install is repeated.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@base=; if ! $(VENV)/bin/python -m pip --version >/dev/null 2>&1; then \
+	    for candidate in $(BASE_PYTHON); do \
+	        if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then base=$$candidate; break; fi; \
+	    done; \
+	    if [ -z "$$base" ]; then \
+	        echo "lr_recipes needs Python 3.10 or newer and none of these is one: $(BASE_PYTHON)." >&2; \
+	        echo "Name an interpreter: make setup BASE_PYTHON=/path/to/python3.12" >&2; \
+	        exit 1; \
+	    fi; \
+	    echo "Making $(VENV) with $$($$base --version) ..."; \
+	    $$base -m venv --clear $(VENV) || exit 1; \
+	fi
+	@echo "Installing torch, lightning, hydra and the rest into $(VENV); this takes a minute or two, once ..."
+	@$(VENV)/bin/python -m pip install -qq -e '.[recipes,dev]' -c constraints.txt
+	@touch $@
+	@echo "Ready: $(VENV)"

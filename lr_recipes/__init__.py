@@ -1,0 +1,41 @@
+"""Learning-rate schedules for PyTorch Lightning that are used exactly as they were planned.
+
+Names are resolved on first use, so ``import lr_recipes`` imports neither torch nor lightning: Hydra scans this
+package's search path plugin in every application of the environment, and must not pay for torch there.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lr_recipes import schedules
+    from lr_recipes.callbacks.learning_rate_logger import LearningRateLogger
+    from lr_recipes.callbacks.learning_rate_scheduler import LearningRateScheduler
+    from lr_recipes.horizon import Horizon
+
+__version__ = "0.1.0"
+
+# Public name -> (module, attribute); an empty attribute stands for the module itself.
+_WHERE = {
+    "schedules": ("lr_recipes.schedules", ""),
+    "Horizon": ("lr_recipes.horizon", "Horizon"),
+    "LearningRateLogger": ("lr_recipes.callbacks.learning_rate_logger", "LearningRateLogger"),
+    "LearningRateScheduler": ("lr_recipes.callbacks.learning_rate_scheduler", "LearningRateScheduler"),
+}
+__all__ = ["Horizon", "LearningRateLogger", "LearningRateScheduler", "schedules"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"lr_recipes has no attribute {name!r}; it has {', '.join(__all__)}")
+    module, attribute = _WHERE[name]
+    found = importlib.import_module(module)
+    value = getattr(found, attribute) if attribute else found
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,155 @@
+"""The image classifiers: shapes, parameter groups, messages, what is logged and saved, learning."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+from recipes.cnn import ImageClassifier, SmallCNN, resnet18
+from recipes.facts import ImageFacts, TextFacts
+from recipes.images import DigitsData
+from recipes.parameter_groups import parameter_groups
+
+CONF = Path(__file__).parents[2] / "conf"
+DIGITS = ImageFacts(num_classes=10, channels=1, height=8, width=8)
+adamw = partial(torch.optim.AdamW, lr=2e-3, weight_decay=0.1)
+
+
+def ids(parameters: Any) -> list[int]:
+    return [id(parameter) for parameter in parameters]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("side", [8, 16, 32])
+@pytest.mark.parametrize("build", [SmallCNN, resnet18])
+def test_networks_take_small_images_of_any_channels(build: Any, side: int, channels: int) -> None:
+    network = build(ImageFacts(num_classes=7, channels=channels, height=side, width=side))
+    assert network(torch.randn(2, channels, side, side)).shape == (2, 7)
+
+
+def test_resnet_stem_keeps_every_pixel() -> None:
+    network: Any = resnet18(ImageFacts(num_classes=10, channels=3, height=32, width=32))
+    seen: list[torch.Size] = []
+    network.layer1.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape))
+    network(torch.randn(1, 3, 32, 32))
+    assert seen == [(1, 64, 32, 32)]
+
+
+def test_matrices_decay_and_vectors_do_not() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Linear(2, 2))
+    decay, no_decay = parameter_groups(network)
+    assert decay["name"] == "decay"
+    assert ids(decay["params"]) == ids([network[0].weight, network[2].weight])
+    assert (no_decay["name"], no_decay["weight_decay"]) == ("no_decay", 0.0)
+    vectors = [network[0].bias, network[1].weight, network[1].bias, network[2].bias]
+    assert ids(no_decay["params"]) == ids(vectors)
+    assert set(decay) == {"name", "params"}
+    assert set(no_decay) == {"name", "params", "weight_decay"}
+
+
+def test_tied_parameters_count_once_frozen_ones_never_and_empty_groups_go() -> None:
+    first, tied, frozen = nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False), nn.Linear(3, 3)
+    tied.weight = first.weight
+    frozen.requires_grad_(False)
+    (only,) = parameter_groups(nn.ModuleList([first, tied, frozen]))
+    assert only["name"] == "decay"
+    assert ids(only["params"]) == ids([first.weight])
+
+
+def test_configures_an_optimizer_and_no_scheduler() -> None:
+    optimizer = ImageClassifier(optimizer=adamw, facts=DIGITS).configure_optimizers()
+    assert isinstance(optimizer, torch.optim.AdamW)
+    assert [(g["name"], g["lr"], g["weight_decay"]) for g in optimizer.param_groups] == [
+        ("decay", 2e-3, 0.1),
+        ("no_decay", 2e-3, 0.0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"facts": TextFacts(vocab_size=5, context=8)},
+            "needs images, the data gives text: choose a model for text",
+        ),
+        ({"network": "resnet19"}, "network='resnet19' is unknown: choose 'small' or 'resnet18'"),
+        ({"network": "resnet18", "width": 64}, "width=64 belongs to network=small"),
+        ({"width": 0}, "width=0: must be at least 1"),
+        ({"label_smoothing": 1.0}, "label_smoothing=1.0: must be 0 or more, below 1"),
+    ],
+)
+def test_refuses(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ImageClassifier(**{"optimizer": adamw, "facts": DIGITS, **options})
+
+
+def test_training_step_never_waits_for_the_device() -> None:
+    """Tensors on the meta device hold no values: reading one back, as ``.item()`` does, raises."""
+    model = ImageClassifier(optimizer=adamw, facts=DIGITS).to("meta")
+    logged: dict[str, Tensor] = {}
+    model.log_dict = lambda metrics, **options: logged.update(metrics)  # type: ignore[method-assign]
+    images, labels = torch.empty(4, 1, 8, 8, device="meta"), torch.empty(4, dtype=torch.long, device="meta")
+    assert model.training_step((images, labels)).is_meta
+    assert set(logged) == {"train_loss", "train_acc"}
+
+
+def test_label_smoothing_raises_the_training_loss_only() -> None:
+    batch = torch.randn(8, 1, 8, 8), torch.arange(8)
+    losses = {}
+    for smoothing in (0.0, 0.5):
+        torch.manual_seed(0)
+        model = ImageClassifier(optimizer=adamw, facts=DIGITS, label_smoothing=smoothing)
+        logged: dict[str, Tensor] = {}
+        model.log_dict = lambda metrics, logged=logged, **options: logged.update(metrics)  # type: ignore[method-assign]
+        model.training_step(batch)
+        model.validation_step(batch)
+        losses[smoothing] = logged
+    assert losses[0.0]["val_loss"] == losses[0.5]["val_loss"]
+    assert losses[0.0]["train_loss"] != losses[0.5]["train_loss"]
+
+
+@pytest.mark.parametrize("name", ["cnn", "cnn_wide", "resnet18"])
+@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
+def test_configs_build(name: str, optimizer: str) -> None:
+    build = hydra.utils.instantiate(OmegaConf.load(CONF / "optimizer" / f"{optimizer}.yaml"))
+    config = OmegaConf.load(CONF / "model" / f"{name}.yaml")
+    model = hydra.utils.instantiate(config, optimizer=build, facts=DIGITS)
+    assert [group["name"] for group in model.configure_optimizers().param_groups] == ["decay", "no_decay"]
+
+
+def test_compile_keeps_the_names_in_the_state_dict() -> None:
+    plain, compiled = (ImageClassifier(optimizer=adamw, facts=DIGITS, compile=flag) for flag in (False, True))
+    assert list(plain.state_dict()) == list(compiled.state_dict())
+    assert compiled.network._compiled_call_impl is not None
+
+
+def test_learns_digits_logs_and_saves_plainly(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    data = DigitsData(seed=1)
+    model = ImageClassifier(optimizer=adamw, facts=data.facts, width=16)
+    trainer = Trainer(
+        max_epochs=4,
+        accelerator="cpu",
+        logger=False,
+        callbacks=[ModelCheckpoint(tmp_path, save_last=True)],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        log_every_n_steps=1,
+    )
+    trainer.fit(model, datamodule=data)
+    assert set(trainer.callback_metrics) == {"train_loss", "train_acc", "val_loss", "val_acc"}
+    (metrics,) = trainer.test(model, datamodule=data, verbose=False)
+    assert set(metrics) == {"test_loss", "test_acc"}
+    assert metrics["test_acc"] > 0.93
+    saved = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert saved["global_step"] == 4 * (1257 // 32)
+    assert "hyper_parameters" not in saved

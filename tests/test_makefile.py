@@ -1,0 +1,64 @@
+"""`make help` and what the targets would run; nothing is installed or trained here."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TARGETS = ["setup", "train", "test", "lint", "gpu-check"]
+
+
+def make(*arguments: str) -> subprocess.CompletedProcess[str]:
+    # Without the variables of a `make test` around us, which would be handed on to this make.
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))
+    }
+    environment.pop("ARGS", None)
+    command = ["make", "--no-print-directory", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("arguments", [["help"], []], ids=["help", "default"])
+def test_help_lists_every_target_with_a_description(arguments: list[str]) -> None:
+    lines = make(*arguments).stdout.splitlines()
+    described = {line.split()[1]: line.split()[2:] for line in lines}
+    assert list(described) == ["help", *TARGETS]
+    assert all(described.values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (["train"], "train.py schedule=warmup_cosine"),
+        (["train", "ARGS=schedule=one_cycle optimizer.lr=0.1"], "one_cycle optimizer.lr=0.1"),
+        (["test", "ARGS=-k horizon"], "-m pytest -n 2 -k horizon"),
+        (["lint"], "-m mypy"),
+        (["gpu-check"], "-m recipes.gpu_check"),
+    ],
+)
+def test_targets_set_up_and_then_run_in_the_venv(arguments: list[str], command: str) -> None:
+    # -W: as if pyproject.toml had just changed, so that the install is due whatever this checkout has.
+    *before, last = make("-n", "-W", "pyproject.toml", *arguments).stdout.strip().splitlines()
+    assert last.startswith(".venv/bin/python ")
+    assert last.strip().endswith(command)
+    assert any("pip install" in line and "-c constraints.txt" in line for line in before)
+
+
+@pytest.mark.parametrize("target", ["train", "test", "lint", "gpu-check"])
+def test_a_given_interpreter_installs_nothing(target: str) -> None:
+    planned = make("-n", "-W", "pyproject.toml", target, "PYTHON=python3").stdout.strip().splitlines()
+    assert planned
+    assert all(line.startswith("python3 ") for line in planned)
+
+
+def test_without_a_python_that_is_new_enough_setup_says_so(tmp_path: Path) -> None:
+    old = tmp_path / "old_python"
+    old.write_text("#!/bin/sh\nexit 1\n")
+    old.chmod(0o755)
+    refused = make("setup", "-W", "pyproject.toml", f"VENV={tmp_path}/venv", f"BASE_PYTHON={old}")
+    assert refused.returncode != 0
+    assert "needs Python 3.10 or newer" in refused.stderr
+    assert str(old) in refused.stderr
+    assert not (tmp_path / "venv").exists()
