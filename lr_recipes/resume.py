@@ -68,7 +68,11 @@ def _same_curve(saved: dict[str, Any], configured: dict[str, Any]) -> bool:
         return bool(saved["schedule"] == configured["schedule"])
     old, new = _curve(saved), _curve(configured)
     shared = min(old.total_steps or 10**6, new.total_steps or 10**6)
-    positions = {*range(0, shared, max(shared // _SAMPLES, 1)), *(p.first for p in [*old.phases, *new.phases]), shared - 1}
+    positions = {
+        *range(0, shared, max(shared // _SAMPLES, 1)),
+        *(p.first for p in [*old.phases, *new.phases]),
+        shared - 1,
+    }
     return all(old(n) == new(n) for n in positions if n < shared)
 
 
@@ -78,7 +82,9 @@ def _differences(saved: dict[str, Any], configured: dict[str, Any]) -> list[str]
     for part in ("schedule", "horizon"):
         for key in {**saved[part], **configured[part]}:
             pairs.append((key, saved[part].get(key), configured[part].get(key)))
-    return [f"{name}: {_show(old)} -> {_show(new)}" for name, old, new in pairs if old != new and name != "source"]
+    return [
+        f"{name}: {_show(old)} -> {_show(new)}" for name, old, new in pairs if old != new and name != "source"
+    ]
 
 
 def _question(differences: list[str], position: int) -> str:

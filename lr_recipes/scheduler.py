@@ -46,10 +46,16 @@ class BoundSchedule(LRScheduler):
     """
 
     def __init__(
-        self, schedule: Schedule, optimizer: Optimizer, horizon: Horizon, base_lrs: Sequence[float] | None = None
+        self,
+        schedule: Schedule,
+        optimizer: Optimizer,
+        horizon: Horizon,
+        base_lrs: Sequence[float] | None = None,
     ) -> None:
         if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"{type(optimizer).__name__} is no torch.optim.Optimizer: a schedule writes param_groups['lr']")
+            raise TypeError(
+                f"{type(optimizer).__name__} is no torch.optim.Optimizer: a schedule writes param_groups['lr']"
+            )
         self.optimizer = optimizer
         self.base_lrs: list[float] = list(base_lrs) if base_lrs is not None else read_lrs(optimizer)  # type: ignore[assignment]
         self.plateau = PlateauState()
