@@ -22,9 +22,7 @@ UNITS = {
 }
 _UNIT_OF = {name: unit for unit, names in UNITS.items() for name in names}
 _PREFIXES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
-_PATTERN = re.compile(
-    r"\s*([-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([kMG]?)\s*([^\W\d]*|%)\s*", re.UNICODE
-)
+_PATTERN = re.compile(r"\s*([-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([kMG]?)\s*([^\W\d]*|%)\s*", re.UNICODE)
 _EXAMPLES = "'500 steps', '5 epochs', '10%', '100k samples' or a whole number of steps"
 
 
@@ -178,9 +176,7 @@ class Horizon:
             return value * self.need_total(f"{name}={str(duration)!r}") / 100
         if duration.unit == "samples":
             return value / int(self._need("samples_per_step", duration, name, "give the loader a batch_size"))
-        return self._epochs_to_steps(
-            value, self._need("steps_per_epoch", duration, name, "give the loader a length")
-        )
+        return self._epochs_to_steps(value, self._need("steps_per_epoch", duration, name, "give the loader a length"))
 
     def _need(self, fact: str, duration: Duration, name: str, remedy: str) -> Any:
         value = getattr(self, fact)

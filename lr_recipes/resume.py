@@ -82,9 +82,7 @@ def _differences(saved: dict[str, Any], configured: dict[str, Any]) -> list[str]
     for part in ("schedule", "horizon"):
         for key in {**saved[part], **configured[part]}:
             pairs.append((key, saved[part].get(key), configured[part].get(key)))
-    return [
-        f"{name}: {_show(old)} -> {_show(new)}" for name, old, new in pairs if old != new and name != "source"
-    ]
+    return [f"{name}: {_show(old)} -> {_show(new)}" for name, old, new in pairs if old != new and name != "source"]
 
 
 def _question(differences: list[str], position: int) -> str:

@@ -175,9 +175,7 @@ class Schedule:
         self._one_of("warmup_type", WARMUP_TYPES)
         self._number("warmup_start_factor", 0, 1)
         if self.warmup_type == "exponential" and self.warmup_start_factor == 0:
-            raise ValueError(
-                "warmup_start_factor=0: an exponential warmup must start above 0, for example at 0.01"
-            )
+            raise ValueError("warmup_start_factor=0: an exponential warmup must start above 0, for example at 0.01")
 
     def __repr__(self) -> str:
         given = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self) if self._is_set(f))
@@ -257,9 +255,7 @@ class Schedule:
             return
         found = f"warmup={self.warmup!r} is {warmup:,} updates, and the run does {total:,}"
         if warmup > total:
-            raise ValueError(
-                f"{found}: the peak LR would never be reached. Shorten the warmup or train longer"
-            )
+            raise ValueError(f"{found}: the peak LR would never be reached. Shorten the warmup or train longer")
         warnings.warn(f"{found}: more than half of the run is warmup", UserWarning, stacklevel=3)
 
     def _number(self, name: str, low: float, high: float = math.inf, *, above: bool = False) -> None:
@@ -312,9 +308,7 @@ class _ToFloor(Schedule):
         if self.min_lr is None:
             return 0.0 if self.min_lr_ratio is None else float(self.min_lr_ratio)
         if peak is None:
-            raise ValueError(
-                f"min_lr={self.min_lr!r} needs the peak LR: resolve(horizon, peak=...), or min_lr_ratio"
-            )
+            raise ValueError(f"min_lr={self.min_lr!r} needs the peak LR: resolve(horizon, peak=...), or min_lr_ratio")
         if self.min_lr > peak:
             raise ValueError(
                 f"min_lr={self.min_lr!r} is above the peak LR {peak!r}: lower it, or raise the optimizer's lr"
@@ -447,9 +441,7 @@ class Cosine(_ToFloor):
     def _body(self, run: _Run) -> _Body:
         warmup, floor, span, pi, cos = run.warmup, run.floor, self._span(run), math.pi, math.cos
         half = (1 - floor) / 2
-        return _Body(
-            lambda t: floor + half * (1 + cos(pi * (t - warmup) / span)), floor, [("cosine", warmup)]
-        )
+        return _Body(lambda t: floor + half * (1 + cos(pi * (t - warmup) / span)), floor, [("cosine", warmup)])
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -558,9 +550,7 @@ class WarmupStableDecay(_ToFloor):
         Duration.parse(self.decay, "decay", minimum=1)
         self._one_of("decay_type", DECAY_TYPES)
         if self.decay_type == "exponential" and not self.min_lr_ratio and not self.min_lr:
-            raise ValueError(
-                "decay_type='exponential' never reaches 0: give a floor, as in min_lr_ratio=0.01"
-            )
+            raise ValueError("decay_type='exponential' never reaches 0: give a floor, as in min_lr_ratio=0.01")
 
     def _body(self, run: _Run) -> _Body:
         total = run.horizon.need_total("WarmupStableDecay")
@@ -766,9 +756,7 @@ class Plateau(_ToFloor):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not isinstance(self.monitor, str) or not self.monitor:
-            raise ValueError(
-                f"monitor={self.monitor!r}: must be the name of a logged metric, as in 'val_loss'"
-            )
+            raise ValueError(f"monitor={self.monitor!r}: must be the name of a logged metric, as in 'val_loss'")
         self._one_of("mode", ("min", "max"))
         self._one_of("threshold_mode", ("rel", "abs"))
         self._number("factor", 0, 1, above=True)
@@ -835,9 +823,7 @@ class Sequence(Schedule):
         object.__setattr__(self, "milestones", _as_tuple(self.milestones, "milestones", "['50%']"))
         for phase in self.schedules:
             if not isinstance(phase, Schedule) or isinstance(phase, Plateau):
-                raise ValueError(
-                    f"schedules: {phase!r} cannot be a phase; phases are schedules other than Plateau"
-                )
+                raise ValueError(f"schedules: {phase!r} cannot be a phase; phases are schedules other than Plateau")
             if getattr(phase, "cycle_momentum", False):
                 raise ValueError(
                     "schedules: a OneCycle phase needs cycle_momentum=False; momentum cannot change phase by phase"

@@ -56,9 +56,7 @@ class DigitsData(SeededData):
         images, labels = torch.tensor(digits.images).float()[:, None], torch.tensor(digits.target)
         train, val, test = _split_digits(labels)
         images = (images - images[train].mean()) / images[train].std()
-        self.train, self.val, self.test = (
-            InMemory(images[part], labels[part]) for part in (train, val, test)
-        )
+        self.train, self.val, self.test = (InMemory(images[part], labels[part]) for part in (train, val, test))
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Load the 1,257 training images in a new order every epoch."""
@@ -154,9 +152,7 @@ class Ticketed(NamedTuple):
     """What identifies a batch that is still to be made: its tickets, and the first of them on the host."""
 
     tickets: Tensor
-    first: (
-        int  # a plain number survives the transfer as it is, so that seeding needs no device synchronisation
-    )
+    first: int  # a plain number survives the transfer as it is, so that seeding needs no device synchronisation
 
 
 class Tickets(Batches):
@@ -211,9 +207,7 @@ class GlyphsData(SeededData):
         at_least(2, num_classes=num_classes)
         at_least(1, val_size=val_size)
         if num_classes > len(CHARACTERS):
-            raise ValueError(
-                f"num_classes={num_classes}: there are {len(CHARACTERS)} characters; set 2 to that"
-            )
+            raise ValueError(f"num_classes={num_classes}: there are {len(CHARACTERS)} characters; set 2 to that")
         if not 0.0 <= label_noise < 1.0:
             raise ValueError(f"label_noise={label_noise}: must be 0 or more, below 1; 0.1 is ten percent")
         self.size, self.num_classes, self.val_size, self.label_noise = (
@@ -381,15 +375,11 @@ class CIFAR10Data(SeededData):
         try:
             from torchvision.datasets import CIFAR10
         except (ImportError, RuntimeError) as error:  # RuntimeError: a build for another torch
-            raise ImportError(
-                f"CIFAR10Data needs torchvision ({error}): install the extra 'recipes'"
-            ) from error
+            raise ImportError(f"CIFAR10Data needs torchvision ({error}): install the extra 'recipes'") from error
         try:
             stored = CIFAR10(self.root, train=train, download=self.download)
         except RuntimeError as error:  # torchvision found files missing or damaged
-            raise FileNotFoundError(
-                _how_to_get_cifar(self.root, "has missing or damaged files in")
-            ) from error
+            raise FileNotFoundError(_how_to_get_cifar(self.root, "has missing or damaged files in")) from error
         return torch.from_numpy(stored.data), torch.tensor(stored.targets)
 
     def train_dataloader(self) -> DataLoader[Any]:

@@ -93,9 +93,7 @@ class SeededData(LightningDataModule):
         shuffle: whether the training order is random.
     """
 
-    def __init__(
-        self, *, batch_size: int, seed: int, num_workers: int, train_size: int, shuffle: bool = True
-    ) -> None:
+    def __init__(self, *, batch_size: int, seed: int, num_workers: int, train_size: int, shuffle: bool = True) -> None:
         super().__init__()
         at_least(1, batch_size=batch_size, train_size=train_size)
         at_least(0, seed=seed, num_workers=num_workers)
@@ -111,9 +109,7 @@ class SeededData(LightningDataModule):
         """Load training batches, all of them full: a short last one would give its samples more weight."""
         trainer = self.trainer
         devices, rank = (trainer.world_size, trainer.global_rank) if trainer is not None else (1, 0)
-        sampler = TicketSampler(
-            self.train_size, seed=self.seed, shuffle=self.shuffle, devices=devices, rank=rank
-        )
+        sampler = TicketSampler(self.train_size, seed=self.seed, shuffle=self.shuffle, devices=devices, rank=rank)
         return self._loader(dataset, sampler=sampler, drop_last=True)
 
     def eval_loader(self, dataset: Batches) -> DataLoader[Any]:

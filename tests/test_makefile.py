@@ -12,9 +12,7 @@ TARGETS = ["setup", "train", "test", "lint", "gpu-check"]
 
 def make(*arguments: str) -> subprocess.CompletedProcess[str]:
     # Without the variables of a `make test` around us, which would be handed on to this make.
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))
-    }
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     environment.pop("ARGS", None)
     command = ["make", "--no-print-directory", *arguments]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)

@@ -40,15 +40,9 @@ def yaml_names(group: str) -> list[str]:
 
 def _generated(folder: str, names: list[str]) -> list[str]:
     """What .gitignore leaves out: dot folders, caches, and the root's output folders."""
-    here = (
-        {"build", "data", "dist", "lightning_logs", "multirun", "outputs", "runs"}
-        if Path(folder) == ROOT
-        else set()
-    )
+    here = {"build", "data", "dist", "lightning_logs", "multirun", "outputs", "runs"} if Path(folder) == ROOT else set()
     dots = {name for name in names if name.startswith(".") and name not in (".ci", ".gitignore")}
-    return [
-        name for name in names if name in here | dots or name == "__pycache__" or name.endswith(".egg-info")
-    ]
+    return [name for name in names if name in here | dots or name == "__pycache__" or name.endswith(".egg-info")]
 
 
 @pytest.fixture(scope="session")
@@ -59,10 +53,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_no_file_names_a_package_index(copy: Path) -> None:
     # In parts, or this file would be found.
-    hosts = [
-        ".".join(parts)
-        for parts in [("pypi", "org"), ("pythonhosted", "org"), ("download", "pytorch", "org")]
-    ]
+    hosts = [".".join(parts) for parts in [("pypi", "org"), ("pythonhosted", "org"), ("download", "pytorch", "org")]]
     files = [path for path in copy.rglob("*") if path.is_file()]
     assert copy / "constraints.txt" in files
     found = [
@@ -199,9 +190,7 @@ def wheel(copy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_holds_the_package_and_two_config_groups_and_nothing_else(wheel: Path) -> None:
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "lr_recipes").rglob("*.py")}
-    configs = {
-        f"lr_recipes/conf/{group}/{name}.yaml" for group in SHIPPED_GROUPS for name in yaml_names(group)
-    }
+    configs = {f"lr_recipes/conf/{group}/{name}.yaml" for group in SHIPPED_GROUPS for name in yaml_names(group)}
     assert all(yaml_names(group) for group in SHIPPED_GROUPS)
     assert contents(wheel) == {
         *modules,
@@ -257,13 +246,10 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     # After the install, or pip would see the lr_recipes that the tests run from. A folder named in a .pth
     # file lends its packages but not its own .pth files, so an editable install stays outside.
     origins = [
-        importlib.util.find_spec(name)
-        for name in ("hydra", "omegaconf", "antlr4", "yaml", "torch", "lightning")
+        importlib.util.find_spec(name) for name in ("hydra", "omegaconf", "antlr4", "yaml", "torch", "lightning")
     ]
     lent = {str(Path(spec.origin).parents[1]) for spec in origins if spec and spec.origin}
-    site_packages = sysconfig.get_path(
-        "purelib", vars={"base": str(environment), "platbase": str(environment)}
-    )
+    site_packages = sysconfig.get_path("purelib", vars={"base": str(environment), "platbase": str(environment)})
     Path(site_packages, "lent.pth").write_text("\n".join(sorted(lent)) + "\n")
     return interpreter
 
@@ -290,9 +276,7 @@ def test_another_application_chooses_our_schedules(
     python: Path, application: Path, overrides: list[str], parts: list[str]
 ) -> None:
     printed = run(python, "-W", "error", "app.py", *overrides, cwd=application)
-    assert Path(printed.splitlines()[0]).is_relative_to(python.parents[1]), (
-        "lr_recipes did not come from the wheel"
-    )
+    assert Path(printed.splitlines()[0]).is_relative_to(python.parents[1]), "lr_recipes did not come from the wheel"
     assert [part for part in parts if part not in printed] == []
     assert "torch loaded: False" in printed
 
@@ -301,11 +285,7 @@ def test_another_application_sees_our_two_groups_and_no_others(python: Path, app
     lines = run(python, "app.py", "--help", cwd=application).splitlines()
     # The list of groups comes before the composed config, one `group: option, option` a line.
     listed = lines[: next(number for number, line in enumerate(lines) if "== Config ==" in line)]
-    groups = {
-        name: options.split(", ")
-        for name, colon, options in (line.partition(": ") for line in listed)
-        if colon
-    }
+    groups = {name: options.split(", ") for name, colon, options in (line.partition(": ") for line in listed) if colon}
     assert groups == {group: yaml_names(group) for group in SHIPPED_GROUPS}
 
 

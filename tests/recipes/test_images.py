@@ -183,9 +183,7 @@ def test_no_two_glyph_classes_look_alike() -> None:
 
 def test_template_hash_names_what_was_drawn() -> None:
     assert GlyphsData().template_hash == GlyphsData(seed=2, train_size=200).template_hash
-    others = {
-        GlyphsData(size=size, num_classes=n).template_hash for size, n in [(16, 36), (16, 20), (12, 36)]
-    }
+    others = {GlyphsData(size=size, num_classes=n).template_hash for size, n in [(16, 36), (16, 20), (12, 36)]}
     assert len(others) == 3
 
 

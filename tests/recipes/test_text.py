@@ -142,9 +142,7 @@ def test_the_shortest_text_that_is_promised_to_do_does() -> None:
 
 
 def test_refuses_a_missing_file_and_a_folder(tmp_path: Path) -> None:
-    with pytest.raises(
-        FileNotFoundError, match=r"does not exist \(looked in .*: set data\.path to a text file"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"does not exist \(looked in .*: set data\.path to a text file"):
         TextFileData(path=str(tmp_path / "none.txt"))
     with pytest.raises(OSError, match=r"cannot be read \(Is a directory\): set data\.path"):
         TextFileData(path=str(tmp_path))
