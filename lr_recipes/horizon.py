@@ -7,11 +7,10 @@ A *duration* is a length with its unit (``"500 steps"``, ``"5 epochs"``, ``"10%"
 from __future__ import annotations
 
 import difflib
-import itertools
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 UNITS = {
@@ -21,9 +20,11 @@ UNITS = {
     "samples": ("samples", "sample", "sa"),
 }
 _UNIT_OF = {name: unit for unit, names in UNITS.items() for name in names}
-_PREFIXES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
-_PATTERN = re.compile(r"\s*([-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([kMG]?)\s*([^\W\d]*|%)\s*", re.UNICODE)
+_PREFIXES = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9}
+_PATTERN = re.compile(r"\s*([-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([kKMG]?)\s*([^\W\d]*|%)\s*")
 _EXAMPLES = "'500 steps', '5 epochs', '10%', '100k samples' or a whole number of steps"
+_WITHOUT_END = 2**62  # longer than any run
+_LOOK_AHEAD = 1000  # epochs of a run without a known end whose lengths are counted one by one
 
 
 class HorizonError(ValueError):
@@ -49,7 +50,7 @@ class Duration:
     unit: str
 
     def __str__(self) -> str:
-        return f"{self.value:g}%" if self.unit == "%" else f"{_plain(self.value)} {self.unit}"
+        return f"{self.value}%" if self.unit == "%" else f"{self.value} {self.unit}"
 
     @classmethod
     def parse(cls, given: int | str | Duration, name: str = "duration", minimum: float = 0) -> Duration:
@@ -61,12 +62,13 @@ class Duration:
             minimum: 0 allows no length at all; anything above 0 asks for a positive length.
 
         Raises:
-            ValueError: the value cannot be read, is a bare float, is negative, or is zero where a length is needed.
+            ValueError: the value cannot be read, is a bare float, is negative or infinite, or is zero where a length
+                is needed.
         """
         duration = given if isinstance(given, Duration) else cls._read(given, name)
-        if duration.value < 0 or (minimum > 0 and duration.value == 0):
+        if not 0 <= duration.value < math.inf or (minimum > 0 and duration.value == 0):
             least = "positive" if minimum > 0 else "zero or more"
-            raise ValueError(f"{name}={given!r}: a length must be {least}; write {_EXAMPLES}")
+            raise ValueError(f"{name}={given!r}: a length must be {least} and finite; write {_EXAMPLES}")
         if duration.unit == "%" and duration.value > 100:
             raise ValueError(f"{name}={given!r} is more than the whole run: at most '100%'")
         return duration
@@ -77,10 +79,9 @@ class Duration:
             raise ValueError(f"{name}={given!r} is no duration: write {_EXAMPLES}")
         if isinstance(given, int):
             return cls(given, "steps")
-        match = None if isinstance(given, float) else _PATTERN.fullmatch(given)
-        if isinstance(given, float) or (match and not match[3] and not match[2] and not _is_whole(match[1])):
-            percent = f"{float(given) * 100:g}%" if 0 <= float(given) <= 1 else "10%"
-            raise ValueError(f"{name}={given!r}: {given} of what? Write {percent!r}, or {_EXAMPLES}")
+        if isinstance(given, float):
+            raise ValueError(_of_what(given, given, name))
+        match = _PATTERN.fullmatch(given)
         if match is None:
             raise ValueError(f"{name}={given!r} cannot be read: write {_EXAMPLES}")
         return cls._from_match(match, given, name)
@@ -88,13 +89,15 @@ class Duration:
     @classmethod
     def _from_match(cls, match: re.Match[str], given: str, name: str) -> Duration:
         number, prefix, word = match.groups()
+        value = float(number.replace("_", "")) * _PREFIXES[prefix]
+        if not word and not prefix and not _is_whole(number):
+            raise ValueError(_of_what(given, value, name))
         unit = _UNIT_OF.get(word.lower() or "steps")
         if unit is None:
-            known = ", ".join(UNITS)
-            near = difflib.get_close_matches(word.lower(), _UNIT_OF, n=1, cutoff=0.5)
+            near = difflib.get_close_matches(word.lower(), _UNIT_OF, n=1)
             hint = f" (did you mean {near[0]!r}?)" if near else ""
-            raise ValueError(f"{name}={given!r}: unknown unit {word!r}{hint}; units are {known}")
-        return cls(_whole_if_possible(float(number.replace("_", "")) * _PREFIXES[prefix]), unit)
+            raise ValueError(f"{name}={given!r}: unknown unit {prefix + word!r}{hint}; units are {', '.join(UNITS)}")
+        return cls(int(value) if value.is_integer() else value, unit)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +106,9 @@ class Horizon:
 
     Args:
         total_steps: optimizer updates in the whole run; ``None`` when the run has no known end.
-        steps_per_epoch: optimizer updates in an epoch. A sequence gives each epoch its own number (its last entry
-            goes on for later epochs), as a change of gradient accumulation between epochs does.
+        steps_per_epoch: optimizer updates in an epoch. A sequence gives each epoch its own number, as a change of
+            gradient accumulation between epochs does; its last entry goes on for later epochs, so it is kept without
+            repeats at its end.
         samples_per_step: samples that one update sees, over all devices and accumulated batches.
         source: where the total came from, in words, for the printed plan.
 
@@ -124,8 +128,7 @@ class Horizon:
 
     def __post_init__(self) -> None:
         if isinstance(self.steps_per_epoch, Sequence):
-            epochs = tuple(self.steps_per_epoch)
-            object.__setattr__(self, "steps_per_epoch", epochs[0] if len(set(epochs)) == 1 else epochs)
+            object.__setattr__(self, "steps_per_epoch", _without_repeats(tuple(self.steps_per_epoch)))
         for name in ("total_steps", "steps_per_epoch", "samples_per_step"):
             given = getattr(self, name)
             for value in given if isinstance(given, tuple) else (given,):
@@ -137,35 +140,61 @@ class Horizon:
         epochs = self.steps_per_epoch
         return {
             "total_steps": self.total_steps,
-            "steps_per_epoch": list(epochs) if isinstance(epochs, Sequence) else epochs,
+            "steps_per_epoch": list(epochs) if isinstance(epochs, tuple) else epochs,
             "samples_per_step": self.samples_per_step,
             "source": self.source,
         }
 
     def steps(self, duration: int | str | Duration, name: str = "duration", times: int = 1) -> int:
-        """Return the length of ``times`` x ``duration`` in whole steps, rounded half up; a positive length lasts at least one.
+        """Return the length of ``times`` x ``duration`` in whole steps.
+
+        Rounded half up; a positive length lasts at least one step.
 
         Raises:
             HorizonError: the unit needs a fact that this run does not have.
         """
-        parsed = Duration.parse(duration, name)
-        exact = self._exact(parsed, name, times)
-        whole = math.floor(exact + 0.5)
+        exact = self._exact(Duration.parse(duration, name), name, times)
+        # 4.6 % of 750 is 34.5, and 34.49999999999999 in floats.
+        whole = math.floor(round(exact, 6) + 0.5)
         return max(whole, times) if exact > 0 else 0
 
-    def every(self, duration: int | str | Duration, name: str = "duration") -> range | list[int]:
+    def every(self, duration: int | str | Duration, name: str = "duration") -> Sequence[int]:
         """Return the positions at which ``duration`` has passed once, twice, ... from the start of training.
 
-        Whole lengths give a ``range`` without end; others, such as half an epoch of 13 steps or epochs of different
-        lengths, are rounded each from the start, so that no drift builds up.
+        Where all are equally far apart, a ``range`` without end. Others, such as half an epoch of 13 steps or epochs
+        of different lengths, are rounded each from the start, so that no drift builds up: a list up to the first one
+        beyond the end of the run, or, where the run has no known end, worked out when asked for.
         """
-        step = self.steps(duration, name)
-        parsed = Duration.parse(duration, name)
+        parsed = Duration.parse(duration, name, minimum=1)
+        step = self.steps(parsed, name)
         uneven = parsed.unit == "epochs" and isinstance(self.steps_per_epoch, tuple)
-        if self.total_steps is None or (not uneven and self._exact(parsed, name, 1) == step):
-            return range(step, 2**62, step)
-        marks = (self.steps(parsed, name, times) for times in itertools.count(1))
-        return list(itertools.takewhile(lambda mark: mark <= (self.total_steps or 0), marks))
+        exact = self._exact(parsed, name, 1)
+        if not uneven and (exact == step or exact < 1):
+            return range(step, _WITHOUT_END, step)
+        if self.total_steps is None:
+            return _Marks(lambda times: self.steps(parsed, name, times))
+        marks = [step]
+        while marks[-1] <= self.total_steps:
+            marks.append(self.steps(parsed, name, len(marks) + 1))
+        return marks
+
+    def part(self, start: int, length: int | None) -> Horizon:
+        """Return the facts about a part of the run: ``length`` updates from position ``start`` on.
+
+        Its epochs have the lengths of the run's epochs from the one that holds ``start`` on.
+        """
+        epochs = self.steps_per_epoch
+        if isinstance(epochs, tuple):
+            epochs = epochs[self.epoch_of(start) :] or epochs[-1]
+        return replace(self, total_steps=length, steps_per_epoch=epochs)
+
+    def from_end(self) -> Horizon:
+        """Return the facts about the run as seen from its end, for lengths that are counted back from there."""
+        epochs = self.steps_per_epoch
+        if not isinstance(epochs, tuple) or self.total_steps is None:
+            return self
+        last = self.epoch_of(self.total_steps - 1) or 0
+        return replace(self, steps_per_epoch=[epochs[min(epoch, len(epochs) - 1)] for epoch in range(last, -1, -1)])
 
     def _exact(self, duration: Duration, name: str, times: int) -> float:
         """Length of ``times`` x ``duration`` in steps, before rounding."""
@@ -232,7 +261,8 @@ def count_updates(
     """Count the updates that a training loop will do, by the loop's own rule.
 
     An epoch of ``batches`` micro-batches does ``ceil(batches / accumulate(epoch))`` updates, because the last window
-    steps even when it is partial; ``max_steps`` ends the run within an epoch.
+    steps even when it is partial; ``max_steps`` ends the run within an epoch. A run without a known end is looked at
+    for 1000 epochs, so that a later change of accumulation counts.
 
     Args:
         batches: micro-batches in an epoch on one device; ``None`` when the loader has no length.
@@ -249,30 +279,58 @@ def count_updates(
     """
     if batches is None:
         return max_steps, ()
+    if batches == 0:
+        return 0, ()
+
+    def updates_in(epoch: int) -> int:
+        return math.ceil(batches / accumulate(epoch))
+
+    if epochs is None and max_steps is not None:
+        return max_steps, _epochs_until(max_steps, updates_in)
+    per_epoch = tuple(updates_in(epoch) for epoch in range(_LOOK_AHEAD if epochs is None else epochs))
     if epochs is None:
-        return max_steps, _epoch_lengths(batches, 1 if max_steps is None else max_steps, accumulate)
-    per_epoch = tuple(math.ceil(batches / accumulate(epoch)) for epoch in range(epochs))
+        return None, per_epoch
     total = sum(per_epoch)
     return (total if max_steps is None else min(total, max_steps)), per_epoch
 
 
-def _epoch_lengths(batches: int, updates: int, accumulate: Callable[[int], int]) -> tuple[int, ...]:
-    """Lengths of as many epochs as ``updates`` updates touch."""
+def _epochs_until(end: int, updates_in: Callable[[int], int]) -> tuple[int, ...]:
+    """Updates in each of as many epochs as ``end`` updates touch."""
     lengths: list[int] = []
     done = 0
-    while done < updates:
-        lengths.append(math.ceil(batches / accumulate(len(lengths))))
+    while done < end:
+        lengths.append(updates_in(len(lengths)))
         done += lengths[-1]
     return tuple(lengths)
 
 
+class _Marks(Sequence[int]):
+    """Positions without end, each worked out when asked for."""
+
+    def __init__(self, position_of: Callable[[int], int]) -> None:
+        self._position_of = position_of
+
+    def __len__(self) -> int:
+        return _WITHOUT_END
+
+    def __getitem__(self, index: int) -> int:  # type: ignore[override]  # no slices
+        return self._position_of(index + 1)
+
+
+def _without_repeats(epochs: tuple[int, ...]) -> int | tuple[int, ...] | None:
+    """Lengths of epochs up to the last change: the last entry stands for all that follow."""
+    while len(epochs) > 1 and epochs[-1] == epochs[-2]:
+        epochs = epochs[:-1]
+    return epochs if len(epochs) > 1 else epochs[0] if epochs else None
+
+
+def _of_what(given: float | str, value: float, name: str) -> str:
+    """The question to somebody who gave a number that is not whole, or not written as one, and no unit."""
+    guess = f"{value * 100:g}%" if 0 < value <= 1 else "10%"
+    if 1 < value < math.inf:
+        guess = f"{value:g} {'steps' if value.is_integer() else 'epochs'}"
+    return f"{name}={given!r}: {given} of what? Write {guess!r}, or {_EXAMPLES}"
+
+
 def _is_whole(text: str) -> bool:
-    return text.strip().lstrip("+-").replace("_", "").isdigit()
-
-
-def _whole_if_possible(value: float) -> int | float:
-    return int(value) if value == int(value) else value
-
-
-def _plain(value: int | float) -> str:
-    return str(value) if isinstance(value, int) else f"{value:g}"
+    return text.lstrip("+-").replace("_", "").isdigit()

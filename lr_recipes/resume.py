@@ -24,6 +24,7 @@ class Plan(NamedTuple):
 
     schedule: Schedule
     base_lrs: list[float]
+    peak: float
     horizon: Horizon
     differences: list[str]
 
@@ -51,21 +52,23 @@ def chosen_plan(saved: dict[str, Any], configured: dict[str, Any], resume: str) 
     return Plan(*_read(source), differences)
 
 
-def _read(state: dict[str, Any]) -> tuple[Schedule, list[float], Horizon]:
-    return from_description(state["schedule"]), list(state["base_lrs"]), Horizon(**state["horizon"])
+def _read(state: dict[str, Any]) -> tuple[Schedule, list[float], float, Horizon]:
+    schedule, horizon = from_description(state["schedule"]), Horizon(**state["horizon"])
+    return schedule, list(state["base_lrs"]), state["peak"], horizon
 
 
 def _curve(state: dict[str, Any]) -> Curve:
-    schedule, base_lrs, horizon = _read(state)
-    return schedule.resolve(horizon, peak=max(base_lrs))
+    schedule, _, peak, horizon = _read(state)
+    return schedule.resolve(horizon, peak=peak)
 
 
 def _same_curve(saved: dict[str, Any], configured: dict[str, Any]) -> bool:
     """Whether every update that both plans have uses the same LR; checked at up to 512 positions and both ends."""
     if saved["base_lrs"] != configured["base_lrs"]:
         return False
-    if saved["plateau"] is not None or configured["plateau"] is not None:
-        return bool(saved["schedule"] == configured["schedule"])
+    reacts = saved["plateau"] is not None or configured["plateau"] is not None
+    if reacts and saved["schedule"] != configured["schedule"]:
+        return False
     old, new = _curve(saved), _curve(configured)
     shared = min(old.total_steps or 10**6, new.total_steps or 10**6)
     positions = {
@@ -88,10 +91,12 @@ def _differences(saved: dict[str, Any], configured: dict[str, Any]) -> list[str]
 def _question(differences: list[str], position: int) -> str:
     lines = "\n".join(f"    {line}" for line in differences)
     return (
-        f"the checkpoint (at update {position:,}) and this run plan different learning rates (checkpoint -> this run):\n"
+        f"the checkpoint (at update {position:,}) and this run plan different learning rates "
+        f"(checkpoint -> this run):\n"
         f"{lines}\n"
         "Choose one: resume='checkpoint' follows the checkpoint's plan to its end; resume='config' follows this run's "
-        f"plan from update {position:,} on, whatever jump that makes; or make this run's settings equal to the checkpoint's"
+        f"plan from update {position:,} on, whatever jump that makes; or make this run's settings equal to the "
+        "checkpoint's"
     )
 
 

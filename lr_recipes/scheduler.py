@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -33,12 +33,15 @@ class BoundSchedule(LRScheduler):
         schedule: what to follow.
         optimizer: whose groups to write; a float LR stays a float, a tensor LR is filled in place.
         horizon: the facts about the run.
-        base_lrs: the peak of each group; by default the LR that each group has now.
+        base_lrs: the peak of each group; by default what ``built_lrs`` reads.
 
     Attributes:
         curve: the resolved schedule.
         last_epoch: the position, under torch's name for it: updates completed so far.
-        base_lrs: the peak of each group.
+        base_lrs: the peak of each group; also in each group as ``initial_lr``, torch's name for it.
+        peak: the largest base LR at the start; an absolute floor is measured against it.
+        planned_factor: the factor that the next update shall use: of its own position, or of the epoch's start while
+            the LR is held.
 
     Raises:
         TypeError: the optimizer is not torch's.
@@ -57,20 +60,22 @@ class BoundSchedule(LRScheduler):
                 f"{type(optimizer).__name__} is no torch.optim.Optimizer: a schedule writes param_groups['lr']"
             )
         self.optimizer = optimizer
-        self.base_lrs: list[float] = list(base_lrs) if base_lrs is not None else read_lrs(optimizer)  # type: ignore[assignment]
+        bases = built_lrs(optimizer) if base_lrs is None else base_lrs
+        self.base_lrs: list[float] = list(bases)  # type: ignore[assignment] # torch allows tensors
         self.plateau = PlateauState()
         self.last_epoch = self._refreshed_at = 0
+        self.planned_factor = 1.0
+        self.observers: list[Callable[[bool], None]] = []
         self._handles: list[Any] = []
         self._stepped = False
         self._order_check: Any = optimizer.register_step_post_hook(self._note_step)
-        self._follow(schedule, horizon)
-        _own_tensor_lrs(optimizer)
+        self._follow(schedule, horizon, max(self.base_lrs))
         self._adopt_late_groups()
         self.refresh()
 
-    def _follow(self, schedule: Schedule, horizon: Horizon) -> None:
-        self.schedule, self.horizon = schedule, horizon
-        self.curve: Curve = schedule.resolve(horizon, peak=self.peak)
+    def _follow(self, schedule: Schedule, horizon: Horizon, peak: float) -> None:
+        self.schedule, self.horizon, self.peak = schedule, horizon, peak
+        self.curve: Curve = schedule.resolve(horizon, peak=peak)
         if self.curve.momentum is not None:
             _check_momentum(self.optimizer)
 
@@ -85,28 +90,31 @@ class BoundSchedule(LRScheduler):
         self.refresh()
 
     @property
-    def peak(self) -> float:
-        """The largest base LR; an absolute floor is measured against it."""
-        return max(self.base_lrs)
-
-    @property
     def scale(self) -> float:
         """What a plateau's cuts so far multiply the curve by; 1 for every other schedule."""
         return self.schedule.scale(self.plateau, self.peak) if isinstance(self.schedule, Plateau) else 1.0
 
     @property
-    def planned_factor(self) -> float:
-        """The factor that the next update shall use: of its own position, or of the epoch's start while it is held."""
-        return self.curve.factor(self._refreshed_at) * self.scale
+    def end_factor(self) -> float:
+        """The factor that the plan ends at; of a plateau, the one below which it never cuts."""
+        if isinstance(self.schedule, Plateau):
+            return self.schedule.scale(PlateauState(reductions=10**6), self.peak)
+        return self.curve.end
 
     def refresh(self) -> None:
         """Write the LR (and momentum) of the present position into every group."""
         self._refreshed_at = self.last_epoch
+        self.planned_factor = self.curve.factor(self.last_epoch) * self.scale
+        self._write_factor()
+
+    def _write_factor(self) -> None:
+        if len(self.optimizer.param_groups) != len(self.base_lrs):
+            self._adopt_late_groups()
         factor = self.planned_factor
         for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
             _write(group, base * factor)
         if self.curve.momentum is not None:
-            momentum = self.curve.momentum(self.last_epoch)
+            momentum = self.curve.momentum(self._refreshed_at)
             for group in self.optimizer.param_groups:
                 _write_momentum(group, momentum)
 
@@ -153,6 +161,9 @@ class BoundSchedule(LRScheduler):
     def attach(self, every_update: bool = True) -> None:
         """Let the optimizer's own step hooks move the position, one for each update that changed parameters.
 
+        Each of ``observers`` is then called after every step, with whether it changed parameters, before the position
+        moves: the groups still hold what the step used.
+
         Args:
             every_update: refresh the LR after every update; else only the position moves, and the LR is held until
                 ``refresh()``.
@@ -164,14 +175,16 @@ class BoundSchedule(LRScheduler):
 
         def before(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
             if len(optimizer.param_groups) != len(self.base_lrs):
-                self._adopt_late_groups()
+                self._write_factor()
 
         def after(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-            if not took_effect(optimizer):
-                return
-            self.last_epoch += 1
-            if every_update:
-                self.refresh()
+            counts = took_effect(optimizer)
+            for observe in self.observers:
+                observe(counts)
+            if counts:
+                self.last_epoch += 1
+                if every_update:
+                    self.refresh()
 
         self._handles = [
             self.optimizer.register_step_pre_hook(before),
@@ -188,9 +201,9 @@ class BoundSchedule(LRScheduler):
         """Take the LR that a group joins with as its base; from its first update on it follows the curve."""
         late = self.optimizer.param_groups[len(self.base_lrs) :]
         self.base_lrs += [_joining_lr(self.optimizer, group, self.base_lrs) for group in late]
-        if late:
-            _own_tensor_lrs(self.optimizer)
-            self.refresh()
+        _own_tensor_lrs(self.optimizer)
+        for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
+            group["initial_lr"] = base
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position and the plan it belongs to, as plain numbers, strings, lists and dicts."""
@@ -199,6 +212,7 @@ class BoundSchedule(LRScheduler):
             "refreshed_at": self._refreshed_at,
             "schedule": self.schedule.describe(),
             "base_lrs": list(self.base_lrs),
+            "peak": self.peak,
             "horizon": self.horizon.describe(),
             "plateau": dataclasses.asdict(self.plateau) if isinstance(self.schedule, Plateau) else None,
         }
@@ -223,19 +237,12 @@ class BoundSchedule(LRScheduler):
         """
         plan = chosen_plan(state_dict, self.state_dict(), resume)
         self.base_lrs = list(plan.base_lrs)
-        self._follow(plan.schedule, plan.horizon)
+        self._follow(plan.schedule, plan.horizon, plan.peak)
         if state_dict["plateau"] and isinstance(self.schedule, Plateau):
             self.plateau = PlateauState(**state_dict["plateau"])
-        self.position = state_dict["position"]
-        if state_dict["refreshed_at"] != self.position:
-            self._hold_from(state_dict["refreshed_at"])
+        self.position = state_dict["refreshed_at"]  # where an epoch that holds its LR began
+        self.last_epoch = state_dict["position"]
         return plan.differences
-
-    def _hold_from(self, refreshed_at: int) -> None:
-        """Write the LR of an earlier position, where an epoch that holds its LR began."""
-        position = self.last_epoch
-        self.position = refreshed_at
-        self.last_epoch = position
 
 
 def took_effect(optimizer: Optimizer) -> bool:
@@ -251,8 +258,14 @@ def took_effect(optimizer: Optimizer) -> bool:
     return any(p.grad is not None for group in optimizer.param_groups for p in group["params"])
 
 
+def completed_updates(optimizer: Optimizer) -> int | None:
+    """Return how many updates the optimizer itself has counted in its state; ``None`` where it does not count."""
+    steps = [int(state["step"]) for state in optimizer.state.values() if "step" in state]
+    return max(steps, default=None)
+
+
 def group_names(optimizer: Optimizer) -> list[str]:
-    """Return a name for each group: its own ``name``, else ``group0``, ``group1``, ...; a repeated name gets a number."""
+    """Return a name for each group: its own ``name``, else ``group0``, ...; a repeated name gets a number."""
     names: list[str] = []
     for index, group in enumerate(optimizer.param_groups):
         name = str(group.get("name", f"group{index}"))
@@ -270,6 +283,11 @@ def read_momentum(group: Group) -> float | None:
     if "betas" in group:
         return float(group["betas"][0])
     return float(group["momentum"]) if "momentum" in group else None
+
+
+def built_lrs(optimizer: Optimizer) -> list[float]:
+    """Return the LR that each group was built with: ``initial_lr`` in torch, once a schedule has moved ``lr``."""
+    return [float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups]
 
 
 def _write(group: Group, lr: float) -> None:
@@ -300,7 +318,7 @@ def _joining_lr(optimizer: Optimizer, group: Group, bases: Sequence[float]) -> f
     for older, base in zip(optimizer.param_groups, bases, strict=False):
         if isinstance(group["lr"], torch.Tensor) and older["lr"] is group["lr"]:
             return base
-    return float(group["lr"])
+    return float(group["lr"])  # not `initial_lr`: a group copied from another would bring that one's along
 
 
 def _own_tensor_lrs(optimizer: Optimizer) -> None:

@@ -121,7 +121,7 @@ class Curve:
 
 
 def _join(body: _Body, ramp: Factor, warmup: int, total: int | None) -> Factor:
-    """Warmup, body and end as one function; each branch is there only if the curve has it, since this runs per update."""
+    """Warmup, body and end as one function; a branch is there only if the curve has it, since this runs per update."""
     after, end = body.factor, body.end
     if warmup and body.during_warmup:
         before: Factor = lambda t: ramp(t) * after(t)  # noqa: E731 - a def could not be one of two
@@ -171,7 +171,7 @@ class Schedule:
     warmup_start_factor: float | None = None
 
     def __post_init__(self) -> None:
-        Duration.parse(self.warmup, "warmup")
+        self._length("warmup")
         self._one_of("warmup_type", WARMUP_TYPES)
         self._number("warmup_start_factor", 0, 1)
         if self.warmup_type == "exponential" and self.warmup_start_factor == 0:
@@ -205,10 +205,27 @@ class Schedule:
             >>> curve(0), curve(9), curve(60), curve(110)
             (0.1, 1.0, 0.5, 0.0)
         """
-        warmup = horizon.steps(self.warmup, "warmup")
-        self._check_warmup(warmup, horizon.total_steps)
+        curve = self._curve(horizon, peak, "the run")
+        warmup, total = horizon.steps(self.warmup, "warmup"), horizon.total_steps
+        if total is not None and warmup * 2 > total:
+            warnings.warn(
+                f"warmup={self.warmup!r} is {warmup:,} updates, and the run does {total:,}: more than half of the run "
+                "is warmup",
+                UserWarning,
+                stacklevel=2,
+            )
+        return curve
+
+    def _curve(self, horizon: Horizon, peak: float | None, whole: str) -> Curve:
+        """``resolve`` for ``whole``, which is the run or a phase; a phase may be all warmup, so this does not warn."""
+        warmup, total = horizon.steps(self.warmup, "warmup"), horizon.total_steps
+        if total is not None and warmup > total:
+            raise ValueError(
+                f"warmup={self.warmup!r} is {warmup:,} updates, and {whole} does {total:,}: the peak LR would never "
+                "be reached. Shorten the warmup or train longer"
+            )
         body = self._body(_Run(warmup, self._floor(peak), horizon, peak))
-        return Curve(body, self._ramp(warmup), warmup, horizon.total_steps)
+        return Curve(body, self._ramp(warmup), warmup, total)
 
     def bind(self, optimizer: Any, horizon: Horizon) -> BoundSchedule:
         """Bind the schedule to a torch optimizer, for a plain PyTorch loop; the result is a torch ``LRScheduler``.
@@ -250,13 +267,11 @@ class Schedule:
             return lambda t: start ** (1 - (t + ahead) / warmup)
         return lambda t: start + (1 - start) * (t + ahead) / warmup
 
-    def _check_warmup(self, warmup: int, total: int | None) -> None:
-        if total is None or warmup * 2 <= total:
-            return
-        found = f"warmup={self.warmup!r} is {warmup:,} updates, and the run does {total:,}"
-        if warmup > total:
-            raise ValueError(f"{found}: the peak LR would never be reached. Shorten the warmup or train longer")
-        warnings.warn(f"{found}: more than half of the run is warmup", UserWarning, stacklevel=3)
+    def _length(self, name: str, minimum: int = 0) -> None:
+        """Check that a field is a duration, and keep it as a number or a string: what is saved is plain."""
+        value = getattr(self, name)
+        Duration.parse(value, name, minimum)
+        object.__setattr__(self, name, _plain_length(value))
 
     def _number(self, name: str, low: float, high: float = math.inf, *, above: bool = False) -> None:
         """Check that a field is a number in [low, high] (or above low), or None where None is its default."""
@@ -264,7 +279,7 @@ class Schedule:
         if value is None and _default(self, name) is None:
             return
         limits = f"above {low:g}" if above else f"at least {low:g}"
-        limits += f" and at most {high:g}" if high < math.inf else ""
+        limits += f" and at most {high:g}" if high < math.inf else ", and finite"
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise ValueError(f"{name}={value!r}: must be a number, {limits}")
         if not (low < value if above else low <= value) or not value <= high or math.isinf(value):
@@ -273,7 +288,7 @@ class Schedule:
     def _one_of(self, name: str, known: SequenceOf[str]) -> None:
         value = getattr(self, name)
         if value not in known:
-            near = difflib.get_close_matches(str(value), known, n=1)
+            near = difflib.get_close_matches(value, known, n=1) if isinstance(value, str) else []
             hint = f" (did you mean {near[0]!r}?)" if near else ""
             raise ValueError(f"{name}={value!r}{hint}: must be one of {', '.join(known)}")
 
@@ -355,7 +370,7 @@ class Step(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        Duration.parse(self.step_size, "step_size", minimum=1)
+        self._length("step_size", minimum=1)
         self._number("gamma", 0, 1, above=True)
 
     def _body(self, run: _Run) -> _Body:
@@ -387,9 +402,7 @@ class MultiStep(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "milestones", _as_tuple(self.milestones, "milestones", "['50%', '75%']"))
-        for milestone in self.milestones:
-            Duration.parse(milestone, "milestones", minimum=1)
+        object.__setattr__(self, "milestones", _milestones(self.milestones, "['50%', '75%']"))
         self._number("gamma", 0, 1, above=True)
 
     def _body(self, run: _Run) -> _Body:
@@ -417,12 +430,12 @@ class Exponential(Schedule):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._number("gamma", 0, 1, above=True)
-        Duration.parse(self.every, "every", minimum=1)
+        self._length("every", minimum=1)
 
     def _body(self, run: _Run) -> _Body:
-        gamma, every = self.gamma, run.horizon.steps(self.every, "every")
-        end = 0.0 if run.total is None else gamma ** (run.total / every)
-        return _Body(lambda t: gamma ** (t / every), end, [("exponential", 0)], during_warmup=True)
+        gamma, passed = self.gamma, _stretches(run.horizon.every(self.every, "every"))
+        end = 0.0 if run.total is None else gamma ** passed(run.total)
+        return _Body(lambda t: gamma ** passed(t), end, [("exponential", 0)], during_warmup=True)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -510,7 +523,7 @@ class InverseSqrt(Schedule):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.timescale is not None:
-            Duration.parse(self.timescale, "timescale", minimum=1)
+            self._length("timescale", minimum=1)
         elif Duration.parse(self.warmup).value == 0:
             raise ValueError(
                 "timescale=None takes the warmup's length, and warmup=0: give one of them, as in '500 steps'"
@@ -547,14 +560,14 @@ class WarmupStableDecay(_ToFloor):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        Duration.parse(self.decay, "decay", minimum=1)
+        self._length("decay", minimum=1)
         self._one_of("decay_type", DECAY_TYPES)
         if self.decay_type == "exponential" and not self.min_lr_ratio and not self.min_lr:
             raise ValueError("decay_type='exponential' never reaches 0: give a floor, as in min_lr_ratio=0.01")
 
     def _body(self, run: _Run) -> _Body:
         total = run.horizon.need_total("WarmupStableDecay")
-        length = run.horizon.steps(self.decay, "decay")
+        length = run.horizon.from_end().steps(self.decay, "decay")
         start = total - length
         if start < run.warmup:
             raise ValueError(
@@ -579,7 +592,9 @@ class WarmupStableDecay(_ToFloor):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class CosineRestarts(_ToFloor):
-    """Cosine cycles one after another: in cycle k with progress q, m + (h - m) (1 + cos(pi q)) / 2, h = max(cycle_decay^k, m).
+    """Cosine cycles one after another: in cycle k with progress q, m + (h - m) (1 + cos(pi q)) / 2.
+
+    Each starts at h = max(cycle_decay^k, m), with k counted from 0.
 
     Args:
         cycle: length of the first cycle, a duration.
@@ -600,7 +615,7 @@ class CosineRestarts(_ToFloor):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        Duration.parse(self.cycle, "cycle", minimum=1)
+        self._length("cycle", minimum=1)
         self._number("cycle_mult", 1)
         self._number("cycle_decay", 0, 1, above=True)
 
@@ -643,7 +658,7 @@ class OneCycle(Schedule):
     A ``warmup`` multiplies the first updates on top.
 
     Args:
-        pct_start: share of the run that goes up, in [0, 1].
+        pct_start: share of the run that goes up, in [0, 1]; with ``three_phase`` at most 0.5.
         div_factor: peak / first LR, at least 1.
         final_div_factor: first LR / last LR, at least 1.
         anneal_strategy: ``"cos"`` or ``"linear"``.
@@ -678,6 +693,11 @@ class OneCycle(Schedule):
         self._number("base_momentum", 0, 1)
         self._number("max_momentum", 0, 1)
         self._flag("three_phase")
+        if self.three_phase and self.pct_start > 0.5:
+            raise ValueError(
+                f"pct_start={self.pct_start!r} with three_phase=True: at most 0.5, for the way down is as long as the "
+                "way up"
+            )
         self._flag("cycle_momentum")
 
     def _body(self, run: _Run) -> _Body:
@@ -732,7 +752,7 @@ class Plateau(_ToFloor):
         factor: factor of each cut, in (0, 1).
         patience: validations without improvement that are tolerated; the next one cuts.
         threshold: how much better counts as better.
-        threshold_mode: ``"rel"``: relative to the best; ``"abs"``: absolute.
+        threshold_mode: ``"rel"``: relative to the size of the best, so negative metrics work too; ``"abs"``: absolute.
         cooldown: validations after a cut during which none is counted as bad.
 
     Source: torch ``ReduceLROnPlateau``.
@@ -798,8 +818,9 @@ class Plateau(_ToFloor):
 class Sequence(Schedule):
     """Phases one after another, each a schedule of its own that counts from its own start.
 
-    Phase k runs from milestone k - 1 up to, not including, milestone k; "%" in a phase is of that phase. Every factor
-    is of the same peak, so for a smooth join a phase begins where the one before ends.
+    Phase k runs from milestone k - 1 up to, not including, milestone k; "%" in a phase is of that phase, and its epochs
+    are the run's from there on. Every factor is of the same peak, so for a smooth join a phase begins where the one
+    before ends.
 
     Args:
         schedules: the phases, at least two.
@@ -820,7 +841,7 @@ class Sequence(Schedule):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "schedules", _as_tuple(self.schedules, "schedules", "[Fixed(), Linear()]"))
-        object.__setattr__(self, "milestones", _as_tuple(self.milestones, "milestones", "['50%']"))
+        object.__setattr__(self, "milestones", _milestones(self.milestones, "['50%']"))
         for phase in self.schedules:
             if not isinstance(phase, Schedule) or isinstance(phase, Plateau):
                 raise ValueError(f"schedules: {phase!r} cannot be a phase; phases are schedules other than Plateau")
@@ -833,8 +854,6 @@ class Sequence(Schedule):
                 f"{len(self.schedules)} schedules and {len(self.milestones)} milestones: "
                 "there must be one milestone fewer than schedules"
             )
-        for milestone in self.milestones:
-            Duration.parse(milestone, "milestones", minimum=1)
 
     def describe(self) -> dict[str, Any]:
         return {**super().describe(), "schedules": [phase.describe() for phase in self.schedules]}
@@ -850,8 +869,10 @@ class Sequence(Schedule):
         lengths = [end - start for start, end in zip(starts, marks, strict=False)]
         lengths_or_none = [*lengths, None if run.total is None else run.total - marks[-1]]
         curves = [
-            phase.resolve(dataclasses.replace(run.horizon, total_steps=length), run.peak)
-            for phase, length in zip(self.schedules, lengths_or_none, strict=True)
+            phase._curve(run.horizon.part(start, length), run.peak, f"phase {number}")
+            for number, (phase, start, length) in enumerate(
+                zip(self.schedules, starts, lengths_or_none, strict=True), 1
+            )
         ]
 
         def factor(t: int) -> float:
@@ -874,10 +895,18 @@ def from_description(description: dict[str, Any]) -> Schedule:
         Cosine(warmup='10%')
     """
     fields = dict(description)
-    kind = fields.pop("schedule")
-    if kind == "Sequence":
+    name = fields.pop("schedule")
+    kind = {kind.__name__: kind for kind in _kinds(Schedule)}.get(name)
+    if kind is None:
+        raise ValueError(f"schedule={name!r} is not known here: import the module that defines it first")
+    if "schedules" in fields:
         fields["schedules"] = [from_description(phase) for phase in fields["schedules"]]
-    return globals()[kind](**fields)  # type: ignore[no-any-return]
+    return kind(**fields)
+
+
+def _kinds(kind: type[Schedule]) -> list[type[Schedule]]:
+    """The class and all that are made from it, a user's own included."""
+    return [kind, *(found for below in kind.__subclasses__() for found in _kinds(below))]
 
 
 def _stepwise(factor: Factor, run: _Run, name: str) -> _Body:
@@ -887,6 +916,28 @@ def _stepwise(factor: Factor, run: _Run, name: str) -> _Body:
 
 def _cut_at(cuts: SequenceOf[int], gamma: float, run: _Run, name: str) -> _Body:
     return _stepwise(lambda t: gamma ** bisect_right(cuts, t), run, name)
+
+
+def _stretches(marks: SequenceOf[int]) -> Callable[[int], float]:
+    """Position -> how many of the stretches that end at ``marks`` have passed, parts of one included."""
+    if isinstance(marks, range):
+        length = marks.step
+        return lambda t: t / length
+
+    def passed(t: int) -> float:
+        k = bisect_right(marks, t)
+        start = marks[k - 1] if k else 0
+        return k + (t - start) / (marks[k] - start)
+
+    return passed
+
+
+def _milestones(given: Any, example: str) -> tuple[Length, ...]:
+    """Milestones as a tuple of plain values, each a duration."""
+    milestones = _as_tuple(given, "milestones", example)
+    for milestone in milestones:
+        Duration.parse(milestone, "milestones", minimum=1)
+    return tuple(map(_plain_length, milestones))
 
 
 def _rising(milestones: SequenceOf[Length], horizon: Horizon) -> list[int]:
@@ -915,5 +966,12 @@ def _as_tuple(given: Any, name: str, example: str) -> tuple[Any, ...]:
     return found
 
 
+def _plain_length(value: Any) -> Any:
+    return str(value) if isinstance(value, Duration) else value
+
+
 def _to_plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+    """A list for a tuple, and a float for what only behaves as one, such as numpy's."""
+    if isinstance(value, tuple):
+        return list(value)
+    return float(value) if isinstance(value, float) else value

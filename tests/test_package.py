@@ -94,7 +94,11 @@ def imported_modules(path: Path) -> set[str]:
 LAYERS = [
     "lr_recipes/horizon.py",
     "lr_recipes/schedules.py",
+    "lr_recipes/plan.py",
     "lr_recipes/resume.py",
+    "lr_recipes/audit.py",
+    "lr_recipes/lr_csv.py",
+    "lr_recipes/picture.py",
     "lr_recipes/scheduler.py",
     "lr_recipes/callbacks",
 ]
@@ -127,7 +131,7 @@ def test_layers_import_only_downwards(layer: str) -> None:
     assert {(layer, ".".join(module.split(".")[:2])) for layer, module in upwards} <= REACHES_UP
 
 
-@pytest.mark.parametrize("name", ["horizon", "schedules", "resume"])
+@pytest.mark.parametrize("name", ["horizon", "schedules", "plan", "resume", "audit", "lr_csv"])
 def test_the_maths_needs_the_standard_library_alone(name: str) -> None:
     packages = {module.split(".")[0] for module in imported_modules(ROOT / "lr_recipes" / f"{name}.py")}
     assert packages - {"lr_recipes"} <= sys.stdlib_module_names

@@ -1,0 +1,115 @@
+"""Compares the LR that each update used with the planned one, and says at the end what came out. No torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+# A tensor LR holds 32 bits; anything further from the plan was written by somebody else.
+_TOLERANCE = 1e-6
+
+
+@dataclass
+class Audit:
+    """Counts of one optimizer's updates, and what was out of order.
+
+    Attributes:
+        compared: updates whose LR was compared with the plan.
+        different: updates at which some group used another LR.
+        worst: largest difference; ``worst_at`` and ``worst_group`` say where.
+        first_at: first update that differed.
+        skipped: optimizer steps that changed nothing; ``skipped_at`` is the position of the first.
+        late: groups that joined after the start, with the update they joined at.
+    """
+
+    compared: int = 0
+    different: int = 0
+    worst: float = 0.0
+    worst_at: int = -1
+    worst_group: str = ""
+    first_at: int = -1
+    skipped: int = 0
+    skipped_at: int = -1
+    late: dict[str, int] = field(default_factory=dict)
+
+    def compare(
+        self, position: int, used: Sequence[float], bases: Sequence[float], factor: float, names: Sequence[str]
+    ) -> str:
+        """Compare one update's LRs with ``base x factor``; return a sentence at the first difference, else nothing."""
+        self.compared += 1
+        for lr, base in zip(used, bases, strict=True):
+            planned = base * factor
+            if lr != planned and not math.isclose(lr, planned, rel_tol=_TOLERANCE):
+                return self._differs(position, used, bases, factor, names)
+        return ""
+
+    def _differs(
+        self, position: int, used: Sequence[float], bases: Sequence[float], factor: float, names: Sequence[str]
+    ) -> str:
+        self.different += 1
+        gaps = [abs(lr - base * factor) for lr, base in zip(used, bases, strict=True)]
+        index = max(range(len(gaps)), key=gaps.__getitem__)
+        if gaps[index] > self.worst:
+            self.worst, self.worst_at, self.worst_group = gaps[index], position, names[index]
+        if self.first_at >= 0:
+            return ""
+        self.first_at = position
+        return (
+            f"update {position:,} used LR {used[index]:g} in group {names[index]!r}, and the plan says "
+            f"{bases[index] * factor:g}: something else writes param_groups['lr']"
+        )
+
+    def skip(self, position: int, count: int = 1) -> None:
+        """Note optimizer steps that changed nothing."""
+        if not self.skipped:
+            self.skipped_at = position
+        self.skipped += count
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the counts as plain values, for checkpoints."""
+        return asdict(self)
+
+    def closing_line(self, position: int, total: int | None, planned: bool = True) -> str:
+        """Return the sentence that ends a run.
+
+        Args:
+            position: updates completed.
+            total: updates of the plan; ``None`` when it has no end.
+            planned: whether there was a plan to compare with.
+
+        Example:
+            >>> Audit(compared=100).closing_line(position=100, total=100)
+            'used = planned on 100 of 100 updates, schedule complete'
+        """
+        parts = [self._verdict(planned), *([share_of_schedule(position, total)] if planned else [])]
+        if self.skipped:
+            parts.append(f"{self.skipped:,} skipped updates (the first at position {self.skipped_at:,})")
+        parts += [f"group {name} joined at update {at:,}" for name, at in self.late.items()]
+        return ", ".join(parts)
+
+    def _verdict(self, planned: bool) -> str:
+        if not planned:
+            return f"recorded {self.compared:,} updates, there is no plan to compare with"
+        if not self.different:
+            return f"used = planned on {self.compared:,} of {self.compared:,} updates"
+        return (
+            f"used = planned on {self.compared - self.different:,} of {self.compared:,} updates, largest difference "
+            f"{self.worst:g} in group {self.worst_group} at update {self.worst_at:,} (the first at {self.first_at:,})"
+        )
+
+
+def share_of_schedule(position: int, total: int | None) -> str:
+    """Say how much of the schedule was run.
+
+    Example:
+        >>> share_of_schedule(370, 1000), share_of_schedule(1000, 1000), share_of_schedule(5, None)
+        ('schedule ended at 37% (370 of 1,000)', 'schedule complete', 'schedule has no end')
+    """
+    if total is None:
+        return "schedule has no end"
+    if position < total:
+        percent = math.floor(100 * position / total)  # 99.9 % is not complete
+        return f"schedule ended at {percent}% ({position:,} of {total:,})"
+    return "schedule complete" + (f", {position - total:,} updates past its end" if position > total else "")
