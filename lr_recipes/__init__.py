@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from lr_recipes import schedules
     from lr_recipes.callbacks.learning_rate_logger import LearningRateLogger
     from lr_recipes.callbacks.learning_rate_scheduler import LearningRateScheduler
+    from lr_recipes.callbacks.learning_rate_warmup import LearningRateWarmup
     from lr_recipes.horizon import Horizon
 
 __version__ = "0.1.0"
@@ -23,8 +24,9 @@ _WHERE = {
     "Horizon": ("lr_recipes.horizon", "Horizon"),
     "LearningRateLogger": ("lr_recipes.callbacks.learning_rate_logger", "LearningRateLogger"),
     "LearningRateScheduler": ("lr_recipes.callbacks.learning_rate_scheduler", "LearningRateScheduler"),
+    "LearningRateWarmup": ("lr_recipes.callbacks.learning_rate_warmup", "LearningRateWarmup"),
 }
-__all__ = ["Horizon", "LearningRateLogger", "LearningRateScheduler", "schedules"]
+__all__ = ["Horizon", "LearningRateLogger", "LearningRateScheduler", "LearningRateWarmup", "schedules"]
 
 
 def __getattr__(name: str) -> Any:

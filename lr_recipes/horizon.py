@@ -169,7 +169,7 @@ class Horizon:
         step = self.steps(parsed, name)
         uneven = parsed.unit == "epochs" and isinstance(self.steps_per_epoch, tuple)
         exact = self._exact(parsed, name, 1)
-        if not uneven and (exact == step or exact < 1):
+        if not uneven and (exact < 1 or math.isclose(exact, step)):
             return range(step, _WITHOUT_END, step)
         if self.total_steps is None:
             return _Marks(lambda times: self.steps(parsed, name, times))
@@ -248,11 +248,8 @@ class Horizon:
     def _epochs_to_steps(epochs: float, steps_per_epoch: int | Sequence[int]) -> float:
         if isinstance(steps_per_epoch, int):
             return epochs * steps_per_epoch
-        whole = math.floor(epochs)
-        last = steps_per_epoch[-1]
-        lengths = [*steps_per_epoch[:whole], *[last] * (whole - len(steps_per_epoch))]
-        following = steps_per_epoch[whole] if whole < len(steps_per_epoch) else last
-        return sum(lengths) + (epochs - whole) * following
+        listed = min(math.floor(epochs), len(steps_per_epoch) - 1)  # the last one goes on
+        return sum(steps_per_epoch[:listed]) + (epochs - listed) * steps_per_epoch[listed]
 
 
 def count_updates(

@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from lr_recipes.horizon import Horizon
-from lr_recipes.schedules import Curve, Schedule, from_description
+from lr_recipes.schedules import Plateau, Schedule, from_description
 
 POLICIES = ("error", "checkpoint", "config")
 _SAMPLES = 512
+_FAR = 10**5  # how far plans without a known end are compared
 
 
 class ResumeError(ValueError):
@@ -29,13 +30,14 @@ class Plan(NamedTuple):
     differences: list[str]
 
 
-def chosen_plan(saved: dict[str, Any], configured: dict[str, Any], resume: str) -> Plan:
+def chosen_plan(saved: dict[str, Any], configured: dict[str, Any], resume: str, own: Schedule | None = None) -> Plan:
     """Return the plan to follow from the saved position on.
 
     Args:
         saved: the state in the checkpoint.
         configured: the state of the run that is about to start.
         resume: ``"error"``, ``"checkpoint"`` or ``"config"``.
+        own: the schedule that ``configured`` describes; a ``TorchSchedule`` cannot always be built from words.
 
     Raises:
         ResumeError: the plans differ and ``resume`` is ``"error"``; the message shows old and new side by side.
@@ -45,38 +47,58 @@ def chosen_plan(saved: dict[str, Any], configured: dict[str, Any], resume: str) 
             f"the checkpoint has {len(saved['base_lrs'])} parameter groups and this run has "
             f"{len(configured['base_lrs'])}: resume with the optimizer that the checkpoint was made with"
         )
-    differences = [] if _same_curve(saved, configured) else _differences(saved, configured)
+    new = _read(configured, own or from_description(configured["schedule"]))
+    if saved["schedule"] == configured["schedule"]:
+        old: Plan | None = _read(saved, new.schedule)
+    else:
+        old = _read(saved, from_description(saved["schedule"])) if _is_known(saved["schedule"]) else None
+    differences = [] if old is not None and _same(old, new) else _differences(saved, configured)
     if differences and resume == "error":
         raise ResumeError(_question(differences, saved["position"]))
-    source = saved if resume == "checkpoint" else configured
-    return Plan(*_read(source), differences)
+    if resume != "checkpoint":
+        return new._replace(differences=differences)
+    return (old or _read(saved, from_description(saved["schedule"])))._replace(differences=differences)
 
 
-def _read(state: dict[str, Any]) -> tuple[Schedule, list[float], float, Horizon]:
-    schedule, horizon = from_description(state["schedule"]), Horizon(**state["horizon"])
-    return schedule, list(state["base_lrs"]), state["peak"], horizon
+def rescaled_position(saved: dict[str, Any], horizon: Horizon) -> int:
+    """Return the position at the same share of the data, where an update now sees another number of samples.
+
+    Example:
+        >>> saved = {"position": 100, "horizon": {"samples_per_step": 32}}
+        >>> rescaled_position(saved, Horizon(samples_per_step=64))
+        50
+    """
+    position: int = saved["position"]
+    before, now = saved["horizon"]["samples_per_step"], horizon.samples_per_step
+    if before is None or now is None or before == now:
+        return position
+    return int(position * before / now + 0.5)
 
 
-def _curve(state: dict[str, Any]) -> Curve:
-    schedule, _, peak, horizon = _read(state)
-    return schedule.resolve(horizon, peak=peak)
+def _read(state: dict[str, Any], schedule: Schedule) -> Plan:
+    return Plan(schedule, list(state["base_lrs"]), state["peak"], Horizon(**state["horizon"]), [])
 
 
-def _same_curve(saved: dict[str, Any], configured: dict[str, Any]) -> bool:
+def _is_known(description: dict[str, Any]) -> bool:
+    try:
+        from_description(description)
+    except ValueError:
+        return False
+    return True
+
+
+def _same(old: Plan, new: Plan) -> bool:
     """Whether every update that both plans have uses the same LR; checked at up to 512 positions and both ends."""
-    if saved["base_lrs"] != configured["base_lrs"]:
+    if old.base_lrs != new.base_lrs:
         return False
-    reacts = saved["plateau"] is not None or configured["plateau"] is not None
-    if reacts and saved["schedule"] != configured["schedule"]:
+    reacts = isinstance(old.schedule, Plateau) or isinstance(new.schedule, Plateau)
+    if reacts and old.schedule.describe() != new.schedule.describe():
         return False
-    old, new = _curve(saved), _curve(configured)
-    shared = min(old.total_steps or 10**6, new.total_steps or 10**6)
-    positions = {
-        *range(0, shared, max(shared // _SAMPLES, 1)),
-        *(p.first for p in [*old.phases, *new.phases]),
-        shared - 1,
-    }
-    return all(old(n) == new(n) for n in positions if n < shared)
+    first, second = (plan.schedule.resolve(plan.horizon, peak=plan.peak) for plan in (old, new))
+    shared = min(first.total_steps or _FAR, second.total_steps or _FAR)
+    phases = [phase.first for phase in [*first.phases, *second.phases]]
+    positions = {*range(0, shared, max(shared // _SAMPLES, 1)), *phases, shared - 1}
+    return all(first(n) == second(n) for n in positions if n < shared)
 
 
 def _differences(saved: dict[str, Any], configured: dict[str, Any]) -> list[str]:

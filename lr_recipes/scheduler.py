@@ -7,14 +7,15 @@ plain facts that say which plan it belongs to.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from lr_recipes.horizon import Horizon
 from lr_recipes.resume import chosen_plan
@@ -235,7 +236,7 @@ class BoundSchedule(LRScheduler):
         Raises:
             ResumeError: the plans differ and ``resume`` is ``"error"``.
         """
-        plan = chosen_plan(state_dict, self.state_dict(), resume)
+        plan = chosen_plan(state_dict, self.state_dict(), resume, self.schedule)
         self.base_lrs = list(plan.base_lrs)
         self._follow(plan.schedule, plan.horizon, plan.peak)
         if state_dict["plateau"] and isinstance(self.schedule, Plateau):
@@ -243,6 +244,166 @@ class BoundSchedule(LRScheduler):
         self.position = state_dict["refreshed_at"]  # where an epoch that holds its LR began
         self.last_epoch = state_dict["position"]
         return plan.differences
+
+
+class WarmupOver:
+    """Multiplies the LR that somebody else's scheduler writes by a warmup's factor, and hides that from the scheduler.
+
+    Between the optimizer's steps the groups hold ``lr x factor``, where ``lr`` is what the scheduler wrote; inside
+    ``hidden()`` they hold ``lr`` itself. When the warmup is over they hold ``lr``, the very value, and nothing more is
+    done.
+
+    Args:
+        curve: the warmup; its factor is 1 once it is over.
+        length: updates that the warmup lasts.
+        optimizer: whose groups to warm up.
+        position: updates completed so far.
+        lrs: what the scheduler wrote, by group; by default what the groups hold now.
+    """
+
+    def __init__(
+        self, curve: Curve, length: int, optimizer: Optimizer, position: int = 0, lrs: Sequence[float] | None = None
+    ) -> None:
+        self.curve, self.length, self.optimizer, self.position = curve, length, optimizer, position
+        _own_tensor_lrs(optimizer)
+        self.lrs: list[Any] = self._present() if lrs is None else list(lrs)
+        self._written: list[Any] = []
+        self._handles = [
+            optimizer.register_step_pre_hook(self._before_step),
+            optimizer.register_step_post_hook(self._after_step),
+        ]
+        self._apply()
+
+    @property
+    def over(self) -> bool:
+        """Whether the next update uses the scheduler's own LR."""
+        return self.position >= self.length
+
+    def detach(self) -> None:
+        """Stop warming up; the LR stays as it is."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    @contextlib.contextmanager
+    def hidden(self) -> Iterator[None]:
+        """Show the scheduler its own LR, and take the one that it writes."""
+        if self.over:
+            yield
+            return
+        self._write_all(self.lrs)
+        try:
+            yield
+        finally:
+            self.lrs = self._present()
+            self._apply()
+
+    def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        """Take an LR that was written past ``hidden()``, and groups that have joined, as the scheduler's word."""
+        if self.over:
+            return
+        groups = optimizer.param_groups
+        changed = len(groups) != len(self.lrs)
+        for index, (group, written) in enumerate(zip(groups, self._written, strict=False)):
+            # A tensor is not compared: that would wait for its device.
+            if not isinstance(written, torch.Tensor) and group["lr"] != written:
+                self.lrs[index] = group["lr"]
+                changed = True
+        if changed:
+            self.lrs += self._present()[len(self.lrs) :]
+            self._apply()
+
+    def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        if self.over or not took_effect(optimizer):
+            return
+        self.position += 1
+        self._apply()
+
+    def _apply(self) -> None:
+        factor = 1.0 if self.over else self.curve.factor(self.position)
+        self._written = self.lrs if factor == 1.0 else [lr * factor for lr in self.lrs]
+        self._write_all(self._written)
+
+    def _present(self) -> list[Any]:
+        """The LR of each group; a tensor is copied, since it will be filled."""
+        lrs = [group["lr"] for group in self.optimizer.param_groups]
+        return [lr.clone() if isinstance(lr, torch.Tensor) else lr for lr in lrs]
+
+    def _write_all(self, lrs: Sequence[float]) -> None:
+        for group, lr in zip(self.optimizer.param_groups, lrs, strict=False):
+            _write(group, lr)
+
+
+class TorchFactors:
+    """Runs a torch scheduler on an optimizer of its own and remembers what it did to the peak.
+
+    Args:
+        factory: optimizer -> ``torch.optim.lr_scheduler`` object.
+        peak: LR of the optimizer that it is run on; absolute settings, such as ``eta_min``, are of this scale.
+
+    Attributes:
+        cycles_momentum: whether the scheduler moves the momentum too.
+
+    Raises:
+        ValueError: ``factory`` makes something else than a scheduler, or one that waits for a metric.
+    """
+
+    def __init__(self, factory: Callable[[Optimizer], Any], peak: float) -> None:
+        self._optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(()))], lr=peak, momentum=0.9)
+        self._peak = peak
+        try:
+            self._scheduler = factory(self._optimizer)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"factory={factory!r} cannot make a scheduler: {error}") from error
+        _check_torch_scheduler(self._scheduler)
+        self.cycles_momentum = bool(getattr(self._scheduler, "cycle_momentum", False))
+        self._factors: list[float] = []
+        self._momenta: list[float] = []
+        self._record()
+
+    def factor(self, count: int) -> float:
+        """Return the factor after ``count`` steps of the scheduler."""
+        self._run_to(count)
+        return self._factors[count]
+
+    def momentum(self, count: int) -> float:
+        """Return the momentum after ``count`` steps of the scheduler."""
+        self._run_to(count)
+        return self._momenta[count]
+
+    def _run_to(self, count: int) -> None:
+        if count < len(self._factors):
+            return
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's SequentialLR warns of its own calls
+            while count >= len(self._factors):
+                self._optimizer.step()
+                self._step()
+                self._record()
+
+    def _step(self) -> None:
+        try:
+            self._scheduler.step()
+        except ValueError as error:
+            raise ValueError(
+                f"{type(self._scheduler).__name__} stops after {len(self._factors) - 1:,} steps, and the run goes on: "
+                f"{error}"
+            ) from error
+
+    def _record(self) -> None:
+        (group,) = self._optimizer.param_groups
+        self._factors.append(float(group["lr"]) / self._peak)
+        self._momenta.append(float(group["momentum"]))
+
+
+def _check_torch_scheduler(scheduler: Any) -> None:
+    if isinstance(scheduler, ReduceLROnPlateau):
+        raise ValueError("ReduceLROnPlateau waits for a metric, so it is no function of the position: use Plateau")
+    if not isinstance(scheduler, LRScheduler) or isinstance(scheduler, BoundSchedule):
+        raise ValueError(
+            f"factory made a {type(scheduler).__name__}, which is no torch.optim.lr_scheduler: give one without its "
+            "optimizer, as in functools.partial(torch.optim.lr_scheduler.StepLR, step_size=30)"
+        )
 
 
 def took_effect(optimizer: Optimizer) -> bool:
@@ -290,7 +451,7 @@ def built_lrs(optimizer: Optimizer) -> list[float]:
     return [float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups]
 
 
-def _write(group: Group, lr: float) -> None:
+def _write(group: Group, lr: Any) -> None:
     present = group["lr"]
     if isinstance(present, torch.Tensor):
         present.fill_(lr)

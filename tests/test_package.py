@@ -17,7 +17,7 @@ import pytest
 import lr_recipes
 
 ROOT = Path(__file__).parents[1]
-PUBLIC = ["Horizon", "LearningRateLogger", "LearningRateScheduler", "schedules"]
+PUBLIC = ["Horizon", "LearningRateLogger", "LearningRateScheduler", "LearningRateWarmup", "schedules"]
 SHIPPED_GROUPS = ["callbacks", "schedule"]
 
 

@@ -12,7 +12,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lr_recipes.callbacks.trainer_facts import horizon_of, monitored, optimizer_names
 from lr_recipes.horizon import Horizon, HorizonError
 from lr_recipes.plan import GroupPlan, describe_plan
-from lr_recipes.resume import POLICIES, ResumeError
+from lr_recipes.resume import POLICIES, ResumeError, rescaled_position
 from lr_recipes.scheduler import BoundSchedule, built_lrs, completed_updates, group_names, read_lrs
 from lr_recipes.schedules import Plateau, Schedule
 
@@ -180,7 +180,18 @@ class LearningRateScheduler(Callback):
                 f"the checkpoint has schedules for {', '.join(saved)}, and this run for {', '.join(self.bound)}: "
                 "resume with the same optimizers and the same mapping of schedules"
             )
-        return {name: bound.restore(saved[name], self.resume) for name, bound in self.bound.items()}
+        differences = {name: bound.restore(saved[name], self.resume) for name, bound in self.bound.items()}
+        if self.resume == "config":
+            self._keep_share_of_data(trainer, saved)
+        return differences
+
+    def _keep_share_of_data(self, trainer: Trainer, saved: dict[str, Any]) -> None:
+        """Where updates now see another number of samples, go on at the same share of the epochs that end the run."""
+        for name, bound in self.bound.items():
+            if bound.horizon.total_steps != trainer.max_steps:  # `max_steps` counts the old updates as they are
+                position = rescaled_position(saved[name], bound.horizon)
+                if position != bound.position:
+                    bound.position = position
 
     def _release(self) -> None:
         for bound in self.bound.values():
