@@ -9,6 +9,7 @@ from typing import Any
 
 # A tensor LR holds 32 bits; anything further from the plan was written by somebody else.
 _TOLERANCE = 1e-6
+_SMALLEST = 1e-37  # below it 32 bits round more coarsely, and to 0 in the end
 
 
 @dataclass
@@ -39,26 +40,22 @@ class Audit:
     ) -> str:
         """Compare one update's LRs with ``base x factor``; return a sentence at the first difference, else nothing."""
         self.compared += 1
-        for lr, base in zip(used, bases, strict=True):
-            planned = base * factor
-            if lr != planned and not math.isclose(lr, planned, rel_tol=_TOLERANCE):
-                return self._differs(position, used, bases, factor, names)
-        return ""
-
-    def _differs(
-        self, position: int, used: Sequence[float], bases: Sequence[float], factor: float, names: Sequence[str]
-    ) -> str:
+        wrong = [
+            index for index, (lr, base) in enumerate(zip(used, bases, strict=True)) if not _equal(lr, base * factor)
+        ]
+        if not wrong:
+            return ""
         self.different += 1
-        gaps = [abs(lr - base * factor) for lr, base in zip(used, bases, strict=True)]
-        index = max(range(len(gaps)), key=gaps.__getitem__)
-        if gaps[index] > self.worst:
-            self.worst, self.worst_at, self.worst_group = gaps[index], position, names[index]
+        gaps = {index: _gap(used[index], bases[index] * factor) for index in wrong}
+        largest = max(wrong, key=gaps.__getitem__)
+        if gaps[largest] > self.worst:
+            self.worst, self.worst_at, self.worst_group = gaps[largest], position, names[largest]
         if self.first_at >= 0:
             return ""
         self.first_at = position
         return (
-            f"update {position:,} used LR {used[index]:g} in group {names[index]!r}, and the plan says "
-            f"{bases[index] * factor:g}: something else writes param_groups['lr']"
+            f"update {position:,} used LR {used[largest]:.8g} in group {names[largest]!r}, and the plan says "
+            f"{bases[largest] * factor:.8g}: something else writes param_groups['lr']"
         )
 
     def skip(self, position: int, count: int = 1) -> None:
@@ -85,13 +82,13 @@ class Audit:
         """
         parts = [self._verdict(planned), *([share_of_schedule(position, total)] if planned else [])]
         if self.skipped:
-            parts.append(f"{self.skipped:,} skipped updates (the first at position {self.skipped_at:,})")
+            parts.append(f"{_updates(self.skipped, 'skipped ')} (the first at position {self.skipped_at:,})")
         parts += [f"group {name} joined at update {at:,}" for name, at in self.late.items()]
         return ", ".join(parts)
 
     def _verdict(self, planned: bool) -> str:
         if not planned:
-            return f"recorded {self.compared:,} updates, there is no plan to compare with"
+            return f"recorded {_updates(self.compared)}, there is no plan to compare with"
         if not self.different:
             return f"used = planned on {self.compared:,} of {self.compared:,} updates"
         return (
@@ -110,6 +107,19 @@ def share_of_schedule(position: int, total: int | None) -> str:
     if total is None:
         return "schedule has no end"
     if position < total:
-        percent = math.floor(100 * position / total)  # 99.9 % is not complete
+        percent = 100 * position // total  # 99.9 % is not complete
         return f"schedule ended at {percent}% ({position:,} of {total:,})"
-    return "schedule complete" + (f", {position - total:,} updates past its end" if position > total else "")
+    return "schedule complete" + (f", {_updates(position - total)} past its end" if position > total else "")
+
+
+def _equal(used: float, planned: float) -> bool:
+    return used == planned or math.isclose(used, planned, rel_tol=_TOLERANCE, abs_tol=_SMALLEST)
+
+
+def _gap(used: float, planned: float) -> float:
+    gap = abs(used - planned)
+    return math.inf if math.isnan(gap) else gap  # an LR that is not a number is as wrong as can be
+
+
+def _updates(count: int, kind: str = "") -> str:
+    return f"{count:,} {kind}update{'s' if count != 1 else ''}"

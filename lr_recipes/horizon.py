@@ -127,7 +127,7 @@ class Horizon:
     source: str = ""
 
     def __post_init__(self) -> None:
-        if isinstance(self.steps_per_epoch, Sequence):
+        if isinstance(self.steps_per_epoch, Sequence) and not isinstance(self.steps_per_epoch, str):
             object.__setattr__(self, "steps_per_epoch", _without_repeats(tuple(self.steps_per_epoch)))
         for name in ("total_steps", "steps_per_epoch", "samples_per_step"):
             given = getattr(self, name)

@@ -2,7 +2,9 @@
 
 The first columns are ``step,epoch,samples,phase,planned_factor``; then ``lr/<group>``, ``momentum/<group>`` and
 ``weight_decay/<group>``. ``step`` is the position of the update, counted from 0; ``samples`` is the number seen when it
-is done. A value that is not known is empty. No torch.
+is done. A value that is not known is empty; numbers are written in full, so reading them gives the same floats back.
+A row is a line: a name with a comma or a quote in it stands in quotes, and line breaks in names become spaces.
+No torch.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ def columns_of(groups: Mapping[str, Sequence[str]]) -> list[str]:
         >>> columns_of({"lr": ["decay", "no_decay"], "momentum": ["decay"]})[5:]
         ['lr/decay', 'lr/no_decay', 'momentum/decay']
     """
-    return [*FIXED, *(f"{kind}/{name}" for kind in KINDS for name in groups.get(kind, ()))]
+    return [*FIXED, *(f"{kind}/{' '.join(name.splitlines())}" for kind in KINDS for name in groups.get(kind, ()))]
 
 
 class LrCsv:
@@ -50,22 +52,18 @@ class LrCsv:
         self.kept = self.dropped = 0
         path.parent.mkdir(parents=True, exist_ok=True)
         older = history if history is not None and history.exists() else path
-        old_rows = self._older_rows(older, position) if position and older.exists() else []
-        self._rewrite(old_rows)
-        self._file: TextIO = path.open("a", newline="", encoding="utf-8")
+        self._begin(self._older_rows(older, position) if position and older.exists() else [])
 
     def write(self, rows: Iterable[Sequence[Any]]) -> None:
         """Append rows and hand them to the operating system, so that they outlive this process."""
-        self._file.writelines(",".join(map(_text, row)) + "\n" for row in rows)
+        _writer(self._file).writerows(rows)
         self._file.flush()
 
     def add_columns(self, columns: Sequence[str]) -> None:
         """Change to ``columns``, which hold the present ones; older rows get empty values for the new ones."""
         self._file.close()
-        old = list(read_rows(self.path))
         self.columns = list(columns)
-        self._rewrite(old)
-        self._file = self.path.open("a", newline="", encoding="utf-8")
+        self._begin(read_rows(self.path))
 
     def close(self) -> None:
         """Close the file; nothing more can be written."""
@@ -75,36 +73,54 @@ class LrCsv:
         """Rows of updates before ``position``, each once; counts what it leaves out."""
         last = -1
         for row in read_rows(older):
-            step = _step(row)
-            if step is None or not last < step < position:
+            step = row.get("step", "")
+            if not step.isdecimal() or not last < int(step) < position:
                 self.dropped += 1
                 continue
-            last = step
+            last = int(step)
             self.kept += 1
             yield row
 
-    def _rewrite(self, rows: Iterable[dict[str, str]]) -> None:
+    def _begin(self, rows: Iterable[dict[str, str]]) -> None:
         """Replace the file by the header and ``rows`` in one move, so that a crash leaves the old or the new one."""
         fresh = self.path.with_suffix(f".{os.getpid()}.tmp")
         with fresh.open("w", newline="", encoding="utf-8") as file:
-            file.write(",".join(self.columns) + "\n")
-            file.writelines(",".join(row.get(name) or "" for name in self.columns) + "\n" for row in rows)
+            writer = _writer(file)
+            writer.writerow(self.columns)
+            writer.writerows([row.get(name, "") for name in self.columns] for row in rows)
         os.replace(fresh, self.path)
+        self._file: TextIO = self.path.open("a", newline="", encoding="utf-8")
 
 
-def read_rows(path: Path) -> Iterator[dict[str, str]]:
-    """Yield the rows of a file as text by column; a line with another number of values yields an empty row."""
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        lines = csv.reader(line.replace("\0", "") for line in file)
-        columns = next(lines, [])
-        for values in lines:
-            yield dict(zip(columns, values, strict=True)) if len(values) == len(columns) else {}
+def read_rows(path: Path, stride: int = 1) -> Iterator[dict[str, str]]:
+    """Yield every ``stride``-th row of a file, and the last one, as text by column; a damaged line yields an empty row.
+
+    Damaged is a line with another number of values, one with bytes that the disk never got (NULs), and one without its
+    end: a number that was cut in half still looks like a number.
+    """
+    with path.open(newline="\n", encoding="utf-8", errors="replace") as file:
+        columns = _values(next(file, ""))
+        index, line = 0, ""
+        for index, line in enumerate(file):
+            if index % stride == 0:
+                yield _row(columns, line)
+        if index % stride:
+            yield _row(columns, line)
 
 
-def _step(row: dict[str, str]) -> int | None:
-    step = row.get("step", "")
-    return int(step) if step.isdigit() else None
+def _row(columns: list[str], line: str) -> dict[str, str]:
+    values = _values(line) if line.endswith("\n") and "\0" not in line else []
+    return dict(zip(columns, values, strict=True)) if len(values) == len(columns) else {}
 
 
-def _text(value: Any) -> str:
-    return "" if value is None else value if isinstance(value, str) else repr(value)
+def _values(line: str) -> list[str]:
+    """Values of one line, each line by itself: a stray quote must not swallow the lines after it."""
+    line = line.rstrip("\r\n")
+    try:
+        return next(csv.reader([line])) if '"' in line else line.split(",")
+    except csv.Error:
+        return []
+
+
+def _writer(file: TextIO) -> Any:
+    return csv.writer(file, lineterminator="\n")

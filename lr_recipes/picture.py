@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lr_recipes.lr_csv import read_rows
 
-# Okabe and Ito's palette: told apart by colour-blind readers; line styles tell them apart in print.
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's palette: told apart by colour-blind readers; the line styles tell them apart in print.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 STYLES = ("-", "--", "-.", ":")
+_GREY = "0.35"
 _POINTS = 4000  # more than a picture has pixels
-_WIDE_RANGE = 100  # groups further apart than this need a logarithmic axis
+_FEW = 60  # updates that can be told apart, and get a dot each
+_WIDE_RANGE = 20  # peaks further apart than this need a logarithmic axis
+_DECADES = 3  # how far below the lowest peak such an axis goes: a decay to 0 would have no bottom
+_MANY = 8  # more phases or curves than this are not all named
+_CHARACTER = 0.0105  # width of a small letter, as a share of the axis
+
+Rows = Sequence[Mapping[str, str]]
+Curve = tuple[float, ...]
 
 
 def draw(source: Path, target: Path, title: str = "", peaks: Mapping[str, float] | None = None) -> None:
@@ -22,111 +36,160 @@ def draw(source: Path, target: Path, title: str = "", peaks: Mapping[str, float]
     Args:
         source: an ``lr.csv``.
         target: the picture to write.
-        title: one line above it.
+        title: a line or two above it.
         peaks: base LR of each group; the plan is ``planned_factor`` times that.
 
     Raises:
         ValueError: the file has no rows.
     """
-    rows = _thinned(source)
-    if not rows:
-        raise ValueError(f"{source} has no rows to draw")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    momentum = _moving(_series(rows, "momentum/"))
-    figure = Figure(figsize=(8, 5.6 if momentum else 4.2), layout="constrained", dpi=120)
-    FigureCanvasAgg(figure)
-    heights = [3, 1] if momentum else [1]
-    axes = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
-    _draw_lrs(axes[0], rows, peaks or {})
-    _draw_phases(axes, rows)
-    if momentum:
-        _draw_lines(axes[1], rows, momentum)
-        axes[1].set_ylabel("momentum")
-    axes[0].set_title(title, fontsize=10, loc="left", pad=18)
-    axes[-1].set_xlabel("optimizer update")
-    figure.savefig(target)
-
-
-def _thinned(source: Path) -> list[dict[str, str]]:
-    """Rows of the file, evenly thinned to a few thousand; the last one is always there."""
     with source.open("rb") as file:
         lines = sum(1 for _ in file)
-    stride = max(lines // _POINTS, 1)
-    kept: list[dict[str, str]] = []
-    last: dict[str, str] = {}
-    for index, row in enumerate(row for row in read_rows(source) if row):
-        last = row
-        if index % stride == 0:
-            kept.append(row)
-    return kept if not kept or last is kept[-1] else [*kept, last]
+    rows = [row for row in read_rows(source, max(lines // _POINTS, 1)) if row]
+    if not rows:
+        raise ValueError(f"{source} has no rows to draw")
+    figure_of(rows, title, peaks or {}).savefig(target)
 
 
-def _series(rows: list[dict[str, str]], prefix: str) -> dict[str, list[float]]:
-    """Values by group name; where a group was not there yet, not a number."""
-    names = [column.removeprefix(prefix) for column in rows[0] if column.startswith(prefix)]
-    return {name: [float(row[prefix + name] or "nan") for row in rows] for name in names}
+def figure_of(rows: Rows, title: str, peaks: Mapping[str, float]) -> Figure:
+    """Return the picture of ``rows`` as a matplotlib figure."""
+    from matplotlib.figure import Figure
+
+    momenta = [curve for curve in dict.fromkeys(_series(rows, "momentum/").values()) if _moves(curve)]
+    heights = [3, 1] if momenta else [1]
+    figure = Figure(figsize=(8, 5.6 if momenta else 4.2), layout="constrained", dpi=120)
+    axes = list(figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0])
+    _draw_lrs(axes[0], rows, peaks)
+    if momenta:
+        _draw_momenta(axes[1], rows, momenta)
+    for axis in axes:
+        _make_quiet(axis)
+    _draw_phases(axes, rows)
+    axes[-1].set_xlabel("optimizer update")
+    wrapped = [textwrap.fill(line, 110) for line in title.splitlines()]
+    figure.suptitle(_plain("\n".join(wrapped)), x=0.01, ha="left", fontsize=9)
+    _draw_legend(figure, axes[0])
+    return figure
 
 
-def _moving(series: dict[str, list[float]]) -> dict[str, list[float]]:
-    return {name: values for name, values in series.items() if len(set(values)) > 1}
-
-
-def _steps(rows: list[dict[str, str]]) -> list[int]:
-    return [int(row["step"]) for row in rows]
-
-
-def _draw_lrs(axis: Any, rows: list[dict[str, str]], peaks: Mapping[str, float]) -> None:
-    lrs = _series(rows, "lr/")
-    _draw_lines(axis, rows, lrs)
-    planned = [float(row["planned_factor"] or "nan") for row in rows]
-    label = "planned"
-    for name in lrs:
-        if name in peaks:
-            plan = [peaks[name] * factor for factor in planned]
-            axis.plot(_steps(rows), plan, color="black", linewidth=0.8, linestyle=(0, (1, 4)), label=label, zorder=3)
-            label = "_planned"  # matplotlib leaves names with an underscore out of the legend
-    axis.set_ylabel("learning rate")
-    positive = [value for values in lrs.values() for value in values if value > 0]
-    tops = [max(values, default=0) for values in lrs.values()]
-    if positive and min(tops) > 0 and max(tops) / min(tops) > _WIDE_RANGE:
-        axis.set_yscale("log")
-    else:
-        axis.set_ylim(bottom=0)
-    axis.legend(frameon=False, fontsize=8)
-
-
-def _draw_lines(axis: Any, rows: list[dict[str, str]], series: dict[str, list[float]]) -> None:
-    """One line for each different curve; groups that share a curve share a label."""
-    alike: dict[tuple[float, ...], list[str]] = {}
-    for name, values in series.items():
-        alike.setdefault(tuple(values), []).append(name)
-    colours, styles = itertools.cycle(COLOURS), itertools.cycle(STYLES)
-    for curve, names in alike.items():
+def _draw_lrs(axis: Axes, rows: Rows, peaks: Mapping[str, float]) -> None:
+    """The used LR as thin lines, one for all groups that share it, on the planned one as a broad light band."""
+    lrs, steps = _series(rows, "lr/"), _steps(rows)
+    factors = _numbers(rows, "planned_factor")
+    plans = {
+        tuple(math.nan if math.isnan(lr) else peaks[name] * factor for lr, factor in zip(used, factors, strict=True))
+        for name, used in lrs.items()
+        if name in peaks
+    }
+    for plan in plans:
+        marker = "o" if _marker(plan) else ""
+        axis.plot(steps, plan, color="0.83", linewidth=5, solid_capstyle="round", marker=marker, zorder=1)
+    sharing: dict[Curve, list[str]] = {}
+    for name, used in lrs.items():
+        sharing.setdefault(used, []).append(name)
+    looks = zip(itertools.cycle(COLOURS), itertools.cycle(STYLES), strict=False)
+    for (used, names), (colour, style) in zip(sharing.items(), looks, strict=False):
         label = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-        axis.plot(_steps(rows), curve, color=next(colours), linestyle=next(styles), linewidth=1.8, label=label)
+        axis.plot(steps, used, color=colour, linestyle=style, linewidth=1.6, marker=_marker(used), label=_plain(label))
+    axis.set_ylabel("learning rate")
+    if len(rows) == 1:
+        axis.set_xlim(steps[0] - 0.5, steps[0] + 0.5)
+    _scale(axis, lrs.values())
+
+
+def _scale(axis: Axes, lrs: Any) -> None:
+    """A linear axis from 0, or a logarithmic one where the groups are far apart."""
+    tops = [max((lr for lr in used if math.isfinite(lr)), default=0.0) for used in lrs]
+    positive = [lr for used in lrs for lr in used if 0 < lr < math.inf]
+    if not positive or min(tops) <= 0 or max(tops) < _WIDE_RANGE * min(tops):
+        axis.set_ylim(bottom=0)
+        axis.yaxis.set_major_formatter("{x:g}")
+        return
+    axis.set_yscale("log")
+    axis.set_ylim(bottom=max(min(positive) / 1.5, min(tops) / 10**_DECADES), top=max(tops) * 1.5)
+
+
+def _draw_momenta(axis: Axes, rows: Rows, momenta: Sequence[Curve]) -> None:
+    for curve, style in zip(momenta, itertools.cycle(STYLES), strict=False):
+        axis.plot(_steps(rows), curve, color=_GREY, linestyle=style, linewidth=1.6, marker=_marker(curve))
+    axis.set_ylabel("momentum")
+
+
+def _make_quiet(axis: Axes) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     axis.grid(alpha=0.25, linewidth=0.6)
     axis.spines[["top", "right"]].set_visible(False)
     axis.margins(x=0.01)
+    axis.xaxis.set_major_locator(MaxNLocator(nbins=9, steps=[1, 2, 2.5, 5, 10], integer=True, min_n_ticks=1))
+    axis.xaxis.set_major_formatter("{x:,.0f}")
 
 
-def _draw_phases(axes: Any, rows: list[dict[str, str]]) -> None:
-    """A thin line where a phase begins, its name above; names that would overlap are left out."""
-    starts = [(int(one[0]["step"]), name) for name, one in _runs(rows) if name]
-    if len(starts) > 8:
+def _draw_legend(figure: Figure, axis: Axes) -> None:
+    """Below the picture, where it hides nothing: the names of the curves, of very many the first and the last."""
+    from matplotlib.lines import Line2D
+
+    plans = [line for line in axis.lines if line.get_zorder() == 1][:1]
+    used = [line for line in axis.lines if line.get_zorder() > 1]
+    if len(used) > _MANY:
+        used = [*used[:3], Line2D([], [], linestyle="none", label=f"... {len(used) - 4} more ..."), used[-1]]
+    names = [*(str(line.get_label()) for line in used), *("planned" for _ in plans)]
+    figure.legend([*used, *plans], names, loc="outside lower left", ncols=4, frameon=False, fontsize=8, handlelength=3)
+
+
+def _draw_phases(axes: Sequence[Axes], rows: Rows) -> None:
+    """A thin line where a phase begins, its name in the middle above."""
+    begins = [next(run) for _, run in itertools.groupby(rows, key=lambda row: row["phase"])]
+    if len(begins) > _MANY:
         return
-    first, last = int(rows[0]["step"]), int(rows[-1]["step"])
-    free_from = float("-inf")
-    for step, name in starts:
-        for axis in axes:
-            axis.axvline(step, color="0.6", linewidth=0.7, zorder=0)
-        place = (step - first) / max(last - first, 1)
-        if place >= free_from:
-            text = f" {name}"
-            axes[0].annotate(text, (step, 1), xycoords=("data", "axes fraction"), va="bottom", fontsize=8, color="0.35")
-            free_from = place + 0.014 * len(text)
+    starts, last = _steps(begins), int(rows[-1]["step"])
+    for axis, start in itertools.product(axes, starts[1:]):
+        axis.axvline(start, color="0.6", linewidth=0.7, zorder=0)
+    middles = [(start + end) / 2 for start, end in zip(starts, [*starts[1:], last], strict=True)]
+    names = [row["phase"] for row in begins]
+    above = axes[0].get_xaxis_transform()  # x in updates, y as a share of the axis
+    for middle, name in _fitting(middles, names, max(last - starts[0], 1)):
+        axes[0].text(middle, 1.01, _plain(name), transform=above, ha="center", va="bottom", fontsize=8, color=_GREY)
 
 
-def _runs(rows: list[dict[str, str]]) -> list[tuple[str, list[dict[str, str]]]]:
-    return [(name, list(group)) for name, group in itertools.groupby(rows, key=lambda row: row["phase"])]
+def _fitting(middles: Sequence[float], names: Sequence[str], width: float) -> list[tuple[float, str]]:
+    """Names that do not overlap, from left to right; one that would touch the one before it is left out."""
+    kept: list[tuple[float, str]] = []
+    free_from = -math.inf
+    for middle, name in zip(middles, names, strict=True):
+        half = (len(name) / 2 + 1) * _CHARACTER * width
+        if middle - half >= free_from:
+            kept.append((middle, name))
+            free_from = middle + half
+    return kept
+
+
+def _steps(rows: Rows) -> list[int]:
+    return [int(row["step"]) for row in rows]
+
+
+def _series(rows: Rows, prefix: str) -> dict[str, Curve]:
+    """Values by group name."""
+    return {column.removeprefix(prefix): _numbers(rows, column) for column in rows[0] if column.startswith(prefix)}
+
+
+def _numbers(rows: Rows, column: str) -> Curve:
+    """Values of a column; where there is none, as of a group that was not there yet, not a number.
+
+    It is the one object ``math.nan`` in all places, so curves with equal gaps are equal.
+    """
+    return tuple(float(row[column]) if row[column] else math.nan for row in rows)
+
+
+def _moves(values: Curve) -> bool:
+    return len(set(values) - {math.nan}) > 1
+
+
+def _marker(values: Curve) -> str:
+    """A dot for each value where they are few: a line needs two."""
+    return "." if sum(map(math.isfinite, values)) <= _FEW else ""
+
+
+def _plain(text: str) -> str:
+    """Text that matplotlib shows as it is: "$" would start a formula, and a first "_" hide the name."""
+    text = text.replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text

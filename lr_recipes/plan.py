@@ -38,7 +38,8 @@ def describe_plan(
           cosine    updates 10 to 99   factor 1 -> 0.000305
           decay     peak LR 0.002, floor 0
     """
-    total = f"{horizon.total_steps:,} updates" if horizon.total_steps is not None else "no known end"
+    count = horizon.total_steps
+    total = "no known end" if count is None else f"{count:,} update{'s' if count != 1 else ''}"
     source = f" ({horizon.source})" if horizon.source else ""
     wide = max(9, *(len(phase.name) for phase in curve.phases), *(len(group.name) for group in groups))
     longest = max(len(_span(phase)) for phase in curve.phases)
@@ -56,6 +57,8 @@ def _shortened(lines: list[str], what: str) -> list[str]:
 
 
 def _span(phase: Phase) -> str:
+    if phase.last == phase.first:
+        return f"update {phase.first:,}"
     return f"updates {phase.first:,} on" if phase.last is None else f"updates {phase.first:,} to {phase.last:,}"
 
 

@@ -914,10 +914,6 @@ class Sequence(Schedule):
         for phase in self.schedules:
             if not isinstance(phase, Schedule) or isinstance(phase, Plateau):
                 raise ValueError(f"schedules: {phase!r} cannot be a phase; phases are schedules other than Plateau")
-            if getattr(phase, "cycle_momentum", False):
-                raise ValueError(
-                    "schedules: a OneCycle phase needs cycle_momentum=False; momentum cannot change phase by phase"
-                )
         if len(self.schedules) != len(self.milestones) + 1:
             raise ValueError(
                 f"{len(self.schedules)} schedules and {len(self.milestones)} milestones: "
@@ -942,6 +938,12 @@ class Sequence(Schedule):
             phase._curve(part, run.peak, f"phase {k}")
             for k, (phase, part) in enumerate(zip(self.schedules, parts, strict=True), start=1)
         ]
+        for phase, curve in zip(self.schedules, curves, strict=True):
+            if curve.momentum is not None:
+                raise ValueError(
+                    f"schedules: the phase {phase!r} moves the momentum too, which cannot change phase by phase: "
+                    "set its cycle_momentum=False"
+                )
 
         def factor(t: int) -> float:
             k = bisect_right(marks, t)

@@ -116,7 +116,8 @@ class LearningRateLogger(Callback):
             if self.plot:
                 track.draw(line)
             rank_zero_info(f"Learning rate{track.suffix}: {line}")
-            track.warn_if_short()
+            if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+                track.warn_if_short()
         self._close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -253,7 +254,8 @@ class _Track:
             self._handle = self.optimizer.register_step_post_hook(self._after_step)
 
     def close(self) -> None:
-        """Stop watching and close the file."""
+        """Write what is still in memory, stop watching and close the file."""
+        self.flush(strict=False)
         if self.bound is not None:
             self.bound.observers.remove(self._on_stepped)
         else:

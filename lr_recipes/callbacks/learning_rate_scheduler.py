@@ -9,7 +9,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
-from lr_recipes.callbacks.trainer_facts import horizon_of, monitored, optimizer_names
+from lr_recipes.callbacks.trainer_facts import horizon_of, monitored, optimizer_names, set_accumulation
 from lr_recipes.horizon import Horizon, HorizonError
 from lr_recipes.plan import GroupPlan, describe_plan
 from lr_recipes.resume import POLICIES, ResumeError, rescaled_position
@@ -68,7 +68,7 @@ class LearningRateScheduler(Callback):
         self.bound: dict[str, BoundSchedule] = {}
         self._base_lrs: list[list[float]] = []
         self._state: dict[str, Any] = {}
-        self._epoch_begins = False
+        self._epoch, self._fit_begins = -1, False
         self._overrun_told = self._nan_told = False
 
     # Hooks
@@ -88,14 +88,16 @@ class LearningRateScheduler(Callback):
         """Resolve the plan and print it."""
         self.bind(trainer)
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note that an epoch begins."""
-        self._epoch_begins = True
-
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Refresh the LR at an epoch's first batch: after every callback that writes one when an epoch starts."""
-        if self._epoch_begins:
-            self._epoch_begins = False
+        """Refresh the LR at an epoch's first batch: after every callback that writes one when an epoch starts.
+
+        Lightning starts no epoch when it goes on from the checkpoint of an epoch's last batch, so epochs are compared.
+        """
+        if self._fit_begins:
+            self._fit_begins = False
+            set_accumulation(trainer)
+        if trainer.current_epoch != self._epoch:
+            self._epoch = trainer.current_epoch
             for bound in self.bound.values():
                 bound.refresh()
 
@@ -122,11 +124,15 @@ class LearningRateScheduler(Callback):
         for bound in self.bound.values():
             bound.detach()
 
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Keep the positions, should the same Trainer go on."""
+        self._state = self.state_dict()
+
     def state_dict(self) -> dict[str, Any]:
         """Return each optimizer's position and plan, as plain values."""
         if not self.bound:
             return self._state
-        return {"optimizers": {name: bound.state_dict() for name, bound in self.bound.items()}}
+        return {"optimizers": {name: bound.state_dict() for name, bound in self.bound.items()}, "epoch": self._epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep a checkpoint's positions and plans until training starts."""
@@ -153,7 +159,7 @@ class LearningRateScheduler(Callback):
             bound[name] = _bind(schedule, trainer.optimizers[names.index(name)], horizon, bases, debugging)
         self.bound = bound
         differences = self._restore(trainer)
-        self._overrun_told = False
+        self._overrun_told = self._nan_told = False
         for name, one in bound.items():
             one.attach(every_update=self.interval == "step")
             rank_zero_info(_plan(name, one, differences.get(name, []), before[name]))
@@ -168,6 +174,7 @@ class LearningRateScheduler(Callback):
 
     def _restore(self, trainer: Trainer) -> dict[str, list[str]]:
         """Continue at the saved positions; return what differed, by optimizer."""
+        self._epoch, self._fit_begins = -1, True
         if trainer.global_step == 0:
             return {}
         saved = self._state.get("optimizers")
@@ -180,6 +187,7 @@ class LearningRateScheduler(Callback):
                 f"the checkpoint has schedules for {', '.join(saved)}, and this run for {', '.join(self.bound)}: "
                 "resume with the same optimizers and the same mapping of schedules"
             )
+        self._epoch = self._state["epoch"]
         differences = {name: bound.restore(saved[name], self.resume) for name, bound in self.bound.items()}
         if self.resume == "config":
             self._keep_share_of_data(trainer, saved)

@@ -38,9 +38,9 @@ def horizon_of(trainer: Trainer, total_steps: int | None = None) -> Horizon:
     batches, epochs, max_steps = _limits(trainer)
     accumulate = accumulation_of(trainer)
     counted, per_epoch = count_updates(batches=batches, epochs=epochs, max_steps=max_steps, accumulate=accumulate)
-    if total_steps is None:
-        _refuse_default_epochs(trainer, counted)
     source = _source(batches, epochs, max_steps, counted, per_epoch)
+    if total_steps is None and epochs == _LIGHTNING_DEFAULT_EPOCHS and max_steps is None:
+        counted, source = None, _default_epochs(counted)
     return Horizon(
         total_steps=total_steps or counted or None,
         steps_per_epoch=per_epoch or None,
@@ -71,6 +71,15 @@ def accumulation_of(trainer: Trainer) -> Callable[[int], int]:
     return lambda epoch: every
 
 
+def set_accumulation(trainer: Trainer) -> None:
+    """Give the present epoch the accumulation that belongs to it.
+
+    When Lightning resumes within an epoch it calls no ``on_train_epoch_start``, so its GradientAccumulationScheduler
+    would not act before the next epoch, and the run would do more updates than one that was not interrupted.
+    """
+    trainer.accumulate_grad_batches = accumulation_of(trainer)(trainer.current_epoch)
+
+
 def _limits(trainer: Trainer) -> tuple[int | None, int | None, int | None]:
     """Micro-batches in an epoch, epochs, and limit on updates; ``None`` where there is no such limit."""
     batches, epochs, max_steps = trainer.num_training_batches, trainer.max_epochs, trainer.max_steps
@@ -81,13 +90,10 @@ def _limits(trainer: Trainer) -> tuple[int | None, int | None, int | None]:
     )
 
 
-def _refuse_default_epochs(trainer: Trainer, counted: int | None) -> None:
-    if trainer.max_epochs == _LIGHTNING_DEFAULT_EPOCHS and trainer.max_steps < 0:
-        raise HorizonError(
-            "max_epochs is 1000, which is also what Lightning takes when nothing ends the run: set "
-            "Trainer(max_epochs=...) or Trainer(max_steps=...); if 1000 epochs are meant, say so once more with "
-            f"LearningRateScheduler(..., total_steps={counted})"
-        )
+def _default_epochs(counted: int | None) -> str:
+    """Why a run of so many epochs has no known end, and how to say that they are meant."""
+    meant = "" if counted is None else f"; if 1000 epochs are meant, give total_steps={counted}"
+    return f"max_epochs is 1000, which is also what Lightning takes when nothing ends the run{meant}"
 
 
 def _source(

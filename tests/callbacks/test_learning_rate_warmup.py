@@ -1,0 +1,280 @@
+"""A warmup over the module's own scheduler: seen by the optimizer, hidden from the scheduler, gone when it is over."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+from torch.optim import SGD
+from torch.optim import lr_scheduler as torch_schedulers
+
+from lr_recipes import Horizon, LearningRateScheduler, LearningRateWarmup, schedules
+from lr_recipes.resume import ResumeError
+from tests.callbacks.harness import PEAK, Run, Tiny, Validated, fit, keep_all, loader, messages
+
+WARMUP = 5
+
+
+def stepped(factory: Callable[[Any], Any], interval: str, **extra: Any) -> Callable[[list[Any]], Any]:
+    """What a module's configure_optimizers makes of its parameters: SGD, and a scheduler at that interval."""
+
+    def build(parameters: list[Any]) -> Any:
+        optimizer = SGD(parameters, lr=PEAK, momentum=0.9)
+        scheduler = {"scheduler": factory(optimizer), "interval": interval, **extra}
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    return build
+
+
+def sequential(optimizer: Any) -> Any:
+    parts = [torch_schedulers.LinearLR(optimizer, 0.5, 1, 3), torch_schedulers.ExponentialLR(optimizer, 0.9)]
+    return torch_schedulers.SequentialLR(optimizer, parts, milestones=[3])
+
+
+def chained(optimizer: Any) -> Any:
+    parts = [torch_schedulers.ConstantLR(optimizer, 0.5, 2), torch_schedulers.ExponentialLR(optimizer, 0.9)]
+    return torch_schedulers.ChainedScheduler(parts)
+
+
+TORCH: dict[str, Callable[[Any], Any]] = {
+    "LambdaLR": partial(torch_schedulers.LambdaLR, lr_lambda=lambda n: 0.9**n),
+    "MultiplicativeLR": partial(torch_schedulers.MultiplicativeLR, lr_lambda=lambda n: 0.9),
+    "StepLR": partial(torch_schedulers.StepLR, step_size=2, gamma=0.5),
+    "MultiStepLR": partial(torch_schedulers.MultiStepLR, milestones=[1, 4], gamma=0.5),
+    "ConstantLR": partial(torch_schedulers.ConstantLR, factor=0.5, total_iters=2),
+    "LinearLR": partial(torch_schedulers.LinearLR, start_factor=0.5, total_iters=3),
+    "ExponentialLR": partial(torch_schedulers.ExponentialLR, gamma=0.9),
+    "PolynomialLR": partial(torch_schedulers.PolynomialLR, total_iters=20),
+    "CosineAnnealingLR": partial(torch_schedulers.CosineAnnealingLR, T_max=16, eta_min=1e-3),
+    "CosineAnnealingWarmRestarts": partial(torch_schedulers.CosineAnnealingWarmRestarts, T_0=4),
+    "CyclicLR": partial(torch_schedulers.CyclicLR, base_lr=0.01, max_lr=PEAK, step_size_up=3),
+    "OneCycleLR": partial(torch_schedulers.OneCycleLR, max_lr=PEAK, total_steps=40),
+    "SequentialLR": sequential,
+    "ChainedScheduler": chained,
+}
+pytestmark = [
+    # torch's SequentialLR calls its parts in a way that torch itself warns of
+    pytest.mark.filterwarnings("ignore:The epoch parameter in .scheduler.step"),
+    # the batches are all alike, so it does not matter which come after a resume
+    pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended"),
+    # right in general, and here it is stepped per epoch on purpose
+    pytest.mark.filterwarnings("ignore:A `OneCycleLR` scheduler is using 'interval'. 'epoch'"),
+]
+
+
+def ramped(alone: list[float]) -> list[float]:
+    return [lr * min((n + 1) / WARMUP, 1.0) for n, lr in enumerate(alone)]
+
+
+@pytest.mark.behaviour("B13")
+@pytest.mark.parametrize("interval", ["step", "epoch"])
+@pytest.mark.parametrize("name", TORCH)
+def test_over_any_scheduler_of_torch(name: str, interval: str) -> None:
+    def train(*callbacks: Callback) -> list[float]:
+        module = Tiny(stepped(TORCH[name], interval))
+        return fit(module=module, callbacks=callbacks, batches=4, max_epochs=4).used
+
+    alone = train()
+    used = train(LearningRateWarmup(WARMUP))
+    assert used[:WARMUP] == pytest.approx(ramped(alone)[:WARMUP], rel=1e-12)
+    assert used[WARMUP:] == alone[WARMUP:], "bit for bit, once the warmup is over"
+    assert used[0] < alone[0]
+
+
+@pytest.mark.behaviour("B13")
+def test_after_the_first_cut_the_lr_never_rises_again() -> None:
+    build = stepped(partial(torch_schedulers.ReduceLROnPlateau, patience=0), "epoch", monitor="val_loss")
+    module = Validated([1.0] * 9, build)
+    used = fit(module=module, callbacks=[LearningRateWarmup(4)], batches=2, max_epochs=6).used
+    assert used[:6] == pytest.approx([PEAK / 4, PEAK / 2, 3 * PEAK / 4, PEAK, PEAK / 10, PEAK / 10])
+    assert used[4:] == sorted(used[4:], reverse=True)
+    assert used[-1] < PEAK / 100
+
+
+@pytest.mark.behaviour("B13")
+def test_a_warmup_beside_our_scheduler_is_a_second_owner() -> None:
+    with pytest.raises(ValueError, match=r"both write the LR.*schedules.Cosine\(warmup=4\)"):
+        fit(schedules.Fixed(), callbacks=[LearningRateWarmup(4)], max_epochs=1)
+
+
+@pytest.mark.behaviour("B14")
+def test_warmup_and_plateau_through_a_resume(tmp_path: Path) -> None:
+    losses = [1.0, 0.9, 0.9, 0.9, 0.9, 0.9]
+    expected = [PEAK * f for f in (0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 0.1, 0.1, 0.01, 0.01, 0.001, 0.001)]
+
+    build = stepped(partial(torch_schedulers.ReduceLROnPlateau, patience=0), "epoch", monitor="val_loss")
+
+    def train(checkpoint: Path | None) -> list[float]:
+        keep = ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1)
+        module = Validated(losses, build)
+        arguments: dict[str, Any] = {"batches": 2, "max_epochs": 6, "ckpt_path": checkpoint}
+        return fit(module=module, callbacks=[LearningRateWarmup(4), keep], **arguments).used
+
+    assert train(None) == pytest.approx(expected)
+    assert train(tmp_path / "epoch=0.ckpt") == pytest.approx(expected[2:])
+
+
+@pytest.mark.behaviour("B14")
+def test_our_plateau_with_a_warmup() -> None:
+    schedule = schedules.Plateau(warmup=4, patience=0)
+    used = fit(schedule, module=Validated([1.0, 0.9, 0.9, 0.8, 0.9, 0.9]), batches=2, max_epochs=6).used
+    cuts = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 0.1, 0.1, 0.1, 0.1, 0.01, 0.01)
+    assert used == pytest.approx([PEAK * factor for factor in cuts])
+
+
+@pytest.mark.behaviour("B15")
+@pytest.mark.parametrize("interval", ["step", "epoch"])
+@pytest.mark.parametrize("warmup", [0, WARMUP])
+@pytest.mark.parametrize("name", TORCH)
+def test_any_torch_scheduler_as_a_schedule(name: str, warmup: int, interval: str) -> None:
+    alone = fit(module=Tiny(stepped(TORCH[name], interval)), batches=4, max_epochs=4).used
+    schedule = schedules.TorchSchedule(factory=TORCH[name], interval=interval, warmup=warmup)
+    used = fit(schedule, batches=4, max_epochs=4).used
+    assert used == pytest.approx(ramped(alone) if warmup else alone, rel=1e-12)
+
+
+@pytest.mark.behaviour("B15")
+def test_a_torch_scheduler_is_resumed_exactly(tmp_path: Path) -> None:
+    schedule = schedules.TorchSchedule(factory=sequential, warmup=2)
+    whole = fit(schedule, callbacks=[keep_all(tmp_path)], max_epochs=2).used
+    resumed = fit(schedule, callbacks=[keep_all(tmp_path)], max_epochs=2, ckpt_path=tmp_path / "step=5.ckpt")
+    assert whole[5:] == resumed.used[: len(whole) - 5]
+
+
+@pytest.mark.behaviour("B22")
+def test_another_warmup_on_resume_is_a_question(tmp_path: Path) -> None:
+    def train(duration: int, resume: str = "error", checkpoint: Path | None = None) -> list[float]:
+        callbacks = [LearningRateWarmup(duration, resume=resume), keep_all(tmp_path)]
+        return fit(callbacks=callbacks, max_epochs=1, ckpt_path=checkpoint).used
+
+    train(3)
+    checkpoint = (tmp_path / "step=2.ckpt").rename(tmp_path / "kept.ckpt")
+    with pytest.raises(ResumeError, match=r"warmup: 3 -> 4"):
+        train(4, checkpoint=checkpoint)
+    assert train(4, "checkpoint", checkpoint)[:2] == pytest.approx([PEAK, PEAK])
+    assert train(4, "config", checkpoint)[:2] == pytest.approx([0.75 * PEAK, PEAK])
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_lightnings_monitor_shows_the_used_values(tmp_path: Path, accumulate: int) -> None:
+    module = Tiny(stepped(TORCH["ExponentialLR"], "step"))
+    seen: list[float] = []
+
+    class Kept(CSVLogger):
+        def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+            seen.extend(value for key, value in metrics.items() if key.startswith("lr-"))
+
+    monitor = LearningRateMonitor("step")
+    run = fit(
+        module=module,
+        callbacks=[monitor, LearningRateWarmup(WARMUP)],
+        batches=36,
+        max_epochs=1,
+        logger=Kept(tmp_path),
+        log_every_n_steps=1,
+        accumulate_grad_batches=accumulate,
+    )
+    assert seen[::accumulate] == run.used
+    assert len(run.used) == 36 // accumulate
+
+
+def test_two_optimizers_in_manual_optimization() -> None:
+    class Two(Tiny):
+        def __init__(self) -> None:
+            super().__init__()
+            self.automatic_optimization = False
+
+        def configure_optimizers(self) -> Any:
+            first, second = (SGD([weight], lr=lr) for weight, lr in zip(self.weights, (PEAK, 1.0), strict=True))
+            return [first, second], [torch_schedulers.ExponentialLR(second, 0.9)]
+
+        def training_step(self, batch: Any, batch_idx: int) -> None:
+            for index, optimizer in enumerate(self.optimizers()):
+                if index == 0 or batch_idx % 2 == 0:
+                    optimizer.zero_grad()
+                    self.manual_backward(self.loss(batch))
+                    optimizer.step()
+            self.lr_schedulers().step()
+
+    run = fit(module=Two(), callbacks=[LearningRateWarmup(3)], batches=8, max_epochs=1)
+    assert [lrs[0] for lrs in run.groups(0)] == pytest.approx([PEAK / 3, 2 * PEAK / 3, *[PEAK] * 6])
+    assert [lrs[0] for lrs in run.groups(1)] == pytest.approx([1 / 3, 0.81 * 2 / 3, 0.9**4, 0.9**6])
+
+
+def test_tensor_lrs_stay_the_same_objects() -> None:
+    lr = torch.tensor(PEAK)
+
+    def build(parameters: list[Any]) -> Any:
+        optimizer = SGD([{"params": [p]} for p in parameters], lr=lr)
+        return [optimizer], [{"scheduler": torch_schedulers.ExponentialLR(optimizer, 0.9), "interval": "step"}]
+
+    run = fit(module=Tiny(build), callbacks=[LearningRateWarmup(4)], batches=8, max_epochs=1)
+    assert run.used == pytest.approx([PEAK * 0.9**n * min((n + 1) / 4, 1) for n in range(8)])
+    assert run.trainer.optimizers[0].param_groups[0]["lr"] is lr
+
+
+def test_a_group_that_joins_and_a_foreign_lr_are_warmed_up_too() -> None:
+    class Joins(Callback):
+        def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+            if batch_idx == 1:
+                trainer.optimizers[0].add_param_group({"params": [pl_module.weights[1]], "lr": 1.0})
+            if batch_idx == 2:
+                trainer.optimizers[0].param_groups[0]["lr"] = 0.4
+
+    module = Tiny(lambda parameters: SGD([parameters[0]], lr=PEAK))
+    run = fit(module=module, callbacks=[LearningRateWarmup(4), Joins()], batches=8, max_epochs=1)
+    flat = [value for lrs in run.groups() for value in lrs][:9]
+    assert flat == pytest.approx([PEAK / 4, PEAK / 2, 0.5, 0.3, 0.75, 0.4, 1.0, 0.4, 1.0])
+
+
+def test_the_length_may_be_a_share_or_epochs_and_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        used = fit(callbacks=[LearningRateWarmup("25%")], batches=4, max_epochs=2).used
+    assert used == fit(callbacks=[LearningRateWarmup("0.5 epochs")], batches=4, max_epochs=2).used
+    assert used == pytest.approx([PEAK / 2, *[PEAK] * 7])
+    assert "Learning-rate warmup for SGD: updates 0 to 1 (linear), over the module's own schedule" in messages(caplog)
+
+
+def test_the_state_is_plain(tmp_path: Path) -> None:
+    run: Run = fit(callbacks=[LearningRateWarmup(4), keep_all(tmp_path)], max_epochs=1)
+    assert run.used
+    state = torch.load(tmp_path / "step=2.ckpt", weights_only=True)["callbacks"]["LearningRateWarmup"]
+    assert json.loads(json.dumps(state))["optimizers"] == {"SGD": {"position": 2, "lrs": [PEAK]}}
+
+
+@pytest.mark.parametrize(
+    ("make", "parts"),
+    [
+        (lambda: LearningRateWarmup(0.1), "0.1 of what"),  # type: ignore[arg-type]
+        (lambda: LearningRateWarmup("5 epocs"), "did you mean 'epochs'"),
+        (lambda: LearningRateWarmup(5, "linaer"), "did you mean 'linear'"),
+        (lambda: LearningRateWarmup(5, resume="ask"), "error, checkpoint, config"),
+        (lambda: fit(callbacks=[LearningRateWarmup(9)], batches=8, max_epochs=1), "the run does 8"),
+    ],
+    ids=["float", "unit", "type", "resume", "too long"],
+)
+def test_bad_input(make: Callable[[], Any], parts: str) -> None:
+    with pytest.raises(ValueError, match=parts):
+        make()
+
+
+@pytest.mark.behaviour("B26")
+def test_another_batch_size_goes_on_at_the_same_share_of_the_data(tmp_path: Path) -> None:
+    schedule = schedules.Cosine()
+    options: dict[str, Any] = {"callbacks": [keep_all(tmp_path, every=16)], "max_epochs": 2}
+    fit(schedule, train=loader(16, batch_size=2), **options)
+    larger: dict[str, Any] = {"train": loader(8, batch_size=4), "ckpt_path": tmp_path / "step=16.ckpt", **options}
+    with pytest.raises(ResumeError, match=r"samples_per_step: 2 -> 4"):
+        fit(schedule, **larger)
+    resumed = fit(schedule, options={"resume": "config"}, **larger)
+    curve = schedule.resolve(Horizon(total_steps=16))
+    assert resumed.used == [PEAK * curve(n) for n in range(8, 16)]
+    assert isinstance(resumed.scheduler, LearningRateScheduler)
