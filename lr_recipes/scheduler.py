@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from lr_recipes.horizon import Horizon
-from lr_recipes.resume import chosen_plan
+from lr_recipes.resume import ResumeError, chosen_plan
 from lr_recipes.schedules import Curve, Plateau, PlateauState, Schedule
 
 Group = dict[str, Any]
@@ -41,6 +41,7 @@ class BoundSchedule(LRScheduler):
         last_epoch: the position, under torch's name for it: updates completed so far.
         base_lrs: the peak of each group; also in each group as ``initial_lr``, torch's name for it.
         peak: the largest base LR at the start; an absolute floor is measured against it.
+        scale: what a plateau's cuts so far multiply the curve by; 1 for every other schedule.
         planned_factor: the factor that the next update shall use: of its own position, or of the epoch's start while
             the LR is held.
 
@@ -63,16 +64,19 @@ class BoundSchedule(LRScheduler):
         self.optimizer = optimizer
         bases = built_lrs(optimizer) if base_lrs is None else base_lrs
         self.base_lrs: list[float] = list(bases)  # type: ignore[assignment] # torch allows tensors
-        self.plateau = PlateauState()
+        self.plateau, self.scale = PlateauState(), 1.0
         self.last_epoch = self._refreshed_at = 0
         self.planned_factor = 1.0
         self.observers: list[Callable[[bool], None]] = []
-        self._handles: list[Any] = []
         self._stepped = False
-        self._order_check: Any = optimizer.register_step_post_hook(self._note_step)
+        self._order_checked = False
         self._follow(schedule, horizon, max(self.base_lrs))
         self._adopt_late_groups()
         self.refresh()
+        self._handles = [
+            optimizer.register_step_pre_hook(self._before_step),
+            optimizer.register_step_post_hook(self._note_step),
+        ]
 
     def _follow(self, schedule: Schedule, horizon: Horizon, peak: float) -> None:
         self.schedule, self.horizon, self.peak = schedule, horizon, peak
@@ -91,11 +95,6 @@ class BoundSchedule(LRScheduler):
         self.refresh()
 
     @property
-    def scale(self) -> float:
-        """What a plateau's cuts so far multiply the curve by; 1 for every other schedule."""
-        return self.schedule.scale(self.plateau, self.peak) if isinstance(self.schedule, Plateau) else 1.0
-
-    @property
     def end_factor(self) -> float:
         """The factor that the plan ends at; of a plateau, the one below which it never cuts."""
         if isinstance(self.schedule, Plateau):
@@ -105,15 +104,19 @@ class BoundSchedule(LRScheduler):
     def refresh(self) -> None:
         """Write the LR (and momentum) of the present position into every group."""
         self._refreshed_at = self.last_epoch
-        self.planned_factor = self.curve.factor(self.last_epoch) * self.scale
-        self._write_factor()
+        self._write()
 
-    def _write_factor(self) -> None:
+    def _write(self) -> None:
+        """Write the LR (and momentum) of the position that the LR is held from."""
+        self.planned_factor = self.curve.factor(self._refreshed_at) * self.scale
         if len(self.optimizer.param_groups) != len(self.base_lrs):
             self._adopt_late_groups()
         factor = self.planned_factor
         for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
-            _write(group, base * factor)
+            if type(group["lr"]) is float:  # nearly always, and twice as fast as asking whether it is a tensor
+                group["lr"] = base * factor
+            else:
+                _write_lr(group, base * factor)
         if self.curve.momentum is not None:
             momentum = self.curve.momentum(self._refreshed_at)
             for group in self.optimizer.param_groups:
@@ -125,12 +128,17 @@ class BoundSchedule(LRScheduler):
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
         self.refresh()
 
+    def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        """Take in groups that have joined, before their first update."""
+        if len(optimizer.param_groups) != len(self.base_lrs):
+            self._write()
+
     def _note_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         self._stepped = True
 
     def _check_order(self) -> None:
         """Warn, at the first step of the schedule only, when the optimizer has not stepped before it."""
-        if self._order_check is None:
+        if self._order_checked:
             return
         if not self._stepped:
             warnings.warn(
@@ -139,17 +147,22 @@ class BoundSchedule(LRScheduler):
                 UserWarning,
                 stacklevel=3,
             )
-        self._order_check.remove()
-        self._order_check = None
+        self._order_checked = True
+        self._handles.pop().remove()
 
     def observe(self, value: float) -> bool:
         """Take one fresh validation result; return whether it cut the LR. Only a ``Plateau`` asks for it."""
         if not isinstance(self.schedule, Plateau):
             return False
         before = self.plateau.reductions
-        self.plateau = self.schedule.observe(self.plateau, value)
-        self.refresh()
+        self._set_plateau(self.schedule.observe(self.plateau, value))
+        self._write()
         return self.plateau.reductions > before
+
+    def _set_plateau(self, state: PlateauState) -> None:
+        self.plateau = state
+        if isinstance(self.schedule, Plateau):
+            self.scale = self.schedule.scale(state, self.peak)
 
     def get_lr(self) -> list[float]:  # type: ignore[override]
         """Return the planned LR of each group for the next update."""
@@ -170,14 +183,6 @@ class BoundSchedule(LRScheduler):
                 ``refresh()``.
         """
 
-        if self._order_check is not None:
-            self._order_check.remove()
-            self._order_check = None
-
-        def before(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-            if len(optimizer.param_groups) != len(self.base_lrs):
-                self._write_factor()
-
         def after(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
             counts = took_effect(optimizer)
             for observe in self.observers:
@@ -187,8 +192,10 @@ class BoundSchedule(LRScheduler):
                 if every_update:
                     self.refresh()
 
+        self.detach()
+        self._order_checked = True
         self._handles = [
-            self.optimizer.register_step_pre_hook(before),
+            self.optimizer.register_step_pre_hook(self._before_step),
             self.optimizer.register_step_post_hook(after),
         ]
 
@@ -236,11 +243,16 @@ class BoundSchedule(LRScheduler):
         Raises:
             ResumeError: the plans differ and ``resume`` is ``"error"``.
         """
+        if "base_lrs" not in state_dict or "schedule" not in state_dict:
+            raise ResumeError(
+                f"this is not the state of a schedule of lr_recipes; it has {', '.join(state_dict) or 'nothing'}: load "
+                "the state that a schedule of lr_recipes has saved, or start at its position with step(position)"
+            )
         plan = chosen_plan(state_dict, self.state_dict(), resume, self.schedule)
         self.base_lrs = list(plan.base_lrs)
         self._follow(plan.schedule, plan.horizon, plan.peak)
         if state_dict["plateau"] and isinstance(self.schedule, Plateau):
-            self.plateau = PlateauState(**state_dict["plateau"])
+            self._set_plateau(PlateauState(**state_dict["plateau"]))
         self.position = state_dict["refreshed_at"]  # where an epoch that holds its LR began
         self.last_epoch = state_dict["position"]
         return plan.differences
@@ -331,7 +343,7 @@ class WarmupOver:
 
     def _write_all(self, lrs: Sequence[float]) -> None:
         for group, lr in zip(self.optimizer.param_groups, lrs, strict=False):
-            _write(group, lr)
+            _write_lr(group, lr)
 
 
 class TorchFactors:
@@ -451,7 +463,7 @@ def built_lrs(optimizer: Optimizer) -> list[float]:
     return [float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups]
 
 
-def _write(group: Group, lr: Any) -> None:
+def _write_lr(group: Group, lr: Any) -> None:
     present = group["lr"]
     if isinstance(present, torch.Tensor):
         present.fill_(lr)
