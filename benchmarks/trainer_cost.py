@@ -24,7 +24,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers.logger import DummyLogger
 from torch.optim.lr_scheduler import CosineAnnealingLR
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
 from lr_recipes import LearningRateLogger, LearningRateScheduler, schedules
 
@@ -38,7 +38,7 @@ class Tiny(LightningModule):
         self.updates, self.torch_schedule = updates, torch_schedule
 
     def training_step(self, batch: Any, batch_idx: int) -> Any:
-        return (self.weight * batch).sum()
+        return (self.weight * batch[0]).sum()
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
@@ -93,7 +93,7 @@ def microseconds_per_update(variant: Variant, updates: int, folder: str) -> floa
         enable_model_summary=False,
     )
     gc.collect()
-    trainer.fit(Tiny(updates, torch_schedule), DataLoader(torch.ones(updates, 1), batch_size=None))
+    trainer.fit(Tiny(updates, torch_schedule), DataLoader(TensorDataset(torch.ones(updates, 1)), batch_size=None))
     return 1e6 * clock.seconds / (updates - clock.skip)
 
 

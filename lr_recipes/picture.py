@@ -24,6 +24,8 @@ _FEW = 60  # updates that can be told apart, and get a dot each
 _WIDE_RANGE = 20  # peaks further apart than this need a logarithmic axis
 _DECADES = 3  # how far below the lowest peak such an axis goes: a decay to 0 would have no bottom
 _MANY = 8  # more phases or curves than this are not all named
+_LINE = 110  # characters that fit into the width of the picture
+_NAME = 44  # of them are left for a name, so that two names share a line
 _CHARACTER = 0.0105  # width of a small letter, as a share of the axis
 
 Rows = Sequence[Mapping[str, str]]
@@ -65,7 +67,7 @@ def figure_of(rows: Rows, title: str, peaks: Mapping[str, float]) -> Figure:
         _make_quiet(axis)
     _draw_phases(axes, rows)
     axes[-1].set_xlabel("optimizer update")
-    wrapped = [textwrap.fill(line, 110) for line in title.splitlines()]
+    wrapped = [textwrap.fill(line, _LINE) for line in title.splitlines()]
     figure.suptitle(_plain("\n".join(wrapped)), x=0.01, ha="left", fontsize=9)
     _draw_legend(figure, axes[0])
     return figure
@@ -75,12 +77,12 @@ def _draw_lrs(axis: Axes, rows: Rows, peaks: Mapping[str, float]) -> None:
     """The used LR as thin lines, one for all groups that share it, on the planned one as a broad light band."""
     lrs, steps = _series(rows, "lr/"), _steps(rows)
     factors = _numbers(rows, "planned_factor")
-    plans = {
+    plans = [
         tuple(math.nan if math.isnan(lr) else peaks[name] * factor for lr, factor in zip(used, factors, strict=True))
         for name, used in lrs.items()
         if name in peaks
-    }
-    for plan in plans:
+    ]
+    for plan in dict.fromkeys(plans):
         marker = "o" if _marker(plan) else ""
         axis.plot(steps, plan, color="0.83", linewidth=5, solid_capstyle="round", marker=marker, zorder=1)
     sharing: dict[Curve, list[str]] = {}
@@ -88,8 +90,7 @@ def _draw_lrs(axis: Axes, rows: Rows, peaks: Mapping[str, float]) -> None:
         sharing.setdefault(used, []).append(name)
     looks = zip(itertools.cycle(COLOURS), itertools.cycle(STYLES), strict=False)
     for (used, names), (colour, style) in zip(sharing.items(), looks, strict=False):
-        label = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-        axis.plot(steps, used, color=colour, linestyle=style, linewidth=1.6, marker=_marker(used), label=_plain(label))
+        axis.plot(steps, used, color=colour, linestyle=style, linewidth=1.6, marker=_marker(used), label=_label(names))
     axis.set_ylabel("learning rate")
     if len(rows) == 1:
         axis.set_xlim(steps[0] - 0.5, steps[0] + 0.5)
@@ -133,7 +134,10 @@ def _draw_legend(figure: Figure, axis: Axes) -> None:
     if len(used) > _MANY:
         used = [*used[:3], Line2D([], [], linestyle="none", label=f"... {len(used) - 4} more ..."), used[-1]]
     names = [*(str(line.get_label()) for line in used), *("planned" for _ in plans)]
-    figure.legend([*used, *plans], names, loc="outside lower left", ncols=4, frameon=False, fontsize=8, handlelength=3)
+    columns = min(4, _LINE // (max(map(len, names)) + 8))
+    figure.legend(
+        [*used, *plans], names, loc="outside lower left", ncols=columns, frameon=False, fontsize=8, handlelength=3
+    )
 
 
 def _draw_phases(axes: Sequence[Axes], rows: Rows) -> None:
@@ -189,7 +193,12 @@ def _marker(values: Curve) -> str:
     return "." if sum(map(math.isfinite, values)) <= _FEW else ""
 
 
+def _label(names: Sequence[str]) -> str:
+    label = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return _plain(label if len(label) <= _NAME else f"{label[: _NAME // 2]}...{label[-_NAME // 2 :]}")
+
+
 def _plain(text: str) -> str:
-    """Text that matplotlib shows as it is: "$" would start a formula, and a first "_" hide the name."""
+    """Text that matplotlib shows as it is: "$" would start a formula, and no text or a first "_" hide the name."""
     text = text.replace("$", r"\$")
-    return f" {text}" if text.startswith("_") else text
+    return text if text and text[0] != "_" else f" {text}"

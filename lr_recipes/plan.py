@@ -34,17 +34,18 @@ def describe_plan(
         >>> run = Horizon(total_steps=100, source="max_steps=100")
         >>> print(describe_plan("AdamW", Cosine(warmup=10).resolve(run), run, [GroupPlan("decay", 0.002, 0.0)]))
         Learning-rate plan for AdamW: 100 updates (max_steps=100)
-          warmup    updates 0 to 9     factor 0.1 -> 1
-          cosine    updates 10 to 99   factor 1 -> 0.000305
-          decay     peak LR 0.002, floor 0
+          warmup       updates 0 to 9     factor 0.1 -> 1
+          cosine       updates 10 to 99   factor 1 -> 0.000305
+          group decay  peak LR 0.002, floor 0
     """
     count = horizon.total_steps
     total = "no known end" if count is None else f"{count:,} update{'s' if count != 1 else ''}"
     source = f" ({horizon.source})" if horizon.source else ""
-    wide = max(9, *(len(phase.name) for phase in curve.phases), *(len(group.name) for group in groups))
+    groups = [group._replace(name=_labelled(group.name)) for group in groups]
+    wide = max(8, *(len(phase.name) for phase in curve.phases), *(len(group.name) for group in groups))
     longest = max(len(_span(phase)) for phase in curve.phases)
-    phases = [f"{p.name:<{wide}} {_span(p):<{longest}}   factor {_factors(curve, p)}" for p in curve.phases]
-    peaks = [f"{group.name:<{wide}} peak LR {group.peak:g}{_floor(group)}" for group in groups]
+    phases = [f"{p.name:<{wide}}  {_span(p):<{longest}}   factor {_factors(curve, p)}" for p in curve.phases]
+    peaks = [f"{group.name:<{wide}}  peak LR {group.peak:g}{_floor(group)}" for group in groups]
     lines = [*_shortened(phases, "phases"), *_shortened(peaks, "groups"), *notes]
     return "\n".join([f"Learning-rate plan for {title}: {total}{source}", *(f"  {line}" for line in lines)])
 
@@ -68,6 +69,11 @@ def _factors(curve: Curve, phase: Phase) -> str:
         return f"from {first:.3g}"
     last = curve(phase.last)
     return f"{first:.3g}" if first == last else f"{first:.3g} -> {last:.3g}"
+
+
+def _labelled(name: str) -> str:
+    """A group's name, told apart from a phase of the same name, such as "decay"."""
+    return name if name.startswith("group") else f"group {name}"
 
 
 def _floor(group: GroupPlan) -> str:

@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from lr_recipes.horizon import Horizon
-from lr_recipes.schedules import Plateau, Schedule, from_description
+from lr_recipes.schedules import Curve, Plateau, Schedule, from_description
 
 POLICIES = ("error", "checkpoint", "config")
-_SAMPLES = 512
+_SAMPLES = 10**5  # runs up to this long are compared at every update
+_FEW_SAMPLES = 10**3  # of runs without a known end, whose curves take longer
 _FAR = 10**5  # how far plans without a known end are compared
 
 
@@ -88,17 +89,24 @@ def _is_known(description: dict[str, Any]) -> bool:
 
 
 def _same(old: Plan, new: Plan) -> bool:
-    """Whether every update that both plans have uses the same LR; checked at up to 512 positions and both ends."""
+    """Whether every update that both plans have uses the same LR and momentum; of very long runs, a sample of them."""
     if old.base_lrs != new.base_lrs:
         return False
+    if (old.schedule.describe(), old.horizon, old.peak) == (new.schedule.describe(), new.horizon, new.peak):
+        return True
     reacts = isinstance(old.schedule, Plateau) or isinstance(new.schedule, Plateau)
     if reacts and old.schedule.describe() != new.schedule.describe():
         return False
     first, second = (plan.schedule.resolve(plan.horizon, peak=plan.peak) for plan in (old, new))
     shared = min(first.total_steps or _FAR, second.total_steps or _FAR)
     phases = [phase.first for phase in [*first.phases, *second.phases]]
-    positions = {*range(0, shared, max(shared // _SAMPLES, 1)), *phases, shared - 1}
-    return all(first(n) == second(n) for n in positions if n < shared)
+    samples = _SAMPLES if first.total_steps or second.total_steps else _FEW_SAMPLES
+    positions = {*range(0, shared, max(shared // samples, 1)), *phases, shared - 1}
+    return all(_uses(first, n) == _uses(second, n) for n in positions if n < shared)
+
+
+def _uses(curve: Curve, position: int) -> tuple[float, float | None]:
+    return curve(position), None if curve.momentum is None else curve.momentum(position)
 
 
 def _differences(saved: dict[str, Any], configured: dict[str, Any]) -> list[str]:
@@ -127,4 +135,16 @@ def _show(value: Any) -> str:
         return f"{value:g}"
     if isinstance(value, list):
         return "[" + ", ".join(_show(item) for item in value) + "]"
-    return "none" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+    if isinstance(value, dict):
+        return _show_call(value)
+    if value is None or isinstance(value, bool):
+        return "none" if value is None else str(value)
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _show_call(value: dict[str, Any]) -> str:
+    """A schedule, or a call that makes one, as somebody would write it."""
+    if "calls" not in value:
+        return repr(from_description(value)) if "schedule" in value else str(value)
+    given = [*map(_show, value["args"]), *(f"{name}={_show(item)}" for name, item in value["kwargs"].items())]
+    return f"{value['calls'].rpartition('.')[2]}({', '.join(given)})"

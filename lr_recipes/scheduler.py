@@ -73,6 +73,7 @@ class BoundSchedule(LRScheduler):
         self._follow(schedule, horizon, max(self.base_lrs))
         self._adopt_late_groups()
         self.refresh()
+        _release(optimizer)
         self._handles = [
             optimizer.register_step_pre_hook(self._before_step),
             optimizer.register_step_post_hook(self._note_step),
@@ -256,6 +257,14 @@ class BoundSchedule(LRScheduler):
         self.position = state_dict["refreshed_at"]  # where an epoch that holds its LR began
         self.last_epoch = state_dict["position"]
         return plan.differences
+
+
+def _release(optimizer: Optimizer) -> None:
+    """Detach a schedule that was bound before: one owner per optimizer, and the newest is it."""
+    for hook in list(optimizer._optimizer_step_pre_hooks.values()):
+        owner = getattr(hook, "__self__", None)
+        if isinstance(owner, BoundSchedule):
+            owner.detach()
 
 
 class WarmupOver:

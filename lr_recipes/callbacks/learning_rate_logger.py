@@ -65,7 +65,7 @@ class LearningRateLogger(Callback):
         self._tracks: list[_Track] = []
         self._state: dict[str, Any] = {}
         self._bar: Any = None
-        self._steps_seen = 0
+        self._scaled = False
 
     # Hooks
 
@@ -83,22 +83,33 @@ class LearningRateLogger(Callback):
         if not trainer.is_global_zero:
             return
         self._tracks = self._open(trainer, owner, folder)
-        self._steps_seen = trainer.global_step
+        self._scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
         self._show_in(trainer.progress_bar_callback)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Watch the optimizers from the first batch on: now all other callbacks have their hooks on them."""
+        for track in self._tracks:
+            track.watch()
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        """Note the step: a gradient scaler that finds an overflow will not call the optimizer."""
+        for track in self._tracks if self._scaled else ():
+            if track.optimizer is optimizer:
+                track.announce()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Send the latest LRs to the loggers now and then; note steps that a gradient scaler skipped."""
+        """Send the latest LRs to the loggers now and then."""
         if not self._tracks:
             return
-        self._note_uncalled_steps(trainer.global_step)
-        every = trainer.log_every_n_steps or 0  # type: ignore[attr-defined]
-        for track in self._tracks:
-            step = track.due(every)
-            if step is not None:
-                for logger in trainer.loggers:
-                    logger.log_metrics(track.metrics(), step=step)
+        for track in self._tracks if self._scaled else ():
+            track.settle()
+        step = trainer.fit_loop.epoch_loop._batches_that_stepped  # the x of Lightning's own metrics of this batch
+        every = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        updated = [track for track in self._tracks if track.take_updates()]
+        if updated and every and (step + 1) % every == 0:
+            self._log(trainer.loggers, updated, step)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write what is still in memory."""
@@ -122,6 +133,7 @@ class LearningRateLogger(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Lose nothing: write what is still in memory, and say how far the run came."""
+        self._state = self.state_dict()
         for track in self._tracks:
             track.flush(strict=False)
             rank_zero_info(f"Learning rate{track.suffix}: {track.closing_line()}, see {track.file.path}")
@@ -134,6 +146,7 @@ class LearningRateLogger(Callback):
         return {
             "files": {track.name: str(track.file.path.resolve()) for track in self._tracks},
             "audits": {track.name: track.audit.state_dict() for track in self._tracks},
+            "positions": {track.name: track.position for track in self._tracks},
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -148,7 +161,8 @@ class LearningRateLogger(Callback):
         for name, optimizer in zip(names, trainer.optimizers, strict=True):
             suffix = f"-{name}" if len(names) > 1 else ""
             bound = owner.plan_of(optimizer) if owner is not None else None
-            position = bound.position if bound is not None else _position(trainer, optimizer)
+            saved = self._state.get("positions", {}).get(name)
+            position = bound.position if bound is not None else saved or _position(trainer, optimizer)
             audit = Audit(**self._state.get("audits", {}).get(name, {})) if position else Audit()
             history = self._state.get("files", {}).get(name)
             try:
@@ -160,14 +174,10 @@ class LearningRateLogger(Callback):
             tracks.append(track)
         return tracks
 
-    def _note_uncalled_steps(self, global_step: int) -> None:
-        """Steps that Lightning counts but no optimizer was called for: a gradient scaler found an overflow."""
-        calls = sum(track.take_calls() for track in self._tracks)
-        skipped = global_step - self._steps_seen - calls
-        self._steps_seen = global_step
-        if skipped > 0:
-            for track in self._tracks:
-                track.audit.skip(track.position, skipped)
+    def _log(self, loggers: Sequence[Any], tracks: Sequence[_Track], step: int) -> None:
+        metrics = {name: lr for track in tracks for name, lr in track.metrics().items()}
+        for logger in loggers:
+            logger.log_metrics(metrics, step=step)
 
     def _show_in(self, bar: Any) -> None:
         """Add the LR to what the progress bar shows, as text: numbers are cut to three decimals there."""
@@ -207,7 +217,7 @@ class _Update(NamedTuple):
 
 
 class _Track:
-    """Watches one optimizer, right after each of its steps and before anything writes the next LR."""
+    """Watches one optimizer: what each of its steps uses, and whether it changes parameters."""
 
     def __init__(
         self,
@@ -229,12 +239,13 @@ class _Track:
         self.groups = group_names(optimizer)
         self._pending: list[_Update] = []
         self._last_lrs: list[Any] = [group["lr"] for group in optimizer.param_groups]
-        self._calls = 0
-        self._logged_at = position
+        self._announced = False
+        self._updates = 0
         self._flush_at = 0.0
+        self._handles: list[Any] = []
 
     def open(self, folder: Path, history: Path | None) -> None:
-        """Open the file and begin to watch."""
+        """Open the file."""
         path = folder / f"lr{self.suffix}.csv"
         try:
             self.file = LrCsv(path, self._columns(), self.position, history)
@@ -250,31 +261,41 @@ class _Track:
             )
         if self.bound is not None:
             self.bound.observers.append(self._on_stepped)
-        else:
-            self._handle = self.optimizer.register_step_post_hook(self._after_step)
+
+    def watch(self) -> None:
+        """Watch an optimizer without a plan, which calls nobody, by hooks that come after those of its LR's owner."""
+        if self.bound is None and not self._handles:
+            self._handles = [
+                self.optimizer.register_step_pre_hook(self._before_step),
+                self.optimizer.register_step_post_hook(self._after_step),
+            ]
 
     def close(self) -> None:
         """Write what is still in memory, stop watching and close the file."""
         self.flush(strict=False)
         if self.bound is not None:
             self.bound.observers.remove(self._on_stepped)
-        else:
-            self._handle.remove()
+        for handle in self._handles:
+            handle.remove()
         self.file.close()
+
+    def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        self._uses = self._read()
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         self._on_stepped(took_effect(optimizer))
 
     def _on_stepped(self, counts: bool) -> None:
         """Record what the step that has just ended used, if it changed parameters."""
-        self._calls += 1
+        self._announced = False
         if not counts:
             self.audit.skip(self.position)
             return
         if len(self.optimizer.param_groups) != len(self.groups):
             self._note_late_groups()
-        update = self._read()
+        update = self._uses if self.bound is None else self._read()
         self.position += 1
+        self._updates += 1
         self._last_lrs = update.lrs
         self._pending.append(update)
         if not _on_device(update.lrs):
@@ -309,13 +330,11 @@ class _Track:
         """Write the pending rows."""
         pending, self._pending = self._pending, []
         self._flush_at = time.monotonic() + _FLUSH_SECONDS
-        rows = []
-        for update in pending:
-            if _on_device(update.lrs):
-                update = update._replace(lrs=[float(lr) for lr in update.lrs])
+        read = [update._replace(lrs=[float(lr) for lr in update.lrs]) for update in pending]
+        self.file.write(map(self._row, read))
+        for update, before in zip(read, pending, strict=True):
+            if _on_device(before.lrs):
                 self._judge(update, strict)
-            rows.append(self._row(update))
-        self.file.write(rows)
 
     def _row(self, update: _Update) -> list[Any]:
         samples = None if self.samples_per_step is None else (update.position + 1) * self.samples_per_step
@@ -345,18 +364,21 @@ class _Track:
         self.audit.late.update(dict.fromkeys(self.groups[known:], self.position))
         self.file.add_columns(self._columns())
 
-    def take_calls(self) -> int:
-        """Return how often the optimizer was called since the last question."""
-        calls, self._calls = self._calls, 0
-        return calls
+    def announce(self) -> None:
+        """Note that a step is about to be done, unless a gradient scaler skips it."""
+        self.settle()
+        self._announced = True
 
-    def due(self, every: int) -> int | None:
-        """Return the last update whose number is a multiple of ``every``, if it has not been asked for yet."""
-        done = self.position // every * every if every else 0
-        if done <= self._logged_at:
-            return None
-        self._logged_at = done
-        return done - 1  # Lightning, too, logs the n-th update's metrics at step n - 1
+    def settle(self) -> None:
+        """Take a step that was announced, and did not come, as skipped."""
+        if self._announced:
+            self.audit.skip(self.position)
+        self._announced = False
+
+    def take_updates(self) -> int:
+        """Return how many updates there were since the last question."""
+        updates, self._updates = self._updates, 0
+        return updates
 
     def metrics(self) -> dict[str, float]:
         """Return the last used LRs under the names that the loggers show."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import StochasticWeightAveraging
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from lr_recipes.callbacks.trainer_facts import horizon_of, monitored, optimizer_names, set_accumulation
@@ -109,8 +110,11 @@ class LearningRateScheduler(Callback):
             self._tell_overrun()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let plateaus decide: once for each validation of the fit, and before a checkpoint is written."""
-        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+        """Let plateaus decide: once for each validation of the fit, and before a checkpoint is written.
+
+        The sanity check comes before anything is bound, so it decides nothing.
+        """
+        if trainer.state.fn == "fit":
             self._observe(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -170,16 +174,18 @@ class LearningRateScheduler(Callback):
 
     def _bases(self, trainer: Trainer, index: int) -> list[float]:
         """Base LRs: as built. In a run that starts fresh an LR finder may have changed them since the fit began."""
-        return self._base_lrs[index] if trainer.ckpt_path else built_lrs(trainer.optimizers[index])
+        now = built_lrs(trainer.optimizers[index])
+        if not trainer.ckpt_path:
+            return now
+        built = self._base_lrs[index]
+        return built + now[len(built) :]  # a finetuning callback may have brought groups of the checkpoint back since
 
     def _restore(self, trainer: Trainer) -> dict[str, list[str]]:
         """Continue at the saved positions; return what differed, by optimizer."""
         self._epoch, self._fit_begins = -1, True
-        if trainer.global_step == 0:
-            return {}
-        saved = self._state.get("optimizers")
+        saved = self._state.get("optimizers")  # looked at first: Lightning counts no step of a raw optimizer
         if saved is None:
-            for bound in self.bound.values():
+            for bound in self.bound.values() if trainer.global_step else ():
                 bound.position = _position_without_state(trainer, bound)
             return {}
         if set(saved) != set(self.bound):
@@ -219,6 +225,12 @@ class LearningRateScheduler(Callback):
                 f"LearningRateScheduler({self.schedule!r}). Return the optimizer alone; or take over with "
                 "LearningRateScheduler(..., replace=True); or keep the module's scheduler and only add a warmup, "
                 "with LearningRateWarmup"
+            )
+        if any(isinstance(one, StochasticWeightAveraging) for one in trainer.callbacks):  # type: ignore[attr-defined]
+            raise ValueError(
+                "two owners of one learning rate: StochasticWeightAveraging brings a scheduler of its own (swa_lrs), "
+                f"and the Trainer has a LearningRateScheduler({self.schedule!r}). Remove one of them; Lightning's "
+                "WeightAveraging averages the weights and leaves the LR alone"
             )
         trainer.strategy.lr_scheduler_configs = [config for config in configs if config not in theirs]
 

@@ -1,0 +1,227 @@
+"""The config tree: every file of every group, alone and together."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.utils import get_object, instantiate
+from lightning.pytorch import Trainer
+from omegaconf import DictConfig, OmegaConf
+
+from lr_recipes import Horizon, LearningRateLogger, LearningRateScheduler
+from recipes.validation import check
+from train import register_resolvers
+
+CONF = Path(__file__).parents[1] / "conf"
+SCHEDULES = [
+    "fixed",
+    "step",
+    "multistep",
+    "exponential",
+    "cosine",
+    "linear",
+    "polynomial",
+    "warmup_constant",
+    "warmup_cosine",
+    "warmup_linear",
+    "warmup_step",
+    "inverse_sqrt",
+    "warmup_stable_decay",
+    "cosine_restarts",
+    "one_cycle",
+    "plateau",
+    "warmup_plateau",
+]
+NEEDS_NO_TOTAL = ["fixed", "step", "warmup_constant", "inverse_sqrt", "plateau", "warmup_plateau", "exponential"]
+
+
+def files(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def read(group: str, name: str) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((CONF / group / f"{name}.yaml").read_text(encoding="utf-8"))
+    return content
+
+
+def composed(*overrides: str) -> DictConfig:
+    register_resolvers()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", ["output_dir=unused", *overrides])
+
+
+# Schedules
+
+
+def test_the_schedules_are_these() -> None:
+    assert files("schedule") == sorted(SCHEDULES)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_schedule_lists_exactly_its_knobs_each_with_a_comment(name: str) -> None:
+    content = read("schedule", name)
+    target = get_object(content.pop("_target_"))
+    assert content.pop("_convert_") == "all"
+    assert set(content) == {field.name for field in dataclasses.fields(target)}
+    assert "${" not in str(content)
+    first, *lines = (CONF / "schedule" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    assert first.startswith("# ")
+    assert [line for line in lines if not line.startswith("_") and "   # " not in line] == []
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_schedule_fits_an_ordinary_run_and_says_by_its_name_whether_it_warms_up(name: str) -> None:
+    schedule = instantiate(composed(f"schedule={name}").schedule)
+    curve = schedule.resolve(Horizon(total_steps=2000, steps_per_epoch=100, samples_per_step=32), peak=0.1)
+    assert all(0 < curve(n) <= 1 for n in range(2000))
+    assert (curve.phases[0].name == "warmup") == (name.startswith("warmup_") or name == "inverse_sqrt")
+    if name in NEEDS_NO_TOTAL:
+        schedule.resolve(Horizon(steps_per_epoch=100), peak=0.1)
+
+
+def test_the_floor_can_be_given_either_way_without_unsetting_the_other() -> None:
+    for override in ("schedule.min_lr=0.001", "schedule.min_lr_ratio=0.5"):
+        cfg = composed(override)
+        assert instantiate(cfg.schedule).resolve(Horizon(total_steps=100), peak=0.002).end == 0.5
+
+
+# All groups
+
+OPTIONS = [(group, name) for group in ("model", "data", "optimizer", "trainer", "callbacks", "logger", "task")
+           for name in files(group)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("group", "name"), OPTIONS)
+def test_every_file_composes_and_passes_the_checks(group: str, name: str) -> None:
+    more = ["data.path=book.txt"] if name == "text_file" else []
+    cfg = composed(f"{group}={name}", *more)
+    check(cfg)
+    assert isinstance(cfg[group], DictConfig)
+
+
+def test_help_lists_every_group_with_all_of_its_files() -> None:
+    groups = {path.name for path in CONF.iterdir() if path.is_dir() and not path.name.startswith((".", "_"))}
+    assert groups - {"hydra"} == {group for group, _ in OPTIONS} | {"schedule", "recipe"}
+
+
+def test_the_trainer_needs_no_plus_for_any_common_flag() -> None:
+    flags = set(inspect.signature(Trainer).parameters)
+    # Given by train.py, or of no use to it.
+    left_out = {"callbacks", "logger", "plugins", "limit_predict_batches", "enable_autolog_hparams", "model_registry"}
+    assert set(read("trainer", "default")) - {"_target_", "_convert_"} == flags - left_out
+
+
+def test_the_trainers_own_defaults_are_kept_but_for_these() -> None:
+    ours = read("trainer", "default")
+    theirs = {name: one.default for name, one in inspect.signature(Trainer).parameters.items()}
+    other = {name for name, value in ours.items() if name in theirs and value != theirs[name]}
+    assert other == {
+        "devices", "precision", "max_epochs", "num_sanity_val_steps", "log_every_n_steps", "enable_progress_bar",
+        "enable_model_summary", "default_root_dir",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("cpu", {"accelerator": "cpu", "strategy": "auto"}),
+        ("gpu", {"accelerator": "gpu", "precision": "bf16-mixed"}),
+        ("ddp", {"strategy": "ddp", "devices": "auto"}),
+    ],
+)
+def test_trainers_differ_from_the_default_in_little(name: str, values: dict[str, Any]) -> None:
+    trainer, default = composed(f"trainer={name}").trainer, composed().trainer
+    assert {key: trainer[key] for key in values} == values
+    assert {key for key in trainer if trainer[key] != default[key]} <= set(values)
+
+
+def test_callbacks_combine_by_list() -> None:
+    cfg = composed("callbacks=[learning_rate_scheduler,learning_rate_logger]")
+    built = [type(instantiate(node)) for node in cfg.callbacks.values()]
+    assert built == [LearningRateScheduler, LearningRateLogger]
+    assert composed("callbacks=none").callbacks == {}
+    assert composed("logger=none").logger == {}
+
+
+def test_the_scheduler_gets_the_chosen_schedule_and_policy() -> None:
+    cfg = composed("schedule=one_cycle", "schedule.pct_start=0.4", "resume=config")
+    callback = instantiate(cfg.callbacks.learning_rate_scheduler)
+    assert callback.schedule == instantiate(cfg.schedule)
+    assert callback.resume == "config"
+
+
+def test_the_callbacks_stand_alone_in_another_application(tmp_path: Path) -> None:
+    lines = ["defaults:", "  - schedule: warmup_cosine", "  - callbacks: default", "  - _self_"]
+    (tmp_path / "config.yaml").write_text("\n".join(lines))
+    with initialize_config_dir(str(tmp_path), version_base="1.3"):
+        cfg = compose("config")
+    built = {key: instantiate(node) for key, node in cfg.callbacks.items()}
+    assert built["learning_rate_scheduler"].resume == "error"
+    assert [getattr(one, "dirpath", None) for one in built.values()] == [None] * 4
+
+
+# Recipes
+
+
+def leaves(node: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", value
+
+
+def choices(recipe: str) -> dict[str, str]:
+    overrides = (entry.popitem() for entry in read("recipe", recipe)["defaults"])
+    return {group.removeprefix("override /"): name for group, name in overrides}
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("recipe", files("recipe"))
+def test_every_recipe_runs_with_every_schedule(recipe: str, schedule: str) -> None:
+    cfg = composed(f"recipe={recipe}", f"schedule={schedule}")
+    assert cfg.schedule._target_ == read("schedule", schedule)["_target_"]
+    run = Horizon(total_steps=1000, steps_per_epoch=100, samples_per_step=32)
+    assert instantiate(cfg.schedule).resolve(run, peak=cfg.optimizer.lr)(999) <= 1
+
+
+@pytest.mark.parametrize("recipe", files("recipe"))
+def test_a_recipe_holds_differences_only(recipe: str) -> None:
+    content, groups = read("recipe", recipe), choices(recipe)
+    defaults = {group: name for entry in read(".", "config")["defaults"] if isinstance(entry, dict)
+                for group, name in entry.items()}  # fmt: skip
+    assert {group: name for group, name in groups.items() if defaults[group] == name} == {}
+    without = composed(*(f"{group}={name}" for group, name in groups.items()))
+    with_it = composed(f"recipe={recipe}")
+    del content["defaults"]
+    for key, value in leaves(content):
+        assert OmegaConf.select(with_it, key) == value
+        assert OmegaConf.select(without, key) != value, f"{key} is no difference"
+
+
+@pytest.mark.parametrize("recipe", files("recipe"))
+def test_a_recipe_gives_its_reasons(recipe: str) -> None:
+    text = (CONF / "recipe" / f"{recipe}.yaml").read_text(encoding="utf-8")
+    assert text.startswith("# @package _global_\n# ")
+    values = [line for line in text.splitlines() if re.match(r"  \w+: ", line)]
+    assert values
+    assert [line for line in values if " # " not in line] == []
+
+
+@pytest.mark.parametrize("recipe", files("recipe"))
+def test_a_recipe_touches_only_what_every_schedule_has(recipe: str) -> None:
+    assert set(read("recipe", recipe).get("schedule", {})) <= {"warmup"}
+
+
+def test_the_command_line_has_the_last_word_and_then_the_recipe() -> None:
+    assert composed("recipe=large_batch").data.batch_size == 512
+    cfg = composed("recipe=large_batch", "optimizer.lr=0.4", "schedule=step", "data=digits")
+    assert (cfg.optimizer.lr, cfg.schedule._target_, cfg.data.batch_size) == (0.4, "lr_recipes.schedules.Step", 512)

@@ -1,0 +1,342 @@
+"""`python train.py`: what a run leaves, how it goes on, and how mistakes end."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from lightning.pytorch import Callback, LightningModule, Trainer
+from omegaconf import DictConfig, OmegaConf
+
+from lr_recipes import Horizon
+from recipes.gpu_check import UsedLearningRates
+from recipes.messages import explain
+from train import register_resolvers, run, table
+
+ROOT = Path(__file__).parents[1]
+SCHEDULES = sorted(path.stem for path in (ROOT / "conf" / "schedule").glob("*.yaml"))
+SMALL = [
+    "trainer=cpu", "trainer.limit_train_batches=7", "trainer.log_every_n_steps=1", "trainer.num_sanity_val_steps=0",
+    "trainer.enable_progress_bar=false", "trainer.enable_model_summary=false", "model.width=4",
+]  # fmt: skip
+
+
+def composed(*overrides: str) -> DictConfig:
+    register_resolvers()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose("config", [*SMALL, *overrides])
+
+
+def small_run(
+    folder: Path, *overrides: str, more: Sequence[Callback] = ()
+) -> tuple[dict[str, float], list[list[float]]]:
+    """Metrics, and the LR of each group at every update."""
+    used = UsedLearningRates()
+    metrics = run(composed(f"output_dir={folder}", *overrides), [used, *more])
+    return metrics, used.updates
+
+
+def rows(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="") as opened:
+        return list(csv.DictReader(opened))
+
+
+# In this process
+
+
+# Lengths that make something happen within four short epochs; the others' own do.
+LENGTHS = {"step": ["schedule.step_size=1 epoch"], "warmup_step": ["schedule.warmup=2", "schedule.step_size=30%"]}
+# A metric that never improves, so that the first cut comes after the second validation, and one after each other.
+FLAT = ["schedule.patience=0", "schedule.threshold_mode=abs", "schedule.threshold=100"]
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_update_uses_the_planned_lr(name: str, accumulate: int, tmp_path: Path) -> None:
+    per_epoch = {1: 7, 3: 3}[accumulate]
+    more = [f"trainer.accumulate_grad_batches={accumulate}", "trainer.max_epochs=4", *LENGTHS.get(name, [])]
+    more += FLAT if "plateau" in name else []
+    _, used = small_run(tmp_path, f"schedule={name}", "callbacks=[learning_rate_scheduler]", "logger=none", *more)
+    schedule = instantiate(composed(f"schedule={name}", *more).schedule)
+    curve = schedule.resolve(Horizon(total_steps=4 * per_epoch, steps_per_epoch=per_epoch), peak=0.002)
+    cuts = [max(n // per_epoch - 1, 0) if "plateau" in name else 0 for n in range(4 * per_epoch)]
+    assert used == [[0.002 * curve(n) * 0.1**cut] * 2 for n, cut in enumerate(cuts)]
+
+
+class AtEpoch(Callback):
+    """Does something to the weights, or to the run, when an epoch begins."""
+
+    def __init__(self, epoch: int, action: Callable[[LightningModule], None]) -> None:
+        self.epoch, self.action = epoch, action
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.current_epoch == self.epoch:
+            self.action(pl_module)
+
+
+def forget(module: LightningModule) -> None:
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.zero_()
+
+
+def crash(module: LightningModule) -> None:
+    raise RuntimeError("crash")
+
+
+def test_the_best_checkpoint_is_measured_and_not_the_last(tmp_path: Path) -> None:
+    metrics, _ = small_run(tmp_path, "trainer.max_epochs=4", more=[AtEpoch(3, forget)])
+    losses = [float(row["val_loss"]) for row in rows(tmp_path / "metrics.csv") if row["val_loss"]]
+    assert losses[3] > losses[2]  # the forgetful one
+    assert metrics["val_loss"] == losses[-1] == pytest.approx(losses[2], rel=1e-5)
+
+
+def test_a_run_goes_on_where_it_was_and_keeps_its_history(tmp_path: Path) -> None:
+    options = ["trainer.max_epochs=4", "schedule=one_cycle"]
+    with pytest.raises(RuntimeError, match="crash"):
+        small_run(tmp_path, *options, more=[AtEpoch(2, crash)])
+    _, used = small_run(tmp_path, *options, f"ckpt_path={tmp_path}/checkpoints/last.ckpt")
+    curve = instantiate(composed(*options).schedule).resolve(Horizon(total_steps=28))
+    assert used == [[0.002 * curve(n)] * 2 for n in range(14, 28)]
+    assert [int(row["step"]) for row in rows(tmp_path / "lr.csv")] == list(range(28))
+    trained = [int(row["step"]) for row in rows(tmp_path / "metrics.csv") if row["train_loss"]]
+    assert trained == list(range(28))
+
+
+def test_weights_start_a_new_run_with_a_new_schedule(tmp_path: Path) -> None:
+    metrics, _ = small_run(tmp_path / "first", "trainer.max_epochs=6", "optimizer.lr=0.05")
+    weights = f"weights={tmp_path}/first/checkpoints/best.ckpt"
+    tuned, used = small_run(tmp_path / "second", weights, "recipe=fine_tuning", "trainer.max_epochs=1")
+    assert used[0][0] == 0.0002  # the first update of a new plan
+    assert abs(tuned["val_loss"] - metrics["val_loss"]) < 0.1 < 1 < 2.3 - metrics["val_loss"]  # 2.3: a guess
+
+
+@pytest.mark.parametrize("name", ["weights", "ckpt_path"])
+def test_a_checkpoint_of_another_model_is_refused_before_training(name: str, tmp_path: Path) -> None:
+    small_run(tmp_path, "trainer.max_epochs=1")
+    with pytest.raises(ValueError, match=f"{name}='.*last.ckpt' was made by another model"):
+        small_run(tmp_path / "other", f"{name}={tmp_path}/checkpoints/last.ckpt", "model.width=8")
+    assert not (tmp_path / "other").exists()
+    if name == "ckpt_path":
+        with pytest.raises(ValueError, match=r"ckpt_path='.*last.ckpt' was made with another optimizer: SGD needs"):
+            small_run(tmp_path / "other", f"{name}={tmp_path}/checkpoints/last.ckpt", "optimizer=sgd")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data=topics"], "needs images, the data gives text"),
+        (["data=cifar10", "data.root=nowhere"], "set data.download=true where there is a network"),
+        (["model=transformer"], None),  # model.width=4 and 4 heads fit, and the data gives images
+        (["schedule.warmup=5 epochs", "trainer.max_epochs=2"], "is 35 updates, and the run does 14: the peak"),
+        (["trainer.max_epochs=-1"], "needs to know how many updates the run will do"),
+        (["trainer.accelerator=tpu"], "trainer"),
+    ],
+)
+def test_what_cannot_be_built_or_trained_is_refused(overrides: list[str], message: str | None, tmp_path: Path) -> None:
+    with pytest.raises(Exception, match=message or "needs text, the data gives images") as caught:
+        small_run(tmp_path, *overrides)
+    assert explain(caught.value)
+    assert not (tmp_path / ".hydra").exists()
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [["callbacks=none", "logger=none"], ["logger=tensorboard"], ["schedule=fixed", "trainer.fast_dev_run=true"]],
+    ids=lambda overrides: "+".join(overrides),
+)
+def test_other_choices_train_too(overrides: list[str], tmp_path: Path) -> None:
+    metrics, used = small_run(tmp_path, "trainer.max_epochs=1", *overrides)
+    assert len(used) == (1 if "trainer.fast_dev_run=true" in overrides else 7)
+    assert set(metrics) == {"val_loss", "val_acc", "test_loss", "test_acc"}
+
+
+def test_equal_seeds_give_equal_runs(tmp_path: Path) -> None:
+    first, again, other = (
+        small_run(tmp_path / name, "trainer.max_epochs=1", f"seed={seed}")[0]
+        for name, seed in [("first", 1), ("again", 1), ("other", 2)]
+    )
+    assert first == again != other
+
+
+def test_the_table_has_a_row_for_each_data_set() -> None:
+    text = table({"val_loss": 0.5, "val_acc": 0.75, "test_loss": 0.25, "test_acc": 1.0}, "best.ckpt")
+    assert [line.split() for line in text.splitlines()] == [
+        ["metrics", "of", "best.ckpt"],
+        ["loss", "acc"],
+        ["val", "0.5000", "0.7500"],
+        ["test", "0.2500", "1.0000"],
+    ]
+
+
+# As a command: a process each, so as much as possible is looked at in each
+
+
+def command(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    outside = {name: value for name, value in os.environ.items() if name not in ("HYDRA_FULL_ERROR", "LOCAL_RANK")}
+    return subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), *arguments],
+        cwd=cwd,
+        env={**outside, "OMP_NUM_THREADS": "1", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def only(folder: Path) -> Path:
+    (found,) = folder.iterdir()
+    return found
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("place")
+
+
+@pytest.fixture(scope="module")
+def first(place: Path) -> subprocess.CompletedProcess[str]:
+    """A whole run, short."""
+    return command(*SMALL, "trainer.max_epochs=2", "schedule=one_cycle", "optimizer.lr=0.01", cwd=place)
+
+
+def test_a_run_prints_its_plan_its_metrics_and_the_closing_line(first: subprocess.CompletedProcess[str]) -> None:
+    assert (first.returncode, first.stderr) == (0, "")
+    for text in ("Learning-rate plan for AdamW: 14 updates", "used = planned on 14 of 14 updates, schedule complete",
+                 "metrics of runs/"):  # fmt: skip
+        assert first.stdout.count(text) == 1, text
+    assert [line.split()[0] for line in first.stdout.splitlines()[-2:]] == ["val", "test"]
+    assert "Tip" not in first.stdout
+
+
+def test_a_run_leaves_these_files(first: subprocess.CompletedProcess[str], place: Path) -> None:
+    folder = only(place / "runs")
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    hydra = {".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml"}
+    files = {"lr.csv", "lr.png", "metrics.csv", "train.log", "checkpoints/best.ckpt", "checkpoints/last.ckpt"}
+    assert found == files | hydra
+    log = (folder / "train.log").read_text()
+    assert "Learning-rate plan" in log
+    assert "schedule complete" in log
+    assert "metrics of" in log
+    assert OmegaConf.load(folder / ".hydra" / "config.yaml").optimizer.lr == 0.01
+    assert OmegaConf.load(folder / ".hydra" / "overrides.yaml") == [
+        *SMALL, "trainer.max_epochs=2", "schedule=one_cycle", "optimizer.lr=0.01",
+    ]  # fmt: skip
+    for name in ("best", "last"):
+        torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)
+
+
+def test_a_longer_plan_is_refused_until_one_is_chosen(first: subprocess.CompletedProcess[str], place: Path) -> None:
+    folder = only(place / "runs")
+    settings = {path.name: path.read_text() for path in (folder / ".hydra").iterdir()}
+    longer = [f"ckpt_path=runs/{folder.name}/checkpoints/last.ckpt", "trainer.max_epochs=3"]
+
+    refused = command(*longer, cwd=place)
+    assert refused.returncode == 1
+    assert "Error: the checkpoint (at update 14) and this run plan different learning rates" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert {path.name: path.read_text() for path in (folder / ".hydra").iterdir()} == settings
+    assert len(rows(folder / "lr.csv")) == 14
+
+    went_on = command(*longer, "resume=checkpoint", cwd=place)
+    assert went_on.returncode == 0, went_on.stderr
+    assert "schedule=one_cycle optimizer.lr=0.01" in went_on.stdout.splitlines()[0]
+    assert only(place / "runs") == folder
+    assert [int(row["step"]) for row in rows(folder / "lr.csv")] == list(range(21))
+    assert OmegaConf.load(folder / ".hydra" / "config.yaml").trainer.max_epochs == 3
+
+
+def test_the_jobs_of_a_sweep_are_kept_apart_and_a_mistake_ends_only_its_own(tmp_path: Path) -> None:
+    done = command("-m", *SMALL, "schedule.warmup=1,50", "seed=2", "trainer.max_epochs=1", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Error: warmup=50 is 50 updates, and the run does 7" in done.stderr
+    assert "Traceback" not in done.stderr
+    (job,) = (path for path in only(tmp_path / "runs").iterdir() if path.is_dir())
+    assert job.name.startswith("0_")
+    assert (job / "lr.csv").exists()
+
+
+def test_an_interrupted_run_says_how_it_goes_on(tmp_path: Path) -> None:
+    arguments = [*SMALL, "trainer.max_epochs=100000", "hydra.run.dir=run", "callbacks=[checkpoint]"]
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), *arguments],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    waited = time.monotonic()
+    while not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists():
+        assert process.poll() is None
+        assert time.monotonic() - waited < 120
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "Interrupted. Go on with:\n    python train.py ckpt_path=run/checkpoints/last.ckpt" in errors
+    assert "Traceback" not in errors
+
+
+def test_several_processes_train_as_one(tmp_path: Path) -> None:
+    ddp = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.max_epochs=1"]
+    small = [one for one in SMALL if one != "trainer=cpu"]
+    done = command(*small, *ddp, "hydra.run.dir=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("used = planned on 7 of 7 updates") == 1
+    assert done.stdout.count("metrics of") == 1
+    assert rows(tmp_path / "run" / "lr.csv")[-1]["samples"] == str(7 * 2 * 32)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["schedule=cosin"], "Error: schedule=cosin is unknown (did you mean 'cosine'?); choose one of cosine,"),
+        (["schedule.warmpu=3"], "Error: schedule has no 'warmpu' (did you mean 'warmup'?); it has warmup,"),
+        (["+schedule.warmpu=3"], "Error: schedule has no 'warmpu' (did you mean 'warmup'?); it has warmup,"),
+        (["schedule.warmup=5 parsecs"], "Error: schedule: warmup='5 parsecs': unknown unit 'parsecs'"),
+        (["hydra.run.dir=/proc/x"], "Error: /proc/x cannot be used (No such file or directory): free it, or set hyd"),
+        (["hydra.run.dir=file"], "Error: file cannot be used (File exists): free it, or set hydra.run.dir"),
+        (["data=text_file"], "Error: data.path has no value yet"),
+    ],
+)
+def test_a_mistake_ends_in_one_line_and_leaves_nothing(arguments: list[str], message: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = command(*arguments, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(message)
+    left = [path for path in tmp_path.rglob("*") if path.name not in ("file", "runs")]
+    assert left == []
+
+
+def test_whoever_asks_for_tracebacks_gets_them(tmp_path: Path) -> None:
+    for mistake in ("schedule=cosin", "schedule.warmup=1 parsec"):
+        done = command(mistake, cwd=tmp_path, HYDRA_FULL_ERROR="1")
+        assert done.returncode == 1
+        assert "Traceback" in done.stderr
+
+
+def test_help_shows_groups_and_examples_without_loading_torch(tmp_path: Path) -> None:
+    program = (
+        "import runpy, sys, atexit\n"
+        "atexit.register(lambda: print('torch' in sys.modules, 'lightning' in sys.modules))\n"
+        "sys.argv = ['train.py', '--help']\n"
+        f"sys.path.insert(0, {str(ROOT)!r})\n"
+        f"runpy.run_path({str(ROOT / 'train.py')!r}, run_name='__main__')\n"
+    )
+    shown = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+    lines = shown.stdout.splitlines()
+    assert f"schedule: {', '.join(SCHEDULES)}" in lines
+    assert sum(line.startswith("  python train.py") for line in lines) == 5
+    assert lines[-1] == "False False"
