@@ -143,6 +143,13 @@ def test_trainers_differ_from_the_default_in_little(name: str, values: dict[str,
     assert {key for key in trainer if trainer[key] != default[key]} <= set(values)
 
 
+@pytest.mark.parametrize("name", [name for name in files("callbacks") if name.startswith("learning_rate")])
+def test_a_callback_lists_exactly_its_arguments_under_its_own_name(name: str) -> None:
+    ((key, node),) = read("callbacks", name).items()
+    assert key == name
+    assert set(node) - {"_target_"} == set(inspect.signature(get_object(node["_target_"])).parameters)
+
+
 def test_callbacks_combine_by_list() -> None:
     cfg = composed("callbacks=[learning_rate_scheduler,learning_rate_logger]")
     built = [type(instantiate(node)) for node in cfg.callbacks.values()]

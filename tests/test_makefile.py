@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-TARGETS = ["setup", "train", "test", "lint", "gpu-check"]
+TARGETS = ["setup", "train", "test", "lint", "guarantees", "gpu-check"]
 
 
 def make(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -33,6 +33,7 @@ def test_help_lists_every_target_with_a_description(arguments: list[str]) -> Non
         (["train", "ARGS=schedule=one_cycle optimizer.lr=0.1"], "one_cycle optimizer.lr=0.1"),
         (["test", "ARGS=-k horizon"], "-m pytest -n 2 -k horizon"),
         (["lint"], "-m mypy"),
+        (["guarantees"], "-m benchmarks.guarantees"),
         (["gpu-check"], "-m recipes.gpu_check"),
     ],
 )
@@ -44,7 +45,7 @@ def test_targets_set_up_and_then_run_in_the_venv(arguments: list[str], command: 
     assert any("pip install" in line and "-c constraints.txt" in line for line in before)
 
 
-@pytest.mark.parametrize("target", ["train", "test", "lint", "gpu-check"])
+@pytest.mark.parametrize("target", ["train", "test", "lint", "guarantees", "gpu-check"])
 def test_a_given_interpreter_installs_nothing(target: str) -> None:
     planned = make("-n", "-W", "pyproject.toml", target, "PYTHON=python3").stdout.strip().splitlines()
     assert planned

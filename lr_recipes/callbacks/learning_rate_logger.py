@@ -115,10 +115,6 @@ class LearningRateLogger(Callback):
         """Write what is still in memory."""
         self._flush()
 
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Write what is still in memory, so that a run which goes on from this checkpoint misses no row."""
-        self._flush()
-
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the pictures and say what came out."""
         self._state = self.state_dict()
@@ -133,16 +129,20 @@ class LearningRateLogger(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Lose nothing: write what is still in memory, and say how far the run came."""
-        self._state = self.state_dict()
         for track in self._tracks:
             track.flush(strict=False)
             rank_zero_info(f"Learning rate{track.suffix}: {track.closing_line()}, see {track.file.path}")
+        self._state = self.state_dict()
         self._close()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return where the files are and what was counted so far, as plain values."""
+        """Return where the files are and what was counted so far, as plain values.
+
+        What is still in memory is written first: a run that goes on from a checkpoint misses no row and no count.
+        """
         if not self._tracks:
             return self._state
+        self._flush()
         return {
             "files": {track.name: str(track.file.path.resolve()) for track in self._tracks},
             "audits": {track.name: track.audit.state_dict() for track in self._tracks},
@@ -330,10 +330,10 @@ class _Track:
         """Write the pending rows."""
         pending, self._pending = self._pending, []
         self._flush_at = time.monotonic() + _FLUSH_SECONDS
-        read = [update._replace(lrs=[float(lr) for lr in update.lrs]) for update in pending]
+        read = [_read_back(update) for update in pending]
         self.file.write(map(self._row, read))
-        for update, before in zip(read, pending, strict=True):
-            if _on_device(before.lrs):
+        for before, update in zip(pending, read, strict=True):
+            if update is not before:
                 self._judge(update, strict)
 
     def _row(self, update: _Update) -> list[Any]:
@@ -420,6 +420,11 @@ def _snapshot(lr: Any) -> Any:
 
 def _on_device(lrs: list[Any]) -> bool:
     return isinstance(lrs[0], torch.Tensor)
+
+
+def _read_back(update: _Update) -> _Update:
+    """The update with numbers for LRs that are on a device."""
+    return update._replace(lrs=[float(lr) for lr in update.lrs]) if _on_device(update.lrs) else update
 
 
 def _position(trainer: Trainer, optimizer: Optimizer) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 from torch.utils.data import DataLoader, IterableDataset
@@ -53,19 +53,19 @@ class Tiny(LightningModule):
         return self.loss(batch)
 
     def loss(self, batch: Tensor) -> Tensor:
-        total: Tensor = sum((weight * batch.mean()).sum() for weight in self.weights)  # type: ignore[assignment]
-        return total
+        return torch.stack([(weight * batch.mean()).sum() for weight in self.weights]).sum()
 
     def configure_optimizers(self) -> Any:
         return self.build(list(self.weights))
 
 
 class Validated(Tiny):
-    """Logs, at its n-th validation (the sanity check included), the n-th of ``values`` as ``val_loss``."""
+    """Logs, at its n-th validation, the n-th of ``values`` as ``val_loss``; nothing in the sanity check."""
 
     def __init__(self, values: Iterable[float] = (), build: Callable[[list[nn.Parameter]], Any] = sgd) -> None:
         super().__init__(build)
         self.values = list(values)
+        self.validations: Tensor
         self.register_buffer("validations", torch.zeros((), dtype=torch.long))
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
@@ -183,8 +183,8 @@ def prepare(
 
 
 def quiet_trainer(callbacks: list[Callback], **arguments: Any) -> Trainer:
-    keep = any(isinstance(one, ModelCheckpoint) for one in callbacks)
-    quiet = {
+    keep = any(isinstance(one, Checkpoint) for one in callbacks)
+    quiet: dict[str, Any] = {
         "accelerator": "cpu",
         "devices": 1,
         "logger": False,
@@ -192,7 +192,7 @@ def quiet_trainer(callbacks: list[Callback], **arguments: Any) -> Trainer:
         "enable_progress_bar": False,
         "enable_model_summary": False,
     }
-    return Trainer(callbacks=callbacks, **{**quiet, **arguments})  # type: ignore[arg-type]
+    return Trainer(callbacks=callbacks, **{**quiet, **arguments})
 
 
 def fit(

@@ -1,0 +1,96 @@
+"""Runs of test_processes.py in processes of their own: `python -m tests.callbacks.process_runs killed|two FOLDER`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor
+
+from lr_recipes import schedules
+from tests.callbacks.harness import Run, Validated, fit, keep_all, record_lrs
+
+COSINE = schedules.Cosine(warmup=3, min_lr_ratio=0.1)
+PLATEAU = schedules.Plateau(factor=0.5, patience=0)
+
+
+class Killed(Callback):
+    """Sends SIGKILL to its own process once some updates are done."""
+
+    def __init__(self, after: int) -> None:
+        self.after = after
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.done = trainer.global_step
+        trainer.optimizers[0].register_step_post_hook(self._count)
+
+    def _count(self, *_: Any) -> None:
+        self.done += 1
+        if self.done == self.after:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def killed_run(folder: Path, *callbacks: Callback, ckpt_path: Path | None = None) -> Run:
+    """24 updates, a checkpoint after every third; ``callbacks`` may end them."""
+    saving = ModelCheckpoint(folder, save_last=True, every_n_train_steps=3)
+    return fit(
+        COSINE,
+        module=Validated(),
+        batches=16,
+        max_epochs=3,
+        accumulate_grad_batches=2,
+        callbacks=[record_lrs(folder), saving, *callbacks],
+        ckpt_path=ckpt_path,
+    )
+
+
+# Each process alone would decide otherwise: the first never cuts. The mean is 1, 1.1, 0.9, 1.15, 0.8.
+APART = ([1.0, 0.9, 0.8, 0.7, 0.6], [1.0, 1.3, 1.0, 1.6, 1.0])
+
+
+class Apart(Validated):
+    """Logs a metric that is another one in each process."""
+
+    def __init__(self, sync: bool) -> None:
+        super().__init__()
+        self.sync = sync
+
+    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+        value = APART[self.trainer.global_rank][self.trainer.current_epoch]
+        self.log("val_loss", value, sync_dist=self.sync)
+
+
+def two_processes(folder: Path) -> None:
+    """Several fits on two CPU processes; what each process used goes to ``<folder>/<name>-<rank>.json``."""
+    ddp: dict[str, Any] = {"strategy": "ddp", "devices": 2, "num_sanity_val_steps": 0}
+    long: dict[str, Any] = {"batches": 32, "max_epochs": 2, "accumulate_grad_batches": 2, **ddp}
+    save(folder, "cosine", fit(COSINE, callbacks=[record_lrs(folder), keep_all(folder, 5)], **long))
+    path = folder / "step=5.ckpt"
+    save(folder, "resumed", fit(COSINE, callbacks=[record_lrs(folder / "resumed")], ckpt_path=path, **long))
+    for name, sync in (("apart", False), ("synced", True)):
+        save(folder, name, fit(PLATEAU, module=Apart(sync), batches=4, max_epochs=5, **ddp))
+
+
+def save(folder: Path, name: str, run: Run) -> None:
+    weights = [weight.tolist() for weight in run.module.parameters()]
+    facts = {"used": run.used, "weights": weights, "total": run.horizon.total_steps}
+    (folder / f"{name}-{run.trainer.global_rank}.json").write_text(json.dumps(facts))
+
+
+def main(name: str, folder: str, *rest: str) -> None:
+    torch.set_num_threads(1)
+    if name == "killed":
+        killed_run(Path(folder), Killed(int(rest[0])))
+    else:
+        two_processes(Path(folder))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

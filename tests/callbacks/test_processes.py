@@ -1,0 +1,103 @@
+"""Runs that are killed, and runs on two processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lr_recipes.lr_csv import read_rows
+from tests.callbacks.harness import fit, plan
+from tests.callbacks.process_runs import COSINE, killed_run
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments: Any) -> subprocess.CompletedProcess[str]:
+    """Run ``process_runs`` with some arguments."""
+    return subprocess.run(
+        [sys.executable, "-m", "tests.callbacks.process_runs", *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.mark.behaviour("B27")
+@pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended")
+@pytest.mark.parametrize("at", [5, 14])
+def test_run_that_was_killed_goes_on_as_if_it_had_not_been(at: int, tmp_path: Path) -> None:
+    whole = killed_run(tmp_path / "whole")
+    killed = run("killed", tmp_path / "killed", at)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    resumed = killed_run(tmp_path / "killed", ckpt_path=tmp_path / "killed" / "last.ckpt")
+    checkpoint = (at - 1) // 3 * 3  # the last one before the update that was cut short
+    assert whole.used == plan(COSINE, 24)
+    assert resumed.used == whole.used[checkpoint:]
+    text = (tmp_path / "killed" / "lr.csv").read_text()
+    assert text == (tmp_path / "whole" / "lr.csv").read_text()
+    assert len(text.splitlines()) == 25
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("two")
+    done = run("two", folder)
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout + done.stderr
+
+
+def of_both(folder: Path, name: str) -> list[dict[str, Any]]:
+    return [json.loads((folder / f"{name}-{rank}.json").read_text()) for rank in (0, 1)]
+
+
+def test_two_processes_use_the_lrs_of_one_with_as_many_updates(two_processes: tuple[Path, str]) -> None:
+    first, second = of_both(two_processes[0], "cosine")
+    assert first == second
+    assert first["total"] == 16
+    assert first["used"] == fit(COSINE, batches=8, max_epochs=2).used
+
+
+def test_two_processes_write_one_file_with_every_update_once(two_processes: tuple[Path, str]) -> None:
+    rows = list(read_rows(two_processes[0] / "lr.csv"))
+    assert [float(row["lr/group0"]) for row in rows] == plan(COSINE, 16)
+    assert [int(row["step"]) for row in rows] == list(range(16))
+    assert [int(row["samples"]) for row in rows] == list(range(4, 68, 4))  # 2 processes, 2 batches each
+
+
+def test_two_processes_speak_once(two_processes: tuple[Path, str]) -> None:
+    _, told = two_processes
+    assert told.count("Learning-rate plan for SGD") == 4
+    assert told.count("used = planned on 16 of 16 updates, schedule complete") == 2
+
+
+@pytest.mark.behaviour("B27")
+def test_two_processes_resume(two_processes: tuple[Path, str]) -> None:
+    folder, _ = two_processes
+    first, second = of_both(folder, "resumed")
+    assert first == second
+    assert first["used"] == plan(COSINE, 16)[5:]
+    assert (folder / "resumed" / "lr.csv").read_text() == (folder / "lr.csv").read_text()
+
+
+@pytest.mark.behaviour("B17")
+@pytest.mark.parametrize("name", ["apart", "synced"])
+def test_plateau_decides_alike_in_both_processes(name: str, two_processes: tuple[Path, str]) -> None:
+    first, second = of_both(two_processes[0], name)
+    assert first == second
+    assert first["used"] == [0.1] * 4 + [0.05] * 4 + [0.025] * 2
+
+
+@pytest.mark.behaviour("B17")
+def test_metric_that_differs_between_processes_is_named(two_processes: tuple[Path, str]) -> None:
+    _, told = two_processes
+    assert told.count("val_loss differs between processes: the plateau takes their mean") == 1
+    assert "self.log('val_loss', ..., sync_dist=True)" in told
