@@ -121,7 +121,7 @@ class BoundSchedule(LRScheduler):
         if self.curve.momentum is not None:
             momentum = self.curve.momentum(self._refreshed_at)
             for group in self.optimizer.param_groups:
-                _write_momentum(group, momentum)
+                write_momentum(group, momentum)
 
     def step(self, epoch: int | None = None) -> None:
         """Move on by one update, or to position ``epoch``; to be called after ``optimizer.step()``."""
@@ -223,6 +223,7 @@ class BoundSchedule(LRScheduler):
             "base_lrs": list(self.base_lrs),
             "peak": self.peak,
             "horizon": self.horizon.describe(),
+            "cycles_momentum": self.curve.momentum is not None,
             "plateau": dataclasses.asdict(self.plateau) if isinstance(self.schedule, Plateau) else None,
         }
 
@@ -480,7 +481,8 @@ def _write_lr(group: Group, lr: Any) -> None:
         group["lr"] = lr
 
 
-def _write_momentum(group: Group, momentum: float) -> None:
+def write_momentum(group: Group, momentum: float) -> None:
+    """Set SGD's momentum or Adam's beta1."""
     if "betas" in group:
         group["betas"] = (momentum, *group["betas"][1:])
     else:

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from lr_recipes.audit import Audit
 from lr_recipes.callbacks.learning_rate_scheduler import LearningRateScheduler
-from lr_recipes.callbacks.trainer_facts import horizon_of, optimizer_names
+from lr_recipes.callbacks.trainer_facts import forgets, horizon_of, optimizer_names
 from lr_recipes.horizon import HorizonError
 from lr_recipes.lr_csv import KINDS, LrCsv, columns_of
 from lr_recipes.picture import draw
@@ -71,7 +71,7 @@ class LearningRateLogger(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Forget an earlier run, unless this one goes on from it."""
-        if stage == "fit" and (trainer.global_step == 0 or trainer.ckpt_path):
+        if forgets(trainer, stage):
             self._state = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -10,11 +10,19 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import StochasticWeightAveraging
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
-from lr_recipes.callbacks.trainer_facts import horizon_of, monitored, optimizer_names, set_accumulation
+from lr_recipes.callbacks.trainer_facts import forgets, horizon_of, monitored, optimizer_names, set_accumulation
 from lr_recipes.horizon import Horizon, HorizonError
 from lr_recipes.plan import GroupPlan, describe_plan
 from lr_recipes.resume import POLICIES, ResumeError, rescaled_position
-from lr_recipes.scheduler import BoundSchedule, built_lrs, completed_updates, group_names, read_lrs
+from lr_recipes.scheduler import (
+    BoundSchedule,
+    built_lrs,
+    completed_updates,
+    group_names,
+    read_lrs,
+    read_momentum,
+    write_momentum,
+)
 from lr_recipes.schedules import Plateau, Schedule
 
 INTERVALS = ("step", "epoch")
@@ -68,6 +76,7 @@ class LearningRateScheduler(Callback):
         self.replace = replace
         self.bound: dict[str, BoundSchedule] = {}
         self._base_lrs: list[list[float]] = []
+        self._momenta: list[list[float | None]] = []
         self._state: dict[str, Any] = {}
         self._epoch, self._fit_begins = -1, False
         self._overrun_told = self._nan_told = False
@@ -76,13 +85,14 @@ class LearningRateScheduler(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Forget an earlier run, unless this one goes on from it."""
-        if stage == "fit" and (trainer.global_step == 0 or trainer.ckpt_path):
+        if forgets(trainer, stage):
             self._state = {}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note the base LRs, before a checkpoint restores old ones; refuse a second owner."""
         self._release()
         self._base_lrs = [built_lrs(optimizer) for optimizer in trainer.optimizers]
+        self._momenta = [[read_momentum(group) for group in one.param_groups] for one in trainer.optimizers]
         self._become_owner(trainer, pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -197,6 +207,7 @@ class LearningRateScheduler(Callback):
         differences = {name: bound.restore(saved[name], self.resume) for name, bound in self.bound.items()}
         if self.resume == "config":
             self._keep_share_of_data(trainer, saved)
+            self._stop_cycling_momentum(trainer, saved)
         return differences
 
     def _keep_share_of_data(self, trainer: Trainer, saved: dict[str, Any]) -> None:
@@ -206,6 +217,15 @@ class LearningRateScheduler(Callback):
                 position = rescaled_position(saved[name], bound.horizon)
                 if position != bound.position:
                     bound.position = position
+
+    def _stop_cycling_momentum(self, trainer: Trainer, saved: dict[str, Any]) -> None:
+        """Where the checkpoint's schedule moved the momentum and this one does not, go back to what was built."""
+        for name, bound in self.bound.items():
+            if saved[name]["cycles_momentum"] and bound.curve.momentum is None:
+                built = self._momenta[optimizer_names(trainer.optimizers).index(name)]
+                for group, momentum in zip(bound.optimizer.param_groups, built, strict=False):
+                    if momentum is not None:
+                        write_momentum(group, momentum)
 
     def _release(self) -> None:
         for bound in self.bound.values():

@@ -8,7 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
 from lr_recipes.callbacks.learning_rate_scheduler import LearningRateScheduler
-from lr_recipes.callbacks.trainer_facts import horizon_of, optimizer_names
+from lr_recipes.callbacks.trainer_facts import forgets, horizon_of, optimizer_names
 from lr_recipes.horizon import Horizon
 from lr_recipes.resume import POLICIES, chosen_plan
 from lr_recipes.scheduler import WarmupOver, read_lrs
@@ -57,7 +57,7 @@ class LearningRateWarmup(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Forget an earlier run, unless this one goes on from it."""
-        if stage == "fit" and (trainer.global_step == 0 or trainer.ckpt_path):
+        if forgets(trainer, stage):
             self._state = {}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -73,7 +73,7 @@ class LearningRateWarmup(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Resolve the length, go on where a checkpoint stopped, and begin."""
-        state = self._state if trainer.global_step else {}
+        state = self._state
         horizon = horizon_of(trainer)
         schedule, horizon = self._resumed(horizon, state)
         curve = schedule.resolve(horizon)

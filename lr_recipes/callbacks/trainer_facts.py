@@ -71,6 +71,11 @@ def accumulation_of(trainer: Trainer) -> Callable[[int], int]:
     return lambda epoch: every
 
 
+def forgets(trainer: Trainer, stage: str) -> bool:
+    """Tell, in ``setup``, whether the fit to come needs no memory of an earlier one: it is new, or has a checkpoint."""
+    return stage == "fit" and (trainer.fit_loop.total_batch_idx < 0 or trainer.ckpt_path is not None)
+
+
 def set_accumulation(trainer: Trainer) -> None:
     """Give the present epoch the accumulation that belongs to it.
 

@@ -440,6 +440,15 @@ def test_policy_checkpoint_follows_the_old_momentum_too(tmp_path: Path) -> None:
     assert new == old
 
 
+@pytest.mark.behaviour("B23")
+def test_policy_config_goes_back_to_the_built_momentum(tmp_path: Path) -> None:
+    saved_run(tmp_path, schedules.OneCycle(), callbacks=[record_lrs(tmp_path / "old")])
+    resume(tmp_path, 5, options={"resume": "config"}, callbacks=[record_lrs(tmp_path / "new")])
+    new = [row["momentum/group0"] for row in read_rows(tmp_path / "new" / "lr.csv")]
+    assert set(new[5:]) == {"0.9"}
+    assert len(set(new[:5])) > 1
+
+
 @pytest.mark.behaviour("B24")
 @pytest.mark.parametrize("policy", ["error", "checkpoint", "config"])
 @pytest.mark.parametrize(("old", "new"), [({0: COSINE, 1: COSINE}, {1: COSINE}), ({0: COSINE}, {0: COSINE, 1: COSINE})])
