@@ -16,7 +16,7 @@ SETUP := setup
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test lint gpu-check
+.PHONY: help setup train test lint guarantees gpu-check
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -33,6 +33,9 @@ lint: $(SETUP) ## check style, format and types
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m ruff format --check
 	$(PYTHON) -m mypy
+
+guarantees: $(SETUP) ## measure what plain Lightning does, and write docs/guarantees.md (ARGS=--tests: only new tests)
+	$(PYTHON) -m benchmarks.guarantees $(ARGS)
 
 gpu-check: $(SETUP) ## train on the GPU and compare used with planned (PYTHON=python3: install nothing)
 	$(PYTHON) -m recipes.gpu_check $(ARGS)

@@ -1,4 +1,4 @@
-"""Branches a decay from a stable checkpoint, with two real runs, and keeps the picture: `python -m benchmarks.branch OUT`.
+"""Branches a decay from a stable checkpoint, with two real runs: `python -m benchmarks.branch PICTURE`.
 
 The first run has a long warmup-stable-decay schedule and is stopped in its stable stretch; the second goes on from its
 checkpoint with a shorter run in mind, so that its decay begins soon.
@@ -15,10 +15,16 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from train import train
+from train import run
 
 CONF = Path(__file__).parents[1] / "conf"
-SETTINGS = ["schedule=warmup_stable_decay", "logger=none", "trainer.max_epochs=-1", "trainer.enable_progress_bar=false"]
+SETTINGS = [
+    "schedule=warmup_stable_decay",
+    "schedule.warmup=50",  # in steps: a share of the long run would be longer than the short one
+    "trainer.max_epochs=-1",
+    "trainer.enable_progress_bar=false",
+    "logger=none",
+]
 LONG, STOPPED, SHORT = 100_000, 390, 600
 
 
@@ -33,11 +39,11 @@ class StopAt(Callback):
             trainer.should_stop = True
 
 
-def run(folder: Path, *settings: str, callbacks: list[Callback] | None = None) -> None:
+def train(folder: Path, *settings: str, callbacks: list[Callback] | None = None) -> None:
     """Train with `train.py`'s own code in ``folder``."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("config", [*SETTINGS, f"output_dir={folder}", *settings])
-    train(cfg, callbacks or [])
+    run(cfg, callbacks or [])
 
 
 def main() -> None:
@@ -46,9 +52,9 @@ def main() -> None:
     target = parser.parse_args().picture
     with tempfile.TemporaryDirectory() as place:
         stable, branch = Path(place, "stable"), Path(place, "branch")
-        run(stable, f"trainer.max_steps={LONG}", callbacks=[StopAt(STOPPED)])
+        train(stable, f"trainer.max_steps={LONG}", callbacks=[StopAt(STOPPED)])
         last = stable / "checkpoints" / "last.ckpt"
-        run(branch, f"trainer.max_steps={SHORT}", f"ckpt_path={last}", "resume=config")
+        train(branch, f"trainer.max_steps={SHORT}", f"ckpt_path={last}", "resume=config")
         shutil.copy(branch / "lr.png", target)
 
 

@@ -161,6 +161,12 @@ def test_other_choices_train_too(overrides: list[str], tmp_path: Path) -> None:
     assert set(metrics) == {"val_loss", "val_acc", "test_loss", "test_acc"}
 
 
+def test_without_validation_and_test_there_is_nothing_to_measure(tmp_path: Path) -> None:
+    none = ["trainer.limit_val_batches=0", "trainer.limit_test_batches=0", "callbacks=[learning_rate_scheduler]"]
+    metrics, used = small_run(tmp_path, "trainer.max_epochs=1", *none)
+    assert (metrics, len(used)) == ({}, 7)
+
+
 def test_equal_seeds_give_equal_runs(tmp_path: Path) -> None:
     first, again, other = (
         small_run(tmp_path / name, "trainer.max_epochs=1", f"seed={seed}")[0]
@@ -170,10 +176,10 @@ def test_equal_seeds_give_equal_runs(tmp_path: Path) -> None:
 
 
 def test_the_table_has_a_row_for_each_data_set() -> None:
-    text = table({"val_loss": 0.5, "val_acc": 0.75, "test_loss": 0.25, "test_acc": 1.0}, "best.ckpt")
+    text = table({"val_loss": 0.5, "val_acc": 0.75, "test_loss": 0.25, "test_top_5": 1.0}, "best.ckpt")
     assert [line.split() for line in text.splitlines()] == [
         ["metrics", "of", "best.ckpt"],
-        ["loss", "acc"],
+        ["loss", "acc", "top_5"],
         ["val", "0.5000", "0.7500"],
         ["test", "0.2500", "1.0000"],
     ]

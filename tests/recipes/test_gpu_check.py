@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from recipes.gpu_check import CHECKS, Check, Result, main, run_check
+from recipes import gpu_clock
+from recipes.gpu_check import CHECKS, Check, Result, check_clock, main, run_check
 
 SMALL = ("model.width=8", "data.train_size=512", "data.val_size=36", "data.batch_size=64")
 CNN = Check("cnn", ("model=cnn", "data=glyphs", "optimizer=sgd", "schedule=one_cycle", *SMALL), updates=12)
@@ -41,7 +42,10 @@ def test_a_foreign_lr_is_seen() -> None:
     assert run_check(CNN, [*QUIET, other]).difference > 0.01
 
 
-def test_the_table_has_a_row_for_each_check(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_has_a_row_for_each_check(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu_clock, "checks", lambda device, folder: {"clock of": lambda: (True, device)})
     text = (
         "data=topics",
         "data.context=16",
@@ -52,8 +56,20 @@ def test_the_table_has_a_row_for_each_check(capsys: pytest.CaptureFixture[str]) 
     transformer = Check("transformer", ("model=transformer", "model.layers=1", "model.width=16", *text), updates=4)
     assert main(["--device", "cpu"], [CNN, transformer]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[-4:]] == ["CPU,", "check", "cnn", "transformer"]
+    assert [line.split()[0] for line in lines[-7:-3]] == ["CPU,", "check", "cnn", "transformer"]
+    assert lines[-3:] == ["", "clock", "clock of      cpu"]
     assert main(["--device", "cpu"], [replace(CNN, val_loss=0.0)]) == 1
+
+
+def test_a_clock_that_is_wrong_or_stops_fails(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {"right": lambda: (True, "x"), "wrong": lambda: (False, "y"), "stops": lambda: 1 / 0}
+    monkeypatch.setattr(gpu_clock, "checks", lambda device, folder: found)
+    assert not check_clock("cpu")
+    rows = capsys.readouterr().out.splitlines()[2:]
+    assert rows[:2] == ["right         x", "wrong         y  FAILED"]
+    assert rows[2].startswith("stops         ZeroDivisionError")
 
 
 def test_without_a_gpu_it_says_so(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

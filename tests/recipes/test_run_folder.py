@@ -83,12 +83,12 @@ def test_a_run_that_never_began_leaves_no_folder(tmp_path: Path) -> None:
     (folder / "tensorboard").mkdir(parents=True)
     (folder / "train.log").touch()
     assert not is_new(folder, log="train.log")
-    discard(folder)
+    assert discard(folder)
     assert not folder.exists()
 
 
 def test_a_run_that_began_keeps_its_folder(run: Path) -> None:
-    discard(run)
+    assert not discard(run)
     assert (run / "checkpoints" / "last.ckpt").exists()
 
 

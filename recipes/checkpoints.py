@@ -1,0 +1,86 @@
+"""Reads a checkpoint before a run depends on it, and refuses one that belongs to another model or optimizer."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def read_checkpoint(path: str, name: str) -> dict[str, Any]:
+    """Load a Lightning checkpoint; tensors stay in the file until they are used.
+
+    Args:
+        path: the file.
+        name: the setting that it was given in, for messages.
+
+    Raises:
+        OSError: it is not there, or cannot be read.
+        ValueError: it is no checkpoint, or a damaged one.
+    """
+    file = Path(path)
+    if not file.is_file():
+        near = sorted(str(one) for one in file.parent.glob("*.ckpt")) if file.parent.is_dir() else []
+        there = f"there are {', '.join(near)}" if near else "checkpoints are in <run>/checkpoints"
+        raise FileNotFoundError(f"{name}={path!r} is no file: {there}")
+    try:
+        if not zipfile.is_zipfile(file):  # which is what torch.save writes; cut off, it is none
+            raise ValueError("no complete archive")
+        checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except OSError:
+        raise
+    except Exception as error:  # torch raises a different one for each way in which a file can be damaged
+        reason = str(error).partition(". ")[0][:120]
+        raise ValueError(
+            f"{name}={path!r} is damaged, or no checkpoint ({reason}): take another, such as best.ckpt beside it"
+        ) from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise ValueError(f"{name}={path!r} is no checkpoint of Lightning: it has no 'state_dict'")
+    return checkpoint
+
+
+def check_weights(checkpoint: dict[str, Any], model: nn.Module, name: str) -> None:
+    """Refuse the weights of another model.
+
+    Raises:
+        ValueError: tensors are missing, left over or of another shape; names the first ones.
+    """
+    saved = {key: tuple(value.shape) for key, value in checkpoint["state_dict"].items()}
+    wanted = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    odd = [key for key in {**wanted, **saved} if saved.get(key) != wanted.get(key)]
+    if odd:
+        first = "; ".join(f"{key}: {_shape(saved, key)} there, {_shape(wanted, key)} here" for key in odd[:3])
+        raise ValueError(
+            f"{name} was made by another model: {len(odd)} of {len({**wanted, **saved})} tensors differ ({first}). "
+            "Choose the model and the data that it was made with"
+        )
+
+
+def check_optimizer_state(checkpoint: dict[str, Any], optimizer: Any, name: str) -> None:
+    """Refuse the state of another kind of optimizer, which would fail at some later update.
+
+    Args:
+        checkpoint: as loaded.
+        optimizer: what ``configure_optimizers`` returned; anything but one optimizer is not checked.
+        name: where the checkpoint was given, for the message.
+
+    Raises:
+        ValueError: the saved groups have other settings than the optimizer's.
+    """
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        return
+    for state in checkpoint.get("optimizer_states", []):
+        saved = {key for group in state["param_groups"] for key in group}
+        missing = sorted(set(optimizer.defaults) - saved)
+        if missing:
+            raise ValueError(
+                f"{name} was made with another optimizer: {type(optimizer).__name__} needs {', '.join(missing)}, which "
+                "are not in it. Choose the optimizer that it was made with"
+            )
+
+
+def _shape(shapes: dict[str, tuple[int, ...]], key: str) -> str:
+    return "x".join(map(str, shapes[key])) or "one number" if key in shapes else "missing"
