@@ -227,9 +227,9 @@ class Horizon:
             raise HorizonError(
                 f"{who} needs to know how many updates the run will do, and this run has no known end{why}. "
                 "Set Trainer(max_steps=...), or an integer limit_train_batches with max_epochs, or give the total: "
-                "LearningRateScheduler(..., total_steps=...), or callbacks.learning_rate_scheduler.total_steps=... on a "
-                "command line. Schedules that need no total: fixed, warmup_constant, step in epochs or steps, plateau, "
-                "inverse_sqrt with a warmup in epochs or steps"
+                "LearningRateScheduler(..., total_steps=...), or callbacks.learning_rate_scheduler.total_steps=... on "
+                "a command line. Schedules that need no total: fixed, warmup_constant, step in epochs or steps, "
+                "plateau, inverse_sqrt with a warmup in epochs or steps"
             )
         return self.total_steps
 
