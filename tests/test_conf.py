@@ -166,6 +166,7 @@ def test_the_scheduler_gets_the_chosen_schedule_and_policy() -> None:
 
 
 def test_the_callbacks_stand_alone_in_another_application(tmp_path: Path) -> None:
+    pytest.importorskip("lr_recipes.conf", reason="the package is not installed: the tests run from the files alone")
     lines = ["defaults:", "  - schedule: warmup_cosine", "  - callbacks: default", "  - _self_"]
     (tmp_path / "config.yaml").write_text("\n".join(lines))
     with initialize_config_dir(str(tmp_path), version_base="1.3"):

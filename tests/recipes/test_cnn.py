@@ -126,6 +126,8 @@ def test_configs_build(name: str, optimizer: str) -> None:
     assert [group["name"] for group in model.configure_optimizers().param_groups] == ["decay", "no_decay"]
 
 
+# torch 2.11's compiler warns of what it does itself
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")
 def test_compile_keeps_the_names_in_the_state_dict() -> None:
     plain, compiled = (ImageClassifier(optimizer=adamw, facts=DIGITS, compile=flag) for flag in (False, True))
     assert list(plain.state_dict()) == list(compiled.state_dict())

@@ -143,6 +143,8 @@ def test_training_step_never_waits_for_the_device() -> None:
     assert set(logged) == {"train_loss", "train_acc"}
 
 
+# torch 2.11's compiler warns of what it does itself
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")
 def test_compile_keeps_the_names_in_the_state_dict() -> None:
     build = partial(LanguageModel, optimizer=adamw, facts=FACTS, layers=1, heads=2, width=16)
     assert list(build().state_dict()) == list(build(compile=True).state_dict())
