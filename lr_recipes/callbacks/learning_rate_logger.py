@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from lr_recipes.audit import Audit
 from lr_recipes.callbacks.learning_rate_scheduler import LearningRateScheduler
-from lr_recipes.callbacks.trainer_facts import forgets, horizon_of, optimizer_names
+from lr_recipes.callbacks.trainer_facts import check_optimizers, forgets, horizon_of, optimizer_names
 from lr_recipes.horizon import HorizonError
 from lr_recipes.lr_csv import KINDS, LrCsv, columns_of
 from lr_recipes.picture import draw
@@ -76,6 +76,7 @@ class LearningRateLogger(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the files and begin to watch the optimizers."""
+        check_optimizers(trainer)
         owner = next((one for one in _callbacks(trainer) if isinstance(one, LearningRateScheduler)), None)
         if owner is not None:
             owner.bind(trainer)  # its hooks on the optimizer must come before ours

@@ -10,7 +10,14 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import StochasticWeightAveraging
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
-from lr_recipes.callbacks.trainer_facts import forgets, horizon_of, monitored, optimizer_names, set_accumulation
+from lr_recipes.callbacks.trainer_facts import (
+    check_optimizers,
+    forgets,
+    horizon_of,
+    monitored,
+    optimizer_names,
+    set_accumulation,
+)
 from lr_recipes.horizon import Horizon, HorizonError
 from lr_recipes.plan import GroupPlan, describe_plan
 from lr_recipes.resume import POLICIES, ResumeError, rescaled_position
@@ -91,6 +98,7 @@ class LearningRateScheduler(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note the base LRs, before a checkpoint restores old ones; refuse a second owner."""
         self._release()
+        check_optimizers(trainer)
         self._base_lrs = [built_lrs(optimizer) for optimizer in trainer.optimizers]
         self._momenta = [[read_momentum(group) for group in one.param_groups] for one in trainer.optimizers]
         self._become_owner(trainer, pl_module)

@@ -8,7 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
 from lr_recipes.callbacks.learning_rate_scheduler import LearningRateScheduler
-from lr_recipes.callbacks.trainer_facts import forgets, horizon_of, optimizer_names
+from lr_recipes.callbacks.trainer_facts import check_optimizers, forgets, horizon_of, optimizer_names
 from lr_recipes.horizon import Horizon
 from lr_recipes.resume import POLICIES, chosen_plan
 from lr_recipes.scheduler import WarmupOver, read_lrs
@@ -63,6 +63,7 @@ class LearningRateWarmup(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse a second owner; stand between the trainer and the module's schedulers."""
         self._release()
+        check_optimizers(trainer)
         if any(isinstance(one, LearningRateScheduler) for one in trainer.callbacks):  # type: ignore[attr-defined]
             raise ValueError(
                 "LearningRateWarmup and LearningRateScheduler would both write the LR: remove LearningRateWarmup and "

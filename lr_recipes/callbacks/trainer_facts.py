@@ -10,6 +10,7 @@ from typing import Any
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.utilities import rank_zero_warn
+from torch.optim import Optimizer
 
 from lr_recipes.horizon import Horizon, HorizonError, count_updates
 
@@ -124,6 +125,21 @@ def _samples_per_step(trainer: Trainer, accumulate: Callable[[int], int], epochs
     if not isinstance(size, int) or len(windows) != 1:
         return None
     return size * windows.pop() * trainer.world_size
+
+
+def check_optimizers(trainer: Trainer) -> None:
+    """Refuse optimizers whose steps torch's hooks do not see.
+
+    Raises:
+        TypeError: an optimizer is not torch's, such as a strategy's own.
+    """
+    for optimizer in trainer.optimizers:
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(
+                f"{type(trainer.strategy).__name__} trains with a {type(optimizer).__name__}, which is no "
+                "torch.optim.Optimizer: its updates cannot be counted, so its LR cannot be scheduled or recorded here. "
+                "Choose a strategy that keeps torch's optimizer, such as ddp or fsdp, or the strategy's own schedules"
+            )
 
 
 def optimizer_names(optimizers: Sequence[Any]) -> list[str]:

@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch.optim import SGD, Adam
 
-from lr_recipes import schedules
+from lr_recipes import LearningRateLogger, LearningRateScheduler, LearningRateWarmup, schedules
 from lr_recipes.callbacks.trainer_facts import optimizer_names
 from lr_recipes.horizon import HorizonError
 from lr_recipes.lr_csv import read_rows
@@ -314,3 +314,32 @@ def test_optimizers_of_one_class_are_numbered() -> None:
     weights = list(Tiny().weights)
     optimizers = [Adam(weights), SGD(weights), Adam(weights), Adam(weights)]
     assert optimizer_names(optimizers) == ["Adam", "SGD", "Adam-1", "Adam-2"]
+
+
+class NotTorchs:
+    """All that Lightning asks of an optimizer; a strategy's own is such a thing."""
+
+    def __init__(self, optimizer: Any) -> None:
+        self.optimizer = optimizer
+        self.param_groups, self.state, self.defaults = optimizer.param_groups, optimizer.state, optimizer.defaults
+
+    def step(self, closure: Any = None) -> Any:
+        return self.optimizer.step(closure)
+
+    def state_dict(self) -> Any:
+        return self.optimizer.state_dict()
+
+    def load_state_dict(self, state: Any) -> None:
+        self.optimizer.load_state_dict(state)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        self.optimizer.zero_grad(set_to_none)
+
+
+@pytest.mark.parametrize(
+    "callback", [LearningRateScheduler(COSINE), LearningRateWarmup(2), LearningRateLogger(plot=False)], ids=type
+)
+def test_optimizer_that_is_not_torchs_is_refused(callback: Any) -> None:
+    module = Tiny(lambda parameters: NotTorchs(SGD(parameters, lr=0.1)))
+    with pytest.raises(TypeError, match=r"SingleDeviceStrategy trains with a NotTorchs, which is no torch\.optim"):
+        fit(module=module, callbacks=[callback], max_epochs=1)
