@@ -496,6 +496,16 @@ class Gan(Tiny):
 
 @pytest.mark.behaviour("B12")
 @pytest.mark.parametrize("raw", [False, True])
+def test_a_second_fit_of_two_optimizers_goes_on(raw: bool) -> None:
+    """Lightning counts no step of a raw optimizer, so its `global_step` cannot tell a second fit from a first."""
+    run = prepare(COSINE, module=Gan(raw=raw), max_epochs=1, options={"total_steps": {0: 16, 1: 80}})
+    first = go(run).groups(0)
+    run.trainer.fit_loop.max_epochs = 2
+    assert [lr for (lr,) in first + go(run).groups(0)] == plan(COSINE, 16)
+
+
+@pytest.mark.behaviour("B12")
+@pytest.mark.parametrize("raw", [False, True])
 @pytest.mark.parametrize("ratio", [1, 5])
 def test_each_of_two_optimizers_has_its_own_clock(ratio: int, raw: bool) -> None:
     totals = {0: 8, 1: 8 * ratio}
