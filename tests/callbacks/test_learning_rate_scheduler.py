@@ -736,28 +736,6 @@ def test_argument_that_cannot_be_is_refused(arguments: dict[str, Any], message: 
         LearningRateScheduler(**{"schedule": COSINE, **arguments})
 
 
-def test_optimizer_that_is_not_torchs_is_refused() -> None:
-    class OwnOptimizer:
-        def __init__(self, weights: list[nn.Parameter]) -> None:
-            self.param_groups = [{"params": weights, "lr": 0.1}]
-            self.defaults: dict[str, Any] = {}
-            self.state: dict[Any, Any] = {}
-
-        def state_dict(self) -> dict[str, Any]:
-            return {}
-
-        def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...
-
-        def zero_grad(self) -> None: ...
-
-        def step(self, closure: Any = None) -> Any:
-            return closure()
-
-    run = prepare(COSINE, module=Tiny(OwnOptimizer), max_epochs=1)
-    with pytest.raises(TypeError, match=r"OwnOptimizer is no torch\.optim\.Optimizer"):
-        go(run)
-
-
 def test_cycled_momentum_needs_an_optimizer_with_momentum() -> None:
     module = Tiny(partial(Adagrad, lr=PEAK))
     with pytest.raises(ValueError, match="cycle_momentum=True needs an optimizer with momentum or betas, and Adagrad"):
