@@ -11,21 +11,18 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
-from pydantic.errors import PydanticUserError
 
 from recipes.messages import unknown_key
 
-_ANY_CLASS = ConfigDict(arbitrary_types_allowed=True)
 # That a value is no object of some class helps nobody who types values.
 _OF_OBJECTS = ("is_instance_of", "needs_python_object")
 _GROUPS = ("model", "data", "optimizer", "schedule", "trainer", "callbacks", "logger", "task")
 _SETTINGS: dict[str, Any] = {
-    "seed": Annotated[int, Field(ge=0, lt=2**32)],
+    "seed": int,
     "ckpt_path": str | None,
     "resume": Literal["error", "checkpoint", "config"],
     "weights": str | None,
@@ -64,6 +61,8 @@ def _check_settings(cfg: DictConfig) -> None:
         reason = mismatch(annotation, cfg[key])
         if reason:
             raise ValueError(f"{key}={cfg[key]!r}: {reason}")
+    if not 0 <= cfg.seed < 2**32:
+        raise ValueError(f"seed={cfg.seed}: should be from 0 to {2**32 - 1:,}")
 
 
 def _targets(node: DictConfig, path: str) -> Iterator[tuple[str, DictConfig]]:
@@ -145,14 +144,22 @@ def _signed(target: Any) -> list[Callable[..., Any]]:
 def mismatch(annotation: Any, value: Any) -> str | None:
     """Say why a value from a config does not fit an annotation; ``None`` where it fits or nobody can tell.
 
+    Without pydantic, as on a machine that lends its interpreter, nobody can tell.
+
     Example:
         >>> mismatch(int | None, "abc")
         'should be a valid integer'
         >>> mismatch(int | None, None)
     """
     try:
+        from pydantic import ConfigDict, TypeAdapter, ValidationError
+        from pydantic.errors import PydanticUserError
+    except ImportError:
+        return None
+    any_class = ConfigDict(arbitrary_types_allowed=True)
+    try:
         # as JSON, where a list may be a tuple; strict, so that "3" is no number and true no 1
-        TypeAdapter(annotation, config=_ANY_CLASS).validate_json(json.dumps(value), strict=True)
+        TypeAdapter(annotation, config=any_class).validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
         reasons = [one["msg"].removeprefix("Input ") for one in error.errors() if one["type"] not in _OF_OBJECTS]
         return " or ".join(dict.fromkeys(reasons)) or None
