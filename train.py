@@ -183,6 +183,8 @@ def command_line() -> None:
     typed, sys.argv[1:] = sys.argv[1:], with_settings_of_the_run(sys.argv[1:])
     if len(sys.argv) - 1 > len(typed) and is_first_process():
         print("Going on with the settings of the run:", *sys.argv[1 : len(sys.argv) - len(typed)])
+    # Hydra reads overrides on one side of -m only.
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda argument: argument not in ("-m", "--multirun"))
     if not wants_traceback():
         os.environ |= {"HYDRA_FULL_ERROR": "1", _EXPLAINING: "1"}  # Hydra then lets exceptions through
     try:

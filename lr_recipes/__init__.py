@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lr_recipes.callbacks.learning_rate_scheduler import LearningRateScheduler
     from lr_recipes.callbacks.learning_rate_warmup import LearningRateWarmup
     from lr_recipes.horizon import Horizon
+    from lr_recipes.lr_preview import preview
 
 __version__ = "0.1.0"
 
@@ -25,8 +26,9 @@ _WHERE = {
     "LearningRateLogger": ("lr_recipes.callbacks.learning_rate_logger", "LearningRateLogger"),
     "LearningRateScheduler": ("lr_recipes.callbacks.learning_rate_scheduler", "LearningRateScheduler"),
     "LearningRateWarmup": ("lr_recipes.callbacks.learning_rate_warmup", "LearningRateWarmup"),
+    "preview": ("lr_recipes.lr_preview", "preview"),
 }
-__all__ = ["Horizon", "LearningRateLogger", "LearningRateScheduler", "LearningRateWarmup", "schedules"]
+__all__ = ["Horizon", "LearningRateLogger", "LearningRateScheduler", "LearningRateWarmup", "preview", "schedules"]
 
 
 def __getattr__(name: str) -> Any:

@@ -17,7 +17,7 @@ import pytest
 import lr_recipes
 
 ROOT = Path(__file__).parents[1]
-PUBLIC = ["Horizon", "LearningRateLogger", "LearningRateScheduler", "LearningRateWarmup", "schedules"]
+PUBLIC = ["Horizon", "LearningRateLogger", "LearningRateScheduler", "LearningRateWarmup", "preview", "schedules"]
 SHIPPED_GROUPS = ["callbacks", "schedule"]
 
 
@@ -99,6 +99,9 @@ LAYERS = [
     "lr_recipes/audit.py",
     "lr_recipes/lr_csv.py",
     "lr_recipes/picture.py",
+    "lr_recipes/terminal_chart.py",
+    "lr_recipes/lr_preview.py",
+    "lr_recipes/command_line.py",
     "lr_recipes/scheduler.py",
     "lr_recipes/callbacks",
 ]
@@ -131,7 +134,7 @@ def test_layers_import_only_downwards(layer: str) -> None:
     assert {(layer, ".".join(module.split(".")[:2])) for layer, module in upwards} <= REACHES_UP
 
 
-@pytest.mark.parametrize("name", ["horizon", "schedules", "plan", "resume", "audit", "lr_csv"])
+@pytest.mark.parametrize("name", ["horizon", "schedules", "plan", "resume", "audit", "lr_csv", "terminal_chart"])
 def test_the_maths_needs_the_standard_library_alone(name: str) -> None:
     packages = {module.split(".")[0] for module in imported_modules(ROOT / "lr_recipes" / f"{name}.py")}
     assert packages - {"lr_recipes"} <= sys.stdlib_module_names
@@ -164,6 +167,8 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
     [
         ("lr_recipes", ["torch", "lightning", "numpy", "hydra", "omegaconf", "matplotlib"]),
         ("lr_recipes.schedules", ["torch", "lightning", "numpy", "hydra", "omegaconf", "matplotlib"]),
+        ("lr_recipes.lr_preview", ["torch", "lightning", "numpy", "hydra", "omegaconf", "matplotlib"]),
+        ("lr_recipes.command_line", ["torch", "lightning", "numpy", "hydra", "omegaconf", "matplotlib"]),
         ("hydra_plugins.lr_recipes", ["torch", "lightning", "numpy", "matplotlib", "lr_recipes"]),
     ],
 )
@@ -256,6 +261,11 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     site_packages = sysconfig.get_path("purelib", vars={"base": str(environment), "platbase": str(environment)})
     Path(site_packages, "lent.pth").write_text("\n".join(sorted(lent)) + "\n")
     return interpreter
+
+
+def test_the_console_script_previews_a_schedule(python: Path, tmp_path: Path) -> None:
+    printed = run(python.parent / "lr-recipes", "preview", "schedule=warmup_cosine", "total_steps=10000", cwd=tmp_path)
+    assert "10,000 updates" in printed
 
 
 @pytest.fixture

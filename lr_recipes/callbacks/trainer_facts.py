@@ -108,6 +108,8 @@ def _source(
     """Where the total came from, in words."""
     if batches is None:
         return f"max_steps={max_steps}" if max_steps is not None else "the loader has no length"
+    if batches == 0:
+        return "no batch in an epoch"
     if counted is None:
         return f"{batches:,} batches an epoch, but neither max_epochs nor max_steps ends the run"
     if epochs is None or (max_steps is not None and counted < sum(per_epoch)):

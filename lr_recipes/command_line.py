@@ -1,0 +1,219 @@
+"""The program ``lr-recipes``: shows a schedule without a training script, and without torch.
+
+lr-recipes preview schedule=warmup_cosine total_steps=10000
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.resources
+import sys
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lr_recipes import schedules
+from lr_recipes.horizon import Duration, Horizon, HorizonError
+from lr_recipes.lr_preview import preview, save_figure
+
+USAGE = """\
+Shows what a learning-rate schedule will do, without training.
+
+  lr-recipes preview schedule=NAME total_steps=N [KEY=VALUE ...]
+
+Keys:
+  schedule           a name, or several with commas to compare them:
+{names}
+  schedule.KNOB      a value of the schedule, such as schedule.warmup=10%
+  total_steps        optimizer updates in the run; also 'N epochs' where steps_per_epoch is given
+  steps_per_epoch    updates in an epoch, for lengths in epochs
+  samples_per_step   samples that one update sees, for lengths in samples
+  lr                 base LR of the optimizer; without it, LRs are shares of the peak
+  picture            file to draw, such as preview.png
+  csv                file to write the LR of every update to
+
+Examples:
+  lr-recipes preview schedule=warmup_cosine total_steps=10000
+  lr-recipes preview schedule=step,cosine,one_cycle total_steps=90ep steps_per_epoch=100 picture=all.png
+  lr-recipes preview schedule=warmup_linear schedule.warmup='500 steps' total_steps=10000 lr=0.001"""
+
+KEYS = ("schedule", "total_steps", "steps_per_epoch", "samples_per_step", "lr", "picture", "csv")
+# What to type for a fact that a schedule asks for.
+_EXAMPLES = {
+    "steps_per_epoch": "steps_per_epoch=100",
+    "samples_per_step": "samples_per_step=256",
+    "total_steps": "total_steps=10000",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program; return its exit status.
+
+    Args:
+        arguments: what was typed after its name; by default that of this process.
+    """
+    typed = list(sys.argv[1:] if arguments is None else arguments)
+    if not typed or {"-h", "--help", "help"} & set(typed):
+        print(usage())
+        return 0
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            status = _run(typed)
+        except (ValueError, OSError) as error:
+            print(f"Error: {_explained(error)}", file=sys.stderr)
+            status = 1
+    for warning in caught:
+        print(f"Warning: {warning.message}", file=sys.stderr)
+    return status
+
+
+def usage() -> str:
+    """Return the help text, with the names of the schedules."""
+    lines, names = [""], schedule_names()
+    for name in names:
+        if len(lines[-1]) + len(name) > 50:
+            lines.append("")
+        lines[-1] += f"{name} "
+    return USAGE.format(names="\n".join(f"{'':21}{line}".rstrip() for line in lines))
+
+
+def _run(typed: Sequence[str]) -> int:
+    command, *rest = typed
+    if command != "preview":
+        raise ValueError(f"{command!r} is no command{_nearest(command, ['preview'])}; there is preview")
+    asked = read_request(rest)
+    found = {name: schedule_of(name, asked.knobs) for name in asked.schedules}
+    if asked.lr is None and asked.knobs.get("min_lr") is not None:
+        raise ValueError(f"schedule.min_lr={asked.knobs['min_lr']!r} needs the base LR: give it, as in lr=0.001")
+    several = len(found) > 1
+    name = next(iter(found))
+    shown = preview(found if several else found[name], horizon_of(asked), asked.lr, title="" if several else name)
+    print(shown)
+    if asked.csv:
+        shown.to_csv(asked.csv)
+        print(f"\nWritten: {asked.csv}")
+    if asked.picture:
+        save_figure(shown.plot(), Path(asked.picture))
+        print(f"\nDrawn: {asked.picture}")
+    return 0
+
+
+class Request(NamedTuple):
+    """What was asked for, by key; ``knobs`` are the values of the schedule."""
+
+    schedules: list[str]
+    knobs: dict[str, Any]
+    facts: dict[str, Any]
+    lr: Any
+    picture: str | None
+    csv: str | None
+
+
+def read_request(typed: Iterable[str]) -> Request:
+    """Read ``key=value`` arguments.
+
+    Raises:
+        ValueError: an argument has no ``=`` or an unknown key, or ``schedule`` is missing.
+    """
+    values, knobs = {}, {}
+    for argument in typed:
+        key, equals, text = argument.partition("=")
+        if not equals:
+            raise ValueError(f"{argument!r} cannot be read: write key=value, as in schedule=warmup_cosine")
+        if key.startswith("schedule."):
+            knobs[key.removeprefix("schedule.")] = _value(argument, text)
+        elif key in KEYS:
+            values[key] = text if key in ("schedule", "picture", "csv") else _value(argument, text)
+        else:
+            raise ValueError(f"{key!r} is unknown{_nearest(key, KEYS)}; there are {', '.join(KEYS)}, schedule.KNOB")
+    if not values.get("schedule"):
+        raise ValueError(f"which schedule? Give schedule=NAME; there are {', '.join(schedule_names())}")
+    names = [name.strip() for name in values["schedule"].split(",") if name.strip()]
+    facts = {name: _as_count(values.get(name)) for name in _EXAMPLES}
+    return Request(names, knobs, facts, values.get("lr"), values.get("picture"), values.get("csv"))
+
+
+def horizon_of(asked: Request) -> Horizon:
+    """Return the horizon that the facts make; the total may be given in another unit."""
+    facts = {name: asked.facts[name] for name in ("steps_per_epoch", "samples_per_step")}
+    for name, value in facts.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise ValueError(f"{name}={value!r}: must be a whole number of at least 1")
+    given = asked.facts["total_steps"]
+    if given is None:
+        return Horizon(**facts)
+    if Duration.parse(given, "total_steps", minimum=1).unit == "%":
+        raise ValueError(f"total_steps={given!r}: percent of what? Give a number of updates, as in total_steps=10000")
+    return Horizon(total_steps=Horizon(**facts).steps(given, "total_steps"), **facts)
+
+
+def schedule_names() -> list[str]:
+    """Return the names that ``schedule=`` takes, sorted."""
+    return sorted(file.name.removesuffix(".yaml") for file in _folder().iterdir() if file.name.endswith(".yaml"))
+
+
+def schedule_of(name: str, knobs: dict[str, Any]) -> schedules.Schedule:
+    """Build the schedule of a file of ``conf/schedule`` with some of its values replaced.
+
+    Raises:
+        ValueError: there is no such file, it has no such value, or a value is out of range.
+    """
+    from omegaconf import OmegaConf
+
+    if name not in schedule_names():
+        known = schedule_names()
+        raise ValueError(f"schedule={name} is unknown{_nearest(name, known)}; choose one of {', '.join(known)}")
+    text = (_folder() / f"{name}.yaml").read_text(encoding="utf-8")
+    content: Any = OmegaConf.to_container(OmegaConf.create(text))
+    values = {key: value for key, value in content.items() if not key.startswith("_")}
+    for knob in knobs:
+        if knob not in values:
+            raise ValueError(f"schedule={name} has no {knob!r}{_nearest(knob, values)}; it has {', '.join(values)}")
+    build: type[schedules.Schedule] = getattr(schedules, content["_target_"].rpartition(".")[2])
+    return build(**{**values, **knobs})
+
+
+def _folder() -> Any:
+    """The folder of the schedules' files: of the installed package, or of a checkout that is not installed."""
+    try:
+        root: Any = importlib.resources.files("lr_recipes.conf")
+    except ModuleNotFoundError:
+        root = Path(__file__).parents[1] / "conf"
+    return root / "schedule"
+
+
+def _value(argument: str, text: str) -> Any:
+    """A value as Hydra would read it: a number, true, null, a list, else text."""
+    from omegaconf import OmegaConf
+
+    try:
+        return OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]), resolve=True)["value"]  # type: ignore[index, call-overload]
+    except Exception as error:  # of the YAML reader or of an interpolation: no common base
+        raise ValueError(f"{argument!r} cannot be read: {' '.join(str(error).split())}") from error
+
+
+def _as_count(value: Any) -> Any:
+    """1e4 is 10000: who writes it means a count."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _explained(error: ValueError | OSError) -> str:
+    """A mistake in words that fit this command line: facts about the run are typed here, and files named."""
+    if isinstance(error, HorizonError):
+        fact = next((name for name in _EXAMPLES if f"needs {name}" in str(error)), "total_steps")
+        who = str(error).partition(", which this run does not have")[0].partition(", and this run has")[0]
+        return f"{who}: give it, as in {_EXAMPLES[fact]}"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename} cannot be written ({error.strerror}): choose another path"
+    return str(error)
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

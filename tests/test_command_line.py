@@ -1,0 +1,225 @@
+"""The program ``lr-recipes``: what it prints, what it loads, and how mistakes end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+
+from lr_recipes.command_line import KEYS, main, schedule_names, schedule_of, usage
+from lr_recipes.horizon import Horizon
+from lr_recipes.lr_csv import read_rows
+from lr_recipes.schedules import Cosine, MultiStep
+
+ROOT = Path(__file__).parents[1]
+SCHEDULES = sorted(path.stem for path in (ROOT / "conf" / "schedule").glob("*.yaml"))
+PREVIEW = ("preview", "schedule=warmup_cosine", "total_steps=10000")
+
+
+def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """What the program prints when all is well."""
+    status = main(["preview", *arguments])
+    out, err = capsys.readouterr()
+    assert (status, err) == (0, "")
+    return out
+
+
+def program(*arguments: str, script: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", script] if script else [sys.executable, "-m", "lr_recipes.command_line"]
+    return subprocess.run(
+        [*command, *arguments], cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+
+
+# What it shows
+
+
+def test_it_shows_plan_lrs_and_curve(capsys: pytest.CaptureFixture[str]) -> None:
+    plan, table, chart = printed(capsys, *PREVIEW[1:], "lr=0.002").split("\n\n")
+    assert plan.splitlines()[0] == "Learning-rate plan for warmup_cosine: 10,000 updates"
+    curve = Cosine(warmup="5%").resolve(Horizon(total_steps=10000))
+    assert [row.split()[1:] for row in table.splitlines()[1:]] == [
+        [f"{n:,}", f"{0.002 * curve(n):.4g}"] for n in (0, 2500, 5000, 7500, 9999)
+    ]
+    assert chart.startswith("learning rate\n")
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_schedule_is_the_one_that_hydra_would_build(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        expected = instantiate(compose("config", [f"schedule={name}", "output_dir=unused"]).schedule)
+    assert schedule_of(name, {}) == expected
+    assert f"plan for {name}: " in printed(capsys, f"schedule={name}", "total_steps=1000", "steps_per_epoch=10")
+
+
+@pytest.mark.parametrize(
+    ("typed", "value"),
+    [
+        ("schedule.milestones=[10, '50%']", (10, "50%")),
+        ("schedule.milestones=[1 epoch]", ("1 epoch",)),
+        ("schedule.gamma=1e-1", 0.1),
+        ("schedule.gamma=1", 1),
+        ("schedule.warmup=5 epochs", "5 epochs"),
+        ("schedule.warmup='5 epochs'", "5 epochs"),
+        ("schedule.warmup=1_000", 1000),
+        ("schedule.warmup_start_factor=null", None),
+    ],
+)
+def test_values_are_read_as_in_a_config(typed: str, value: Any) -> None:
+    from lr_recipes.command_line import read_request
+
+    (name, given), *_ = read_request(["schedule=multistep", typed]).knobs.items()
+    schedule = schedule_of("multistep", {name: given})
+    assert isinstance(schedule, MultiStep)
+    assert getattr(schedule, name) == value
+
+
+@pytest.mark.parametrize(
+    ("given", "updates"),
+    [("10000", 10_000), ("10k", 10_000), ("1e4", 10_000), ("10_000", 10_000), ("500 steps", 500), ("90ep", 9000),
+     ("1M samples", 3906)],
+)  # fmt: skip
+def test_the_total_is_given_in_any_unit(given: str, updates: int, capsys: pytest.CaptureFixture[str]) -> None:
+    facts = ("steps_per_epoch=100", "samples_per_step=256")
+    assert f": {updates:,} updates\n" in printed(capsys, "schedule=cosine", f"total_steps={given}", *facts)
+
+
+def test_several_schedules_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = (f"picture={tmp_path}/new/all.png", f"csv={tmp_path}/new/all.csv")
+    out = printed(capsys, "schedule=step,cosine", "total_steps=90ep", "steps_per_epoch=10", "lr=0.1", *files)
+    assert "2 schedules over 900 updates" in out
+    assert [line.split()[0] for line in out.splitlines()[3:5]] == ["step", "cosine"]
+    rows = list(read_rows(tmp_path / "new" / "all.csv"))
+    assert (len(rows), list(rows[0])) == (900, ["step", "lr/step", "lr/cosine"])
+    assert (tmp_path / "new" / "all.png").read_bytes().startswith(b"\x89PNG")
+    assert f"Drawn: {tmp_path}/new/all.png" in out
+
+
+def test_one_schedule_is_drawn_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    printed(capsys, "schedule=cosine", "total_steps=50", f"picture={tmp_path}/a.svg", f"csv={tmp_path}/a.csv")
+    assert "<svg" in (tmp_path / "a.svg").read_text()
+    assert len(list(read_rows(tmp_path / "a.csv"))) == 50
+
+
+def test_a_warning_is_a_line_and_not_a_place_in_our_code(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["preview", "schedule=warmup_linear", "schedule.warmup=60%", "total_steps=100"]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("Warning: warmup='60%' is 60 updates, and the run does 100")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["preview", "-h"]])
+def test_help_names_keys_and_schedules(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert out == usage() + "\n"
+    assert set(SCHEDULES) == set(schedule_names()) <= set(out.split())
+    assert {line.split()[0] for line in out.splitlines() if line.startswith("  ")} >= set(KEYS)
+    examples = [
+        line.split() for line in out.splitlines() if line.startswith("  lr-recipes preview") and "NAME" not in line
+    ]
+    assert len(examples) == 3
+
+
+def test_the_examples_of_the_help_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import shlex
+
+    examples = [line for line in usage().splitlines() if line.startswith("  lr-recipes preview") and "NAME" not in line]
+    for line in examples:
+        arguments = [one.replace("picture=", f"picture={tmp_path}/") for one in shlex.split(line)[2:]]
+        printed(capsys, *arguments)
+    assert [path.name for path in tmp_path.iterdir()] == ["all.png"]
+
+
+# How mistakes end
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["prview"], "'prview' is no command (did you mean 'preview'?); there is preview"),
+        (["preview"], "which schedule? Give schedule=NAME; there are cosine, "),
+        (["preview", "schedule="], "which schedule? Give schedule=NAME"),
+        (["preview", "warmup_cosine"], "'warmup_cosine' cannot be read: write key=value, as in schedule=warmup_cos"),
+        (["preview", "schedule=cosin"], "schedule=cosin is unknown (did you mean 'cosine'?); choose one of cosine,"),
+        (["preview", "schedule=cosine,stp", "total_steps=9"], "schedule=stp is unknown (did you mean 'step'?)"),
+        (["preview", "shedule=cosine"], "'shedule' is unknown (did you mean 'schedule'?); there are schedule, total"),
+        (["preview", "schedule=cosine", "optimizer.lr=1"], "'optimizer.lr' is unknown; there are schedule,"),
+        (["preview", "schedule=step", "schedule.gama=1"], "schedule=step has no 'gama' (did you mean 'gamma'?)"),
+        (["preview", "schedule=cosine"],
+         "Cosine needs to know how many updates the run will do: give it, as in total_steps=10000"),
+        (["preview", "schedule=warmup_cosine"],
+         "warmup='5%' needs to know how many updates the run will do: give it, as in total_steps=10000"),
+        (["preview", "schedule=step", "total_steps=100"],
+         "step_size='10 epochs' needs steps_per_epoch: give it, as in steps_per_epoch=100"),
+        (["preview", "schedule=cosine", "schedule.warmup=10k samples", "total_steps=100"],
+         "warmup='10000 samples' needs samples_per_step: give it, as in samples_per_step=256"),
+        (["preview", "schedule=cosine", "total_steps=5 epochs"],
+         "total_steps='5 epochs' needs steps_per_epoch: give it, as in steps_per_epoch=100"),
+        (["preview", "schedule=cosine", "total_steps=10%"], "total_steps='10%': percent of what? Give a number of"),
+        (["preview", "schedule=cosine", "total_steps=0"], "total_steps=0: a length must be positive and finite"),
+        (["preview", "schedule=cosine", "total_steps=1.5"], "total_steps=1.5: 1.5 of what?"),
+        (["preview", "schedule=cosine", "total_steps=many"], "total_steps='many' cannot be read"),
+        (["preview", "schedule=cosine", "total_steps=9", "steps_per_epoch=0"], "steps_per_epoch=0: must be a whole"),
+        (["preview", "schedule=cosine", "total_steps=9", "samples_per_step=x"], "samples_per_step='x': must be a"),
+        (["preview", "schedule=cosine", "schedule.warmup=5 parsecs", "total_steps=9"],
+         "warmup='5 parsecs': unknown unit 'parsecs'"),
+        (["preview", "schedule=cosine", "schedule.warmup=0.1", "total_steps=9"], "warmup=0.1: 0.1 of what? Write"),
+        (["preview", "schedule=cosine", "schedule.warmup=20", "total_steps=9"],
+         "warmup=20 is 20 updates, and the run does 9"),
+        (["preview", "schedule=multistep", "schedule.milestones=[1", "total_steps=9"],
+         "'schedule.milestones=[1' cannot be read:"),
+        (["preview", "schedule=cosine", "schedule.warmup=${x}", "total_steps=9"],
+         "'schedule.warmup=${x}' cannot be read: Interpolation key 'x' not found"),
+        (["preview", "schedule=cosine", "schedule.min_lr=1e-5", "total_steps=9"],
+         "schedule.min_lr=1e-05 needs the base LR: give it, as in lr=0.001"),
+        (["preview", "schedule=cosine", "total_steps=9", "lr=-1"], "lr=-1: must be a number above 0"),
+        (["preview", "schedule=cosine", "total_steps=9", "lr=fast"], "lr='fast': must be a number above 0"),
+        (["preview", "schedule=cosine", "total_steps=9", "picture=/proc/x/a.png"],
+         "/proc/x/a.png cannot be written (No such file or directory): choose another path"),
+        (["preview", "schedule=cosine", "total_steps=9", "csv=/proc/x.csv"],
+         "/proc/x.csv cannot be written (No such file or directory): choose another path"),
+        (["preview", "schedule=cosine", "total_steps=9", "picture=/tmp/a.foo"], "Format 'foo' is not supported"),
+    ],
+)  # fmt: skip
+def test_a_mistake_ends_in_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"Error: {message}")
+
+
+# What it costs
+
+
+def test_it_loads_nothing_heavy_and_takes_less_than_a_second() -> None:
+    script = (
+        "import sys, lr_recipes.command_line as program\n"
+        "status = program.main()\n"
+        "print(*sorted({'torch', 'lightning', 'numpy', 'matplotlib', 'hydra'} & set(sys.modules)))\n"
+        "sys.exit(status)\n"
+    )
+    done = program(*PREVIEW, "lr=0.1", script=script)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == ""
+
+    def seconds() -> float:
+        started = time.perf_counter()
+        assert program(*PREVIEW).returncode == 0
+        return time.perf_counter() - started
+
+    assert min(seconds() for _ in range(3)) < 1
+
+
+def test_where_the_terminal_prints_ascii_only_so_does_the_program() -> None:
+    done = program(*PREVIEW, PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "'''" in done.stdout
+    fine = program(*PREVIEW, PYTHONIOENCODING="utf-8")
+    assert not fine.stdout.isascii()
+    assert max(map(len, fine.stdout.splitlines())) <= 80
