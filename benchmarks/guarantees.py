@@ -40,6 +40,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import (
     EarlyStopping,
     GradientAccumulationScheduler,
+    LearningRateFinder,
     LearningRateMonitor,
     ModelCheckpoint,
     RichProgressBar,
@@ -47,6 +48,7 @@ from lightning.pytorch.callbacks import (
 )
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.plugins.precision import MixedPrecision
+from lightning.pytorch.tuner.lr_finder import _LRFinder
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 from torch.optim import lr_scheduler as torch_schedulers
@@ -64,6 +66,9 @@ from torch.optim.lr_scheduler import (
 )
 from torch.utils.data import DataLoader, IterableDataset
 
+from benchmarks import range_test_rules
+from lr_recipes.lr_range_test import Sweep
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "guarantees.md"
 SECTIONS = {
@@ -73,6 +78,7 @@ SECTIONS = {
     "B21": "Resuming",
     "B29": "Parameter groups",
     "B32": "Seeing it",
+    "B35": "The LR range test",
 }
 HEAD = """# Guarantees
 
@@ -130,6 +136,7 @@ class Tiny(LightningModule):
     def __init__(self, build: Callable[[Any], Any], step: Any = None, metrics: Sequence[float] = ()) -> None:
         super().__init__()
         self.build, self.step, self.metrics = build, step, metrics
+        self.lr = PEAK  # where `LearningRateFinder` leaves its suggestion
         self.estimate = math.nan  # what Lightning took the number of updates for, where a case asks it
         self.weights = nn.ParameterList([nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))])
 
@@ -1021,6 +1028,133 @@ def progress_bar() -> str:
         f"With `LearningRateMonitor` and a logger, Rich's bar shows {shown(RichProgressBar())} and tqdm's "
         f"{shown(TQDMProgressBar())}."
     )
+
+
+@row(
+    "B35",
+    "A suggestion of the range test is used in a run with a schedule (pytorch-lightning 15856).",
+    "It becomes the peak of the schedule that then runs, of `LearningRateScheduler`, a warmup or torch's own, and of "
+    "the run that goes on from its checkpoint.",
+)
+def suggestion_with_a_schedule() -> str:
+    wrong = {}
+    for name, factory in TORCH.items():
+        build = stepped(factory)
+        plain = fit(build, batches=16, max_epochs=1).used
+        run, suggested = with_finder(build, batches=16, max_epochs=1, find=16)
+        if show(run.used) != show(lr * suggested / PEAK for lr in plain):
+            wrong[name] = show(run.used[:4])
+    return (
+        f"`LearningRateFinder` suggests {suggested:.3g} where the LR was {PEAK:g}. With {len(wrong)} of {len(TORCH)} "
+        f"torch schedulers ({code(wrong)}) the run is not at the suggestion times the schedule; `LambdaLR(0.9^n)` goes "
+        f"back to the old LR: {wrong['LambdaLR']}."
+    )
+
+
+@row(
+    "B36",
+    "The losses of the range test are noisy (pytorch-lightning 21141).",
+    "Several rules on a curve that is smoothed without a lag, over log LR: on a synthetic curve with a known answer "
+    "and 1 % or 5 % noise, every suggestion of every rule and seed is within half a decade.",
+)
+def noisy_range_test() -> str:
+    found = []
+    for (low, high), seed in product(range_test_rules.RANGES, range_test_rules.SEEDS):
+        sweep = Sweep(min_lr=low, max_lr=high, num_training_steps=range_test_rules.UPDATES)
+        measured = range_test_rules._lightning(sweep, range_test_rules.noisy_curve(0.01, seed))
+        finder = _LRFinder("exponential", low, high, range_test_rules.UPDATES)
+        finder.results = {"lr": measured.lrs, "loss": measured.losses}
+        found.append(finder.suggestion() or math.nan)
+    close = sum(abs(math.log10(lr) - range_test_rules.STEEPEST) <= range_test_rules.CLOSE for lr in found)
+    return (
+        f"Steepest at 0.003, 1 % noise, {len(found)} sweeps: `lr_find` suggests {min(found):.1e} to {max(found):.1e}; "
+        f"within half a decade: {close} of {len(found)}."
+    )
+
+
+@row(
+    "B37",
+    "The range test needs more batches than the run has, or shows nothing.",
+    "The loader is cycled, whatever ends the run. A sweep that is incomplete, flat or diverges at once gives no "
+    "suggestion, and says why.",
+)
+def short_run_with_range_test() -> str:
+    run, suggested = with_finder(sgd, batches=20, max_epochs=1, find=100)
+    _, guessed = with_finder(sgd, batches=60, max_epochs=1, find=50, step=lambda *_: torch.ones((), requires_grad=True))
+    about = [text for text in run.said if "stopped early" in text]
+    return (
+        f"100 steps are asked for and an epoch has 20 batches: `LearningRateFinder` measures {points(run)} points, up "
+        f"to LR {lrs_of(run)[-1]:.2g} of 1, says «{quoted(*about)}», and sets {suggested:.3g}. A loss that is always "
+        f"1: it sets {guessed:.3g}."
+    )
+
+
+@row(
+    "B38",
+    "The range test with parameter groups of different LRs.",
+    "The groups keep their ratio, in the sweep and in the peak that it sets.",
+)
+def range_test_with_groups() -> str:
+    run, _ = with_finder(two_groups, batches=60, max_epochs=1, find=50)
+    first, second = run.watch.used[0][-1]
+    return f"Two groups, 100:1. After `LearningRateFinder` they use {first:.3g} and {second:.3g}."
+
+
+@row(
+    "B39",
+    "The range test in the middle of training, or with a loss that is not a number.",
+    "It works at any position and changes nothing. It stops at the first loss that is not finite, and uses what came "
+    "before.",
+)
+def range_test_under_way() -> str:
+    def broken(module: Tiny, batch: Tensor, batch_idx: int) -> Any:
+        return module.loss(batch) * (math.nan if batch_idx >= 30 else 1)
+
+    late, _ = with_finder(sgd, batches=60, max_epochs=3, find=50, epoch=1)
+    nan, suggested = with_finder(sgd, batches=60, max_epochs=1, find=50, step=broken)
+    losses = finder_of(nan).optimal_lr.results["loss"]
+    return (
+        f"At epoch 1 of 3, in the way of Lightning's manual, `LearningRateFinder` measures {points(late)} of 50 "
+        f"points. A loss that is not a number from update 30 on: it goes on to update {len(losses)}, "
+        f"{sum(map(math.isnan, losses))} of its losses are none, and it suggests {suggested:.3g}."
+    )
+
+
+class Finder(LearningRateFinder):
+    """Lightning's finder at the start of the fit or, in the way that its manual shows, of a later epoch."""
+
+    def __init__(self, epoch: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.epoch = epoch
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self.epoch:
+            super().on_fit_start(trainer, pl_module)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.epoch and trainer.current_epoch == self.epoch:
+            self.lr_find(trainer, pl_module)
+
+
+def with_finder(build: Callable[[Any], Any], *, find: int, epoch: int = 0, step: Any = None, **options: Any) -> Any:
+    """Train with Lightning's finder of ``find`` steps from 1e-4 to 1; return the run and the LR that it set."""
+    module = Tiny(build, step)
+    finder = Finder(epoch, min_lr=1e-4, max_lr=1.0, num_training_steps=find)
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
+        run = fit(build, module=module, callbacks=[finder], default_root_dir=folder, **options)
+    return run, module.lr
+
+
+def finder_of(run: Run) -> Any:
+    return next(one for one in run.trainer.callbacks if isinstance(one, Finder))  # type: ignore[attr-defined]
+
+
+def lrs_of(run: Run) -> Any:
+    return finder_of(run).optimal_lr.results["lr"]
+
+
+def points(run: Run) -> int:
+    return len(lrs_of(run))
 
 
 # Sentences

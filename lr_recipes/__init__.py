@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lr_recipes import schedules
     from lr_recipes.callbacks.learning_rate_logger import LearningRateLogger
+    from lr_recipes.callbacks.learning_rate_range_test import LearningRateRangeTest, range_test
     from lr_recipes.callbacks.learning_rate_scheduler import LearningRateScheduler
     from lr_recipes.callbacks.learning_rate_warmup import LearningRateWarmup
     from lr_recipes.horizon import Horizon
@@ -24,11 +25,22 @@ _WHERE = {
     "schedules": ("lr_recipes.schedules", ""),
     "Horizon": ("lr_recipes.horizon", "Horizon"),
     "LearningRateLogger": ("lr_recipes.callbacks.learning_rate_logger", "LearningRateLogger"),
+    "LearningRateRangeTest": ("lr_recipes.callbacks.learning_rate_range_test", "LearningRateRangeTest"),
     "LearningRateScheduler": ("lr_recipes.callbacks.learning_rate_scheduler", "LearningRateScheduler"),
     "LearningRateWarmup": ("lr_recipes.callbacks.learning_rate_warmup", "LearningRateWarmup"),
     "preview": ("lr_recipes.lr_preview", "preview"),
+    "range_test": ("lr_recipes.callbacks.learning_rate_range_test", "range_test"),
 }
-__all__ = ["Horizon", "LearningRateLogger", "LearningRateScheduler", "LearningRateWarmup", "preview", "schedules"]
+__all__ = [
+    "Horizon",
+    "LearningRateLogger",
+    "LearningRateRangeTest",
+    "LearningRateScheduler",
+    "LearningRateWarmup",
+    "preview",
+    "range_test",
+    "schedules",
+]
 
 
 def __getattr__(name: str) -> Any:

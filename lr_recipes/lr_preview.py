@@ -326,18 +326,18 @@ def figure_of_several(curves: Mapping[str, Sequence[Point]], title: str, y_title
     looks = zip(itertools.cycle(picture.COLOURS), itertools.cycle(picture.STYLES), strict=False)
     for (curve, names), (colour, style) in zip(sharing.items(), looks, strict=False):
         steps, lrs = zip(*curve, strict=True)
-        marker = picture._marker(lrs)
-        label = picture._plain(", ".join(names))
+        marker = picture.marker_of(lrs)
+        label = picture.escaped(", ".join(names))
         axis.plot(steps, lrs, color=colour, linestyle=style, linewidth=1.8, marker=marker, label=label)
     axis.set_ylabel(y_title)
     axis.set_xlabel("optimizer update")
-    picture._make_quiet(axis)
+    picture.make_quiet(axis)
     axis.set_ylim(bottom=0)
     axis.yaxis.set_major_formatter("{x:g}")
     _scale(axis, list(curves.values()))
-    figure.suptitle(picture._plain(title), x=0.01, ha="left", fontsize=9)
+    figure.suptitle(picture.escaped(title), x=0.01, ha="left", fontsize=9)
     widest = max(len(", ".join(names)) for names in sharing.values())
-    columns = max(min(4, picture._LINE // (widest + 8)), 1)
+    columns = max(min(4, picture.LINE // (widest + 8)), 1)
     figure.legend(loc="outside lower left", ncols=columns, frameon=False, fontsize=8, handlelength=4)
     return figure
 

@@ -24,7 +24,7 @@ _FEW = 60  # updates that can be told apart, and get a dot each
 _WIDE_RANGE = 20  # peaks further apart than this need a logarithmic axis
 _DECADES = 3  # how far below the lowest peak such an axis goes: a decay to 0 would have no bottom
 _MANY = 8  # more phases or curves than this are not all named
-_LINE = 110  # characters that fit into the width of the picture
+LINE = 110  # characters that fit into the width of the picture
 _NAME = 44  # of them are left for a name, so that two names share a line
 _CHARACTER = 0.0105  # width of a small letter, as a share of the axis
 
@@ -64,11 +64,11 @@ def figure_of(rows: Rows, title: str, peaks: Mapping[str, float]) -> Figure:
     if momenta:
         _draw_momenta(axes[1], rows, momenta)
     for axis in axes:
-        _make_quiet(axis)
+        make_quiet(axis)
     _draw_phases(axes, rows)
     axes[-1].set_xlabel("optimizer update")
-    wrapped = [textwrap.fill(line, _LINE) for line in title.splitlines()]
-    figure.suptitle(_plain("\n".join(wrapped)), x=0.01, ha="left", fontsize=9)
+    wrapped = [textwrap.fill(line, LINE) for line in title.splitlines()]
+    figure.suptitle(escaped("\n".join(wrapped)), x=0.01, ha="left", fontsize=9)
     _draw_legend(figure, axes[0])
     return figure
 
@@ -83,14 +83,16 @@ def _draw_lrs(axis: Axes, rows: Rows, peaks: Mapping[str, float]) -> None:
         if name in peaks
     ]
     for plan in dict.fromkeys(plans):
-        marker = "o" if _marker(plan) else ""
+        marker = "o" if marker_of(plan) else ""
         axis.plot(steps, plan, color="0.83", linewidth=5, solid_capstyle="round", marker=marker, zorder=1)
     sharing: dict[Curve, list[str]] = {}
     for name, used in lrs.items():
         sharing.setdefault(used, []).append(name)
     looks = zip(itertools.cycle(COLOURS), itertools.cycle(STYLES), strict=False)
     for (used, names), (colour, style) in zip(sharing.items(), looks, strict=False):
-        axis.plot(steps, used, color=colour, linestyle=style, linewidth=1.6, marker=_marker(used), label=_label(names))
+        axis.plot(
+            steps, used, color=colour, linestyle=style, linewidth=1.6, marker=marker_of(used), label=_label(names)
+        )
     axis.set_ylabel("learning rate")
     if len(rows) == 1:
         axis.set_xlim(steps[0] - 0.5, steps[0] + 0.5)
@@ -111,11 +113,12 @@ def _scale(axis: Axes, lrs: Any) -> None:
 
 def _draw_momenta(axis: Axes, rows: Rows, momenta: Sequence[Curve]) -> None:
     for curve, style in zip(momenta, itertools.cycle(STYLES), strict=False):
-        axis.plot(_steps(rows), curve, color=_GREY, linestyle=style, linewidth=1.6, marker=_marker(curve))
+        axis.plot(_steps(rows), curve, color=_GREY, linestyle=style, linewidth=1.6, marker=marker_of(curve))
     axis.set_ylabel("momentum")
 
 
-def _make_quiet(axis: Axes) -> None:
+def make_quiet(axis: Axes) -> None:
+    """A faint grid, no box, and whole updates, with thousands separated, along the x axis."""
     from matplotlib.ticker import MaxNLocator
 
     axis.grid(alpha=0.25, linewidth=0.6)
@@ -134,7 +137,7 @@ def _draw_legend(figure: Figure, axis: Axes) -> None:
     if len(used) > _MANY:
         used = [*used[:3], Line2D([], [], linestyle="none", label=f"... {len(used) - 4} more ..."), used[-1]]
     names = [*(str(line.get_label()) for line in used), *("planned" for _ in plans)]
-    columns = min(4, _LINE // (max(map(len, names)) + 8))
+    columns = min(4, LINE // (max(map(len, names)) + 8))
     figure.legend(
         [*used, *plans], names, loc="outside lower left", ncols=columns, frameon=False, fontsize=8, handlelength=3
     )
@@ -152,7 +155,7 @@ def _draw_phases(axes: Sequence[Axes], rows: Rows) -> None:
     names = [row["phase"] for row in begins]
     above = axes[0].get_xaxis_transform()  # x in updates, y as a share of the axis
     for middle, name in _fitting(middles, names, max(last - starts[0], 1)):
-        axes[0].text(middle, 1.01, _plain(name), transform=above, ha="center", va="bottom", fontsize=8, color=_GREY)
+        axes[0].text(middle, 1.01, escaped(name), transform=above, ha="center", va="bottom", fontsize=8, color=_GREY)
 
 
 def _fitting(middles: Sequence[float], names: Sequence[str], width: float) -> list[tuple[float, str]]:
@@ -188,17 +191,17 @@ def _moves(values: Curve) -> bool:
     return len(set(values) - {math.nan}) > 1
 
 
-def _marker(values: Curve) -> str:
+def marker_of(values: Curve) -> str:
     """A dot for each value where they are few: a line needs two."""
     return "." if sum(map(math.isfinite, values)) <= _FEW else ""
 
 
 def _label(names: Sequence[str]) -> str:
     label = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    return _plain(label if len(label) <= _NAME else f"{label[: _NAME // 2]}...{label[-_NAME // 2 :]}")
+    return escaped(label if len(label) <= _NAME else f"{label[: _NAME // 2]}...{label[-_NAME // 2 :]}")
 
 
-def _plain(text: str) -> str:
+def escaped(text: str) -> str:
     """Text that matplotlib shows as it is: "$" would start a formula, and no text or a first "_" hide the name."""
     text = text.replace("$", r"\$")
     return text if text and text[0] != "_" else f" {text}"

@@ -117,7 +117,7 @@ class BoundSchedule(LRScheduler):
             if type(group["lr"]) is float:  # nearly always, and twice as fast as asking whether it is a tensor
                 group["lr"] = base * factor
             else:
-                _write_lr(group, base * factor)
+                write_lr(group, base * factor)
         if self.curve.momentum is not None:
             momentum = self.curve.momentum(self._refreshed_at)
             for group in self.optimizer.param_groups:
@@ -353,7 +353,7 @@ class WarmupOver:
 
     def _write_all(self, lrs: Sequence[float]) -> None:
         for group, lr in zip(self.optimizer.param_groups, lrs, strict=False):
-            _write_lr(group, lr)
+            write_lr(group, lr)
 
 
 class TorchFactors:
@@ -473,7 +473,8 @@ def built_lrs(optimizer: Optimizer) -> list[float]:
     return [float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups]
 
 
-def _write_lr(group: Group, lr: Any) -> None:
+def write_lr(group: Group, lr: Any) -> None:
+    """Set a group's LR; a tensor is filled in place and stays the same object."""
     present = group["lr"]
     if isinstance(present, torch.Tensor):
         present.fill_(lr)

@@ -23,7 +23,7 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule, Tr
 from lightning.pytorch.strategies import Strategy
 from omegaconf import DictConfig, OmegaConf
 
-from lr_recipes import LearningRateScheduler
+from lr_recipes import LearningRateRangeTest, LearningRateScheduler
 from lr_recipes.lr_csv import read_rows
 from lr_recipes.lr_preview import Preview, figure_of_several, save_figure, write_several
 from lr_recipes.scheduler import BoundSchedule, group_names
@@ -87,13 +87,20 @@ def previews_of(cfg: DictConfig) -> dict[str, Preview]:
             scheduler.load_state_dict(saved.get(scheduler.state_key, {}))
         scheduler.on_fit_start(trainer, model)
         scheduler.bind(trainer)
-    return {name: _preview(name, bound, scheduler.interval) for name, bound in scheduler.bound.items()}
+    notes = ["the peak will be what the LR range test suggests"] if _will_be_swept(trainer, cfg) else []
+    return {name: _preview(name, bound, scheduler.interval, notes) for name, bound in scheduler.bound.items()}
 
 
-def _preview(name: str, bound: BoundSchedule, interval: str) -> Preview:
+def _preview(name: str, bound: BoundSchedule, interval: str, more: Sequence[str]) -> Preview:
     base_lrs = dict(zip(group_names(bound.optimizer), bound.base_lrs, strict=True))
     notes = [f"the run goes on at update {bound.position:,}"] if bound.position else []
-    return Preview(bound.schedule, bound.horizon, bound.curve, base_lrs, interval, name, notes=notes)
+    return Preview(bound.schedule, bound.horizon, bound.curve, base_lrs, interval, name, notes=[*notes, *more])
+
+
+def _will_be_swept(trainer: Trainer, cfg: DictConfig) -> bool:
+    """Whether a callback will set the peaks when training begins; a run that goes on keeps its own."""
+    sweeps = [one for one in trainer.callbacks if isinstance(one, LearningRateRangeTest)]  # type: ignore[attr-defined]
+    return cfg.ckpt_path is None and any(one.apply and one.epoch == 0 for one in sweeps)
 
 
 def _owner(trainer: Trainer) -> LearningRateScheduler:

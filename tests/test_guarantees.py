@@ -10,7 +10,7 @@ import pytest
 from benchmarks import guarantees
 from benchmarks.guarantees import BEHAVIOURS, PAGE, ROOT, line_of, main, marked_tests, measured_in, refreshed
 
-ROWS = [f"B{number}" for number in range(1, 35)]
+ROWS = [f"B{number}" for number in range(1, 40)]
 TWO_TESTS = """
 @pytest.mark.behaviour("B3", "B4")
 @pytest.mark.parametrize("number", [1, 2])
@@ -74,7 +74,7 @@ def test_tests_are_found_by_their_marks(tmp_path: Path) -> None:
 
 def test_mark_without_a_row_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "test_wrong.py").write_text('@pytest.mark.behaviour("B99")\ndef test_it(): ...\n')
-    with pytest.raises(ValueError, match=r"test_wrong\.py::test_it is marked 'B99', and rows are B1, .*B34"):
+    with pytest.raises(ValueError, match=r"test_wrong\.py::test_it is marked 'B99', and rows are B1, .*B39"):
         marked_tests(tmp_path)
 
 

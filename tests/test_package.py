@@ -17,7 +17,16 @@ import pytest
 import lr_recipes
 
 ROOT = Path(__file__).parents[1]
-PUBLIC = ["Horizon", "LearningRateLogger", "LearningRateScheduler", "LearningRateWarmup", "preview", "schedules"]
+PUBLIC = [
+    "Horizon",
+    "LearningRateLogger",
+    "LearningRateRangeTest",
+    "LearningRateScheduler",
+    "LearningRateWarmup",
+    "preview",
+    "range_test",
+    "schedules",
+]
 SHIPPED_GROUPS = ["callbacks", "schedule"]
 
 
@@ -101,6 +110,8 @@ LAYERS = [
     "lr_recipes/picture.py",
     "lr_recipes/terminal_chart.py",
     "lr_recipes/lr_preview.py",
+    "lr_recipes/lr_range_picture.py",
+    "lr_recipes/lr_range_test.py",
     "lr_recipes/command_line.py",
     "lr_recipes/scheduler.py",
     "lr_recipes/callbacks",

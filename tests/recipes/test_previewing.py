@@ -163,6 +163,13 @@ def test_a_run_that_goes_on_shows_the_plan_that_it_will_follow(tmp_path: Path) -
         assert "the run goes on at update 14" in one.table
 
 
+@pytest.mark.parametrize(("apply", "told"), [(True, True), (False, False)])
+def test_a_peak_that_a_range_test_will_set_is_not_promised(apply: bool, told: bool) -> None:
+    swept = ["callbacks=[learning_rate_scheduler,learning_rate_range_test]"]
+    one = previewed(composed(*swept, f"callbacks.learning_rate_range_test.apply={str(apply).lower()}"))
+    assert ("the peak will be what the LR range test suggests" in one.table) is told
+
+
 # Without a run
 
 

@@ -1,0 +1,337 @@
+"""The LR range test: as a callback of a run, whose suggestion becomes the peak of its schedule, and as a function."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import OneCycleLR
+from tqdm.auto import tqdm  # type: ignore[import-untyped]
+
+from lr_recipes.callbacks.sweep_loop import SweepError, run_sweep, schedulers_of, step_hooks
+from lr_recipes.callbacks.trainer_facts import forgets, optimizer_names
+from lr_recipes.callbacks.training_state import TrainingState
+from lr_recipes.lr_range_test import PEAK, RULES, DivergenceWatch, RangeTest, Sweep
+from lr_recipes.scheduler import built_lrs
+
+FILES = ("range_test.csv", "range_test.json", "range_test.png")
+# What a Trainer that only makes a range test has no use for.
+_QUIET = {"max_epochs": 1, "enable_model_summary": False}
+_NOT_NEEDED = {
+    "logger": False,
+    "enable_checkpointing": False,
+    "num_sanity_val_steps": 0,
+    "limit_val_batches": 0,
+    "fast_dev_run": False,
+    "min_epochs": None,
+    "min_steps": None,
+}
+
+
+class LearningRateRangeTest(Callback):
+    """Sweeps the LR upwards over some updates, suggests a peak LR, undoes the updates, and trains at that peak.
+
+    The sweep is made when training begins, whatever the callback's place in the list, and leaves no trace: weights,
+    buffers, optimizers, random generators, the order of the data, counters, callbacks and loggers are what they were.
+    The suggestion then becomes the base LR of the optimizer's groups, which keep their ratios, so it is the peak of a
+    ``LearningRateScheduler``, of a warmup and of torch's own schedulers. A run that goes on from a checkpoint makes no
+    sweep: it goes on at the peak that was found.
+
+    Args:
+        min_lr: LR of the sweep's first update.
+        max_lr: LR of its last update.
+        num_training_steps: its updates, at least 10.
+        mode: how the LR grows: ``"exponential"`` or ``"linear"``.
+        divergence: the sweep stops when the smoothed loss is this many times its best.
+        rule: the suggestion to use: ``"edge"`` for a schedule that warms up and decays; ``"steepest"``, ``"valley"``,
+            ``"slide"`` or ``"minimum"``, which is a tenth of it, for an LR that is kept.
+        apply: whether the suggestion becomes the peak; else it is only told.
+        epoch: make the sweep when this epoch begins, counted from 0. A later one than 0 only tells its suggestion: the
+            schedule is under way. ``None``: only when ``run`` is called.
+        optimizer: index or name (``"Adam"``, ``"Adam-1"``, ...) of the optimizer whose LR is swept, where there are
+            several; the others go on at their own LR.
+        dirpath: folder of ``range_test.csv``, ``.json`` and ``.png``; by default the folder of the Trainer's first
+            logger, else its ``default_root_dir``.
+        plot: draw ``range_test.png``.
+
+    Attributes:
+        result: what was measured, a ``RangeTest``; ``None`` before.
+
+    Raises:
+        ValueError: an argument is out of range; or, when training starts, the module or data cannot be swept.
+        OSError: the folder cannot be written (when training starts).
+
+    Example:
+        >>> from lr_recipes import LearningRateRangeTest, LearningRateScheduler, schedules
+        >>> from lightning.pytorch import Trainer
+        >>> callbacks = [LearningRateRangeTest(), LearningRateScheduler(schedules.Cosine(warmup="5%"))]
+        >>> trainer = Trainer(max_epochs=9, callbacks=callbacks, accelerator="cpu", logger=False)
+    """
+
+    def __init__(
+        self,
+        min_lr: float = 1e-7,
+        max_lr: float = 10.0,
+        num_training_steps: int = 100,
+        mode: str = "exponential",
+        divergence: float = 4.0,
+        rule: str = PEAK,
+        apply: bool = True,
+        epoch: int | None = 0,
+        optimizer: int | str | None = None,
+        dirpath: str | Path | None = None,
+        plot: bool = True,
+    ) -> None:
+        self.sweep = Sweep(min_lr=min_lr, max_lr=max_lr, num_training_steps=num_training_steps, mode=mode)
+        DivergenceWatch(divergence)  # refuses a wrong one now
+        if rule not in RULES:
+            raise ValueError(f"rule={rule!r}: must be one of {', '.join(RULES)}")
+        if epoch is not None and (isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 0):
+            raise ValueError(f"epoch={epoch!r}: must be the number of an epoch, the first is 0, or None for none")
+        self.divergence, self.rule, self.apply, self.epoch = divergence, rule, apply, epoch
+        self.optimizer, self.dirpath, self.plot = optimizer, dirpath, plot
+        self.result: RangeTest | None = None
+        self._peak: float | None = None
+        self._module_hooks: frozenset[int] = frozenset()
+
+    # Hooks
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Go before all other callbacks: what they read when training starts is then the peak that was found."""
+        others = [one for one in trainer.callbacks if one is not self]  # type: ignore[attr-defined]
+        trainer.callbacks = [self, *others]  # type: ignore[attr-defined] # a new list: the old one is being walked
+        if forgets(trainer, stage):
+            self._peak = None
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse early; in a run that goes on, set the peak that was found, before anybody notes what was built."""
+        optimizer = self._chosen(trainer)
+        self._module_hooks = step_hooks(trainer)  # the other callbacks come later
+        if self._peak is not None:
+            rank_zero_info(f"LR range test: not made again, this run goes on at the peak LR {self._peak:g}")
+            set_peak(optimizer, schedulers_of(trainer), self._peak)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Make the sweep of a run that starts, and use its suggestion."""
+        if self.epoch != 0 or trainer.ckpt_path or trainer.fit_loop.total_batch_idx >= 0:
+            return
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            rank_zero_info("LR range test: left out, fast_dev_run only shows that the code runs")
+            return
+        result = self._test(trainer, ["on_train_start", "on_train_epoch_start"])
+        if self.apply:
+            self._use(trainer, result)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Make the sweep of a later epoch."""
+        if self.epoch and trainer.current_epoch == self.epoch:
+            self._test(trainer, ["on_train_epoch_start"])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the peak that was set, as a plain value."""
+        return {"peak": self._peak}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep a checkpoint's peak until training starts."""
+        self._peak = state_dict["peak"]
+
+    # What the hooks do
+
+    def run(self, trainer: Trainer, before_hooks: Sequence[str] = ()) -> RangeTest:
+        """Make a sweep now, whatever the position, and change nothing; to be called in any hook of the training stage.
+
+        The callback should be among the Trainer's: else step hooks that the module has put on its optimizers, which are
+        then not told from those of callbacks, rest during the sweep.
+
+        Args:
+            trainer: a Trainer that trains.
+            before_hooks: hooks of the module, such as ``on_train_epoch_start``, that Lightning has not yet called.
+        """
+        optimizer, bar = self._chosen(trainer), trainer.progress_bar_callback
+        hidden = not trainer.is_global_zero or not getattr(bar, "is_enabled", bar is not None)
+        with tqdm(total=self.sweep.num_training_steps, desc="LR range test", disable=hidden, leave=False) as progress:
+
+            def show(lr: float, loss: float) -> None:
+                progress.set_postfix_str(f"lr {lr:.1e}, loss {loss:.4g}", refresh=False)
+                progress.update()
+
+            watch = DivergenceWatch(self.divergence)
+            return run_sweep(
+                trainer,
+                self.sweep,
+                watch,
+                optimizer,
+                before_hooks=before_hooks,
+                module_hooks=self._module_hooks,
+                progress=show,
+            )
+
+    def _test(self, trainer: Trainer, before_hooks: Sequence[str]) -> RangeTest:
+        """Make the sweep, write the files, tell what came out."""
+        folder = writable(Path(self.dirpath or trainer.log_dir or trainer.default_root_dir))
+        self.result = result = self.run(trainer, before_hooks)
+        if trainer.is_global_zero:
+            write(result, folder, self.plot)
+        rank_zero_info(f"{result.table}\n  see {folder / FILES[-1 if self.plot else 0]}")
+        if result.stop == "interrupted":
+            raise KeyboardInterrupt
+        return result
+
+    def _use(self, trainer: Trainer, result: RangeTest) -> None:
+        optimizer = self._chosen(trainer)
+        before, peak = max(built_lrs(optimizer)), result.suggestions.get(self.rule)
+        if peak is None:
+            why = result.reason or f"the rule {self.rule!r} finds nothing on this curve"
+            rank_zero_warn(f"the LR range test suggests nothing, so training goes on at LR {before:g}: {why}")
+            return
+        self._peak = peak
+        set_peak(optimizer, schedulers_of(trainer), peak)
+        rank_zero_info(f"LR range test: the peak LR is now {peak:g} ({self.rule}); it was {before:g}")
+
+    def _chosen(self, trainer: Trainer) -> Optimizer:
+        """The optimizer that is swept: the one that was named, or the only one."""
+        names = optimizer_names(trainer.optimizers)
+        there = ", ".join(f"{index} or {name!r}" for index, name in enumerate(names))
+        if self.optimizer is None and len(names) != 1:
+            raise SweepError(f"the module has {len(names)} optimizers: name the one to sweep, optimizer={there}")
+        key = 0 if self.optimizer is None else self.optimizer
+        index = names.index(key) if isinstance(key, str) and key in names else key
+        if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(names):
+            raise SweepError(f"optimizer={key!r}: the module has {there}")
+        chosen = trainer.optimizers[index]
+        if not isinstance(chosen, Optimizer):
+            raise SweepError(f"{type(chosen).__name__} is no torch.optim.Optimizer: its LR cannot be swept")
+        return chosen
+
+
+class _Alone(LearningRateRangeTest):
+    """A range test in a Trainer of its own, which ends when the sweep does; Ctrl-C ends the sweep and nothing else."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.result = self.run(trainer, ["on_train_start", "on_train_epoch_start"])
+        trainer.should_stop = True
+
+
+def range_test(
+    model: LightningModule,
+    data: Any,
+    *,
+    min_lr: float = 1e-7,
+    max_lr: float = 10.0,
+    num_training_steps: int = 100,
+    mode: str = "exponential",
+    divergence: float = 4.0,
+    optimizer: int | str | None = None,
+    dirpath: str | Path | None = None,
+    **trainer_options: Any,
+) -> RangeTest:
+    """Make an LR range test of a module, and leave the module as it is.
+
+    Ctrl-C ends the sweep; what was measured until then is returned, without a suggestion.
+
+    Args:
+        model: the module; its optimizer's groups keep the ratios of their LRs.
+        data: a training loader, or a ``LightningDataModule``.
+        min_lr, max_lr, num_training_steps, mode, divergence, optimizer: see ``LearningRateRangeTest``.
+        dirpath: folder for ``range_test.csv``, ``.json`` and ``.png``; ``None``: nothing is written.
+        trainer_options: Lightning's ``Trainer(...)``: precision, devices, accumulate_grad_batches, gradient_clip_val.
+
+    Returns:
+        The result: ``.table``, ``.plot()``, ``.to_csv()``, ``.suggestions``, ``.suggestion``.
+
+    Raises:
+        ValueError: an argument is out of range, or the module or data cannot be swept.
+        OSError: the folder cannot be written.
+
+    Example:
+        >>> import torch
+        >>> from lightning.pytorch.demos.boring_classes import BoringModel
+        >>> from lr_recipes import range_test
+        >>> quiet = {"accelerator": "cpu", "enable_progress_bar": False}
+        >>> result = range_test(BoringModel(), torch.randn(8, 2, 32), max_lr=0.001, num_training_steps=50, **quiet)
+        >>> len(result.lrs)
+        50
+    """
+    test = _Alone(min_lr, max_lr, num_training_steps, mode, divergence, optimizer=optimizer)
+    folder = None if dirpath is None else writable(Path(dirpath))
+    random = TrainingState()
+    random.keep_random_numbers()
+    callbacks = [test, *(trainer_options.pop("callbacks", None) or [])]
+    trainer = Trainer(**{**_QUIET, **trainer_options, **_NOT_NEEDED, "callbacks": callbacks})
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "You defined a `validation_step` but have no")  # none is wanted
+            trainer.fit(model, **{"datamodule" if isinstance(data, LightningDataModule) else "train_dataloaders": data})
+    finally:
+        random.put_back()
+    if test.result is None:
+        raise SweepError(
+            f"there is no training batch, so nothing can be measured: the loader is empty, or limit_train_batches="
+            f"{trainer.limit_train_batches!r} leaves nothing of it"
+        )
+    if folder is not None and trainer.is_global_zero:
+        write(test.result, folder)
+    return test.result
+
+
+def set_peak(optimizer: Optimizer, schedulers: Sequence[Any], peak: float) -> None:
+    """Make ``peak`` the largest base LR of an optimizer; its other LRs, and torch's schedulers on it, keep their ratio.
+
+    Args:
+        optimizer: whose groups to change; a tensor LR is filled in place.
+        schedulers: schedulers of torch, of which those of this optimizer are changed.
+        peak: the LR.
+    """
+    top = max(built_lrs(optimizer))
+    ours = [one for one in _with_parts(schedulers) if getattr(one, "optimizer", None) is optimizer]
+    keys = ["lr", "initial_lr"]
+    if any(isinstance(one, OneCycleLR) for one in ours):
+        keys += ["max_lr", "min_lr"]  # where it keeps what it anneals between
+    done: set[int] = set()  # groups may share one tensor
+    for group, key in product(optimizer.param_groups, keys):
+        if isinstance(group.get(key), Tensor) and id(group[key]) not in done:
+            done.add(id(group[key]))
+            group[key].fill_(peak * (float(group[key]) / top))
+        elif key in group and not isinstance(group[key], Tensor):
+            group[key] = peak * (group[key] / top)
+    for scheduler in ours:
+        for name in ("base_lrs", "max_lrs", "_last_lr"):
+            if hasattr(scheduler, name):
+                setattr(scheduler, name, [peak * (lr / top) for lr in getattr(scheduler, name)])
+
+
+def _with_parts(schedulers: Sequence[Any]) -> list[Any]:
+    """Schedulers, and those that they run one after another or together."""
+    return [part for one in schedulers for part in (one, *_with_parts(getattr(one, "_schedulers", ())))]
+
+
+def write(result: RangeTest, folder: Path, plot: bool = True) -> None:
+    """Write the files; the picture only where it is wanted."""
+    result.to_csv(folder / FILES[0])
+    result.to_json(folder / FILES[1])
+    if plot:
+        result.plot(folder / FILES[2])
+
+
+def writable(folder: Path) -> Path:
+    """Make a folder and return it, if a file can be written there.
+
+    Raises:
+        OSError: it cannot; found out before the sweep and not after it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise OSError(
+            f"{folder} cannot be written ({error.strerror}): give the range test another folder, as dirpath"
+        ) from error
