@@ -17,6 +17,8 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lr_recipes.smoothing import smooth_without_outliers, weights_around
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -34,8 +36,6 @@ RULES = {
 PEAK = "edge"
 MIN_STEPS = 10
 _SMOOTHING = 0.9  # of the running mean that judges divergence
-_HALF_WIDTH = 0.6  # decades on each side that the smoothed curve looks at ...
-_NEIGHBOURS = 6  # ... or, where updates are far apart, so many of them
 _CERTAIN = 8.0  # standard errors of the smoothed curve that a fall must exceed; noise alone makes 4, at times 6
 _VISIBLE = 1e-3  # share of the loss that a fall must exceed where there is no noise
 _RISE = 0.05  # of the fall: a rise after which the descent is over
@@ -278,7 +278,7 @@ class RangeTest:
     def _error(self) -> float:
         """Standard error of the smoothed curve, in the middle of the sweep."""
         xs = [math.log10(lr) for lr in self.lrs]
-        weights = _weights(xs, len(xs) // 2)[1]
+        weights = weights_around(xs, len(xs) // 2)[1]
         return self._noise * math.sqrt(sum(w * w for w in weights)) / sum(weights)
 
     @cached_property
@@ -351,6 +351,14 @@ class RangeTest:
         ]
         return "\n".join([head, *(f"  {line}" for line in lines)])
 
+    @property
+    def _verdict(self) -> str:
+        """What the picture says below its title."""
+        if self.suggestion is None:
+            return f"no suggestion: {self.reason}"
+        doubt = "" if self.agree else "; but the rules for an LR to keep are more than a decade apart"
+        return f"suggested peak LR {self.suggestion:g}, for a schedule that warms up and decays{doubt}"
+
     def plot(self, path: str | Path | None = None, title: str | None = None) -> Figure:
         """Draw the losses over the LR with all suggestions, and return the matplotlib figure.
 
@@ -360,7 +368,16 @@ class RangeTest:
         """
         from lr_recipes.lr_range_picture import figure_of
 
-        figure = figure_of(self, self.table.partition("\n")[0] if title is None else title)
+        head = self.table.partition("\n")[0] if title is None else title
+        figure = figure_of(
+            self.lrs,
+            self.losses,
+            self.smoothed,
+            suggestions=self.suggestions,
+            peak=self.suggestion,
+            usable=self.usable,
+            title="\n".join(line for line in (head, self._verdict) if line),
+        )
         if path is not None:
             figure.savefig(path)
         return figure
@@ -388,68 +405,3 @@ class RangeTest:
             "usable": list(self.usable) if self.usable else None,
             "reason": self.reason,
         }
-
-
-def smooth(
-    xs: Sequence[float], ys: Sequence[float], trust: Sequence[float] = ()
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return the values and slopes of a local straight line at each ``x``: least squares with tricube weights.
-
-    The window reaches equally far to both sides, so that nothing moves (Cleveland 1979).
-
-    Args:
-        xs: in ascending order.
-        ys: their values.
-        trust: a further weight for each point; by default all have the same.
-
-    Example:
-        >>> smooth([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7], [1.0] * 8)[0][:2]
-        (1.0, 1.0)
-    """
-    values, slopes = [], []
-    for index, x in enumerate(xs):
-        first, weights = _weights(xs, index)
-        last = first + len(weights)
-        if trust:
-            weights = [w * t for w, t in zip(weights, trust[first:last], strict=True)]
-        offsets, near = [other - x for other in xs[first:last]], ys[first:last]
-        s0 = sum(weights)
-        s1 = sum(w * t for w, t in zip(weights, offsets, strict=True))
-        s2 = sum(w * t * t for w, t in zip(weights, offsets, strict=True))
-        y0 = sum(w * y for w, y in zip(weights, near, strict=True))
-        y1 = sum(w * t * y for w, t, y in zip(weights, offsets, near, strict=True))
-        determinant = s0 * s2 - s1 * s1
-        if determinant == 0:  # a single point
-            values.append(y0 / s0)
-            slopes.append(0.0)
-            continue
-        values.append((s2 * y0 - s1 * y1) / determinant)
-        slopes.append((s0 * y1 - s1 * y0) / determinant)
-    return tuple(values), tuple(slopes)
-
-
-def smooth_without_outliers(xs: Sequence[float], ys: Sequence[float]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return what ``smooth`` does, with little weight on points that are far from the curve for their neighbourhood.
-
-    Bisquare weights, twice, as in Cleveland's method; but the scale is that of the neighbours, since losses scatter
-    more where the LR is high.
-    """
-    values, slopes = smooth(xs, ys)
-    for _ in range(2):
-        away = [abs(y - value) for y, value in zip(ys, values, strict=True)]
-        trust = []
-        for index, distance in enumerate(away):
-            first, weights = _weights(xs, index)
-            usual = 6 * median(away[first : first + len(weights)])
-            trust.append((1 - (distance / usual) ** 2) ** 2 if distance < usual else float(usual == 0))
-        values, slopes = smooth(xs, ys, trust)
-    return values, slopes
-
-
-def _weights(xs: Sequence[float], index: int) -> tuple[int, list[float]]:
-    """First neighbour of a point that counts, and the weights from there on; ``xs`` are in order."""
-    x, near = xs[index], range(max(0, index - _NEIGHBOURS), min(len(xs), index + _NEIGHBOURS + 1))
-    distances = sorted(abs(xs[other] - x) for other in near)
-    width = max(_HALF_WIDTH, 1.001 * distances[min(_NEIGHBOURS, len(distances) - 1)])
-    first, last = bisect_left(xs, x - width), bisect_left(xs, x + width)
-    return first, [max(0.0, 1 - (abs(other - x) / width) ** 3) ** 3 for other in xs[first:last]]

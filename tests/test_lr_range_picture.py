@@ -10,7 +10,6 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from lr_recipes.lr_range_picture import figure_of
 from lr_recipes.lr_range_test import RULES, RangeTest, Sweep
 from lr_recipes.picture import COLOURS
 
@@ -21,6 +20,10 @@ def falling(*more: float, stop: str = "diverged") -> RangeTest:
     """A loss that falls from 2 to 1 around 3e-3, up to an LR of 0.1, and what comes then."""
     losses = [2 - 1 / (1 + (3e-3 / SWEEP.lr(n)) ** 2) for n in range(84)]
     return RangeTest(SWEEP, [*losses, *more], stop)
+
+
+def figure_of(test: RangeTest, title: str = "") -> Figure:
+    return test.plot(title=title)
 
 
 def labels(figure: Figure) -> list[str]:
@@ -46,7 +49,7 @@ def test_losses_and_the_smoothed_curve_are_drawn_over_a_logarithmic_axis() -> No
 def test_every_suggestion_is_marked_on_the_curve_and_told_apart_by_shape_and_colour() -> None:
     test = falling(2.5, 3.0)
     assert set(test.suggestions) == set(RULES)
-    drawn = lines(figure_of(test, ""))
+    drawn = lines(figure_of(test))
     marks = [drawn[next(label for label in drawn if label.startswith(rule))] for rule in RULES]
     assert [float(mark.get_xdata()[0]) for mark in marks] == list(test.suggestions.values())
     assert len({mark.get_marker() for mark in marks}) == len({to_hex(mark.get_color()) for mark in marks}) == 5
@@ -59,7 +62,7 @@ def test_every_suggestion_is_marked_on_the_curve_and_told_apart_by_shape_and_col
 def test_the_legend_names_values_and_the_usable_range() -> None:
     test = falling(2.5, 3.0)
     low, high = test.usable or (0, 0)
-    figure = figure_of(test, "")
+    figure = figure_of(test)
     assert labels(figure) == [
         "loss of an update",
         "smoothed",
@@ -76,7 +79,7 @@ def test_the_legend_names_values_and_the_usable_range() -> None:
 
 @pytest.mark.parametrize("explosion", [[50.0], [1e6, 1e9]])
 def test_an_explosion_leaves_the_picture_at_the_top(explosion: Sequence[float]) -> None:
-    bottom, top = figure_of(falling(*explosion), "").axes[0].get_ylim()
+    bottom, top = figure_of(falling(*explosion)).axes[0].get_ylim()
     assert 0.5 < bottom < 1 < 2 < top < 3
 
 
@@ -93,5 +96,5 @@ def test_the_title_says_what_is_suggested_or_why_nothing_is() -> None:
 
 @pytest.mark.parametrize("losses", [[], [1.0], [0.0] * 20, [-5.0] * 20, [1e-30] * 20])
 def test_odd_losses_are_drawn_without_a_warning(losses: list[float], tmp_path: Path) -> None:
-    figure_of(RangeTest(SWEEP, losses, "interrupted"), "").savefig(tmp_path / "odd.png")
+    figure_of(RangeTest(SWEEP, losses, "interrupted")).savefig(tmp_path / "odd.png")
     assert (tmp_path / "odd.png").stat().st_size > 3000

@@ -15,7 +15,7 @@ import pytest
 
 from benchmarks import range_test_rules
 from benchmarks.range_test_rules import NOISES, OTHERS, RANGES, answers, errors
-from lr_recipes.lr_range_test import RULES, DivergenceWatch, RangeTest, Sweep, smooth
+from lr_recipes.lr_range_test import RULES, DivergenceWatch, RangeTest, Sweep
 
 RISE = -1.0  # log LR where the loss of `curve` begins to rise
 
@@ -124,29 +124,6 @@ def test_a_loss_that_is_not_finite_stops_at_once(loss: float) -> None:
 def test_thresholds_that_cannot_be_are_refused(threshold: Any) -> None:
     with pytest.raises(ValueError, match=r"divergence=.*: must be above 1"):
         DivergenceWatch(threshold)
-
-
-# The smoothed curve
-
-
-def test_smoothing_keeps_a_straight_line_to_the_last_point() -> None:
-    xs = [0.08 * n for n in range(100)]
-    values, slopes = smooth(xs, [3 - 2 * x for x in xs])
-    assert values == pytest.approx([3 - 2 * x for x in xs])
-    assert slopes == pytest.approx([-2.0] * 100)
-
-
-def test_smoothing_moves_nothing() -> None:
-    xs = [0.08 * n for n in range(-50, 51)]
-    values, slopes = smooth(xs, [math.tanh(x) for x in xs])
-    assert [-value for value in reversed(values)] == pytest.approx(values, abs=1e-12)  # odd, as the function is
-    assert max(range(101), key=slopes.__getitem__) == 50
-
-
-def test_smoothing_takes_more_decades_where_updates_are_far_apart() -> None:
-    xs = [math.log10(0.1 + 0.1 * n) for n in range(30)]  # a linear sweep
-    values, _ = smooth(xs, [2 * x for x in xs])
-    assert values == pytest.approx([2 * x for x in xs])
 
 
 # What it suggests

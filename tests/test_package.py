@@ -110,6 +110,7 @@ LAYERS = [
     "lr_recipes/picture.py",
     "lr_recipes/terminal_chart.py",
     "lr_recipes/lr_preview.py",
+    "lr_recipes/smoothing.py",
     "lr_recipes/lr_range_picture.py",
     "lr_recipes/lr_range_test.py",
     "lr_recipes/command_line.py",
@@ -145,7 +146,10 @@ def test_layers_import_only_downwards(layer: str) -> None:
     assert {(layer, ".".join(module.split(".")[:2])) for layer, module in upwards} <= REACHES_UP
 
 
-@pytest.mark.parametrize("name", ["horizon", "schedules", "plan", "resume", "audit", "lr_csv", "terminal_chart"])
+@pytest.mark.parametrize(
+    "name",
+    ["horizon", "schedules", "plan", "resume", "audit", "lr_csv", "terminal_chart", "smoothing", "lr_range_test"],
+)
 def test_the_maths_needs_the_standard_library_alone(name: str) -> None:
     packages = {module.split(".")[0] for module in imported_modules(ROOT / "lr_recipes" / f"{name}.py")}
     assert packages - {"lr_recipes"} <= sys.stdlib_module_names
