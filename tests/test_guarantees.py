@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import guarantees
-from benchmarks.guarantees import BEHAVIOURS, PAGE, ROOT, line_of, main, marked_tests, measured_in, refreshed
+from benchmarks.guarantees import PAGE, ROOT, line_of, main, marked_tests, measured_in, refreshed
+from benchmarks.plain_cases import BEHAVIOURS
 
 ROWS = [f"B{number}" for number in range(1, 40)]
 TWO_TESTS = """
