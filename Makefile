@@ -16,7 +16,7 @@ SETUP := setup
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test lint guarantees gpu-check
+.PHONY: help setup train test lint guarantees gpu-check gpu-bench
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -39,6 +39,9 @@ guarantees: $(SETUP) ## measure what plain Lightning does, and write docs/guaran
 
 gpu-check: $(SETUP) ## train on the GPU and compare used with planned (PYTHON=python3: install nothing)
 	$(PYTHON) -m recipes.gpu_check $(ARGS)
+
+gpu-bench: $(SETUP) ## compare the reference models with a plain loop on the GPU, 9 minutes (PYTHON=python3: install nothing)
+	$(PYTHON) -m benchmarks.gpu_bench $(ARGS)
 
 # The stamp is written last, so an interrupted install is repeated.
 $(VENV)/.installed: pyproject.toml constraints.txt

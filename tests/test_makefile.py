@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-TARGETS = ["setup", "train", "test", "lint", "guarantees", "gpu-check"]
+TARGETS = ["setup", "train", "test", "lint", "guarantees", "gpu-check", "gpu-bench"]
 
 
 def make(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -35,6 +35,7 @@ def test_help_lists_every_target_with_a_description(arguments: list[str]) -> Non
         (["lint"], "-m mypy"),
         (["guarantees"], "-m benchmarks.guarantees"),
         (["gpu-check"], "-m recipes.gpu_check"),
+        (["gpu-bench"], "-m benchmarks.gpu_bench"),
     ],
 )
 def test_targets_set_up_and_then_run_in_the_venv(arguments: list[str], command: str) -> None:
@@ -45,7 +46,7 @@ def test_targets_set_up_and_then_run_in_the_venv(arguments: list[str], command: 
     assert any("pip install" in line and "-c constraints.txt" in line for line in before)
 
 
-@pytest.mark.parametrize("target", ["train", "test", "lint", "guarantees", "gpu-check"])
+@pytest.mark.parametrize("target", ["train", "test", "lint", "guarantees", "gpu-check", "gpu-bench"])
 def test_a_given_interpreter_installs_nothing(target: str) -> None:
     planned = make("-n", "-W", "pyproject.toml", target, "PYTHON=python3").stdout.strip().splitlines()
     assert planned
