@@ -61,7 +61,7 @@ def smooth_without_outliers(xs: Sequence[float], ys: Sequence[float]) -> tuple[t
         for index, distance in enumerate(away):
             first, weights = weights_around(xs, index)
             usual = 6 * median(away[first : first + len(weights)])
-            trust.append((1 - (distance / usual) ** 2) ** 2 if distance < usual else float(usual == 0))
+            trust.append((1 - (distance / usual) ** 2) ** 2 if distance < usual else float(distance == 0))
         values, slopes = smooth(xs, ys, trust)
     return values, slopes
 

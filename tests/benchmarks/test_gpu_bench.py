@@ -12,8 +12,10 @@ from benchmarks import gpu_bench
 from benchmarks.gpu_bench import CASES, Case, Result, batches_of, config, fit, floors, main, model_of, ours
 from benchmarks.gpu_floors import Floors
 
-# The module can validate, and the benchmark does not.
-pytestmark = pytest.mark.filterwarnings("ignore:You defined a `validation_step`")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:You defined a `validation_step`"),  # it can validate; the benchmark does not
+    pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning"),  # torchvision's
+]
 
 SMALL = next(case for case in CASES if case.name.startswith("small CNN")).reduced()
 

@@ -379,10 +379,18 @@ def test_it_works_with_compiled_modules_and_recompiles_nothing_afterwards() -> N
         compiled.append(len(inputs))
         return graph.forward
 
+    class Net(nn.Module):  # torch 2.11 compiles no plain `nn.Sequential` in place
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.Sequential(nn.Linear(1, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+
+        def forward(self, x: Tensor) -> Any:
+            return self.layers(x)
+
     class Compiled(Tiny):
         def __init__(self) -> None:
             super().__init__()
-            self.net = nn.Sequential(nn.Linear(1, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+            self.net = Net()
             self.net.compile(backend=backend)
 
         def training_step(self, batch: Tensor, batch_idx: int) -> Any:
