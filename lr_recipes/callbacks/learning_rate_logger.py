@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch.optim import Optimizer
 
 from lr_recipes.audit import Audit
+from lr_recipes.callbacks.hooks import leave_out
 from lr_recipes.callbacks.learning_rate_scheduler import LearningRateScheduler
 from lr_recipes.callbacks.trainer_facts import check_optimizers, forgets, horizon_of, optimizer_names
 from lr_recipes.horizon import HorizonError
@@ -81,11 +82,22 @@ class LearningRateLogger(Callback):
         if owner is not None:
             owner.bind(trainer)  # its hooks on the optimizer must come before ours
         folder = Path(self.dirpath or trainer.log_dir or trainer.default_root_dir)  # asks all processes
-        if not trainer.is_global_zero:
-            return
-        self._tracks = self._open(trainer, owner, folder)
-        self._scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
-        self._show_in(trainer.progress_bar_callback)
+        if trainer.is_global_zero:
+            self._tracks = self._open(trainer, owner, folder)
+            self._scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
+            self._show_in(trainer.progress_bar_callback)
+        leave_out(self, LearningRateLogger, *self._idle_hooks(trainer))
+
+    def _idle_hooks(self, trainer: Trainer) -> list[str]:
+        """The hooks at every update that have nothing to do in this run."""
+        idle = []
+        if all(track.bound is not None for track in self._tracks):
+            idle.append("on_train_batch_start")
+        if not (self._scaled and self._tracks):
+            idle.append("on_before_optimizer_step")
+            if not (self._tracks and trainer.loggers and trainer.log_every_n_steps):  # type: ignore[attr-defined]
+                idle.append("on_train_batch_end")
+        return idle
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Watch the optimizers from the first batch on: now all other callbacks have their hooks on them."""

@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import OneCycleLR
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
+from lr_recipes.callbacks.hooks import leave_out
 from lr_recipes.callbacks.sweep_loop import SweepError, run_sweep, schedulers_of, step_hooks
 from lr_recipes.callbacks.trainer_facts import forgets, optimizer_names
 from lr_recipes.callbacks.training_state import TrainingState
@@ -121,6 +122,7 @@ class LearningRateRangeTest(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Make the sweep of a run that starts, and use its suggestion."""
+        leave_out(self, LearningRateRangeTest)
         if self.epoch != 0 or trainer.ckpt_path or trainer.fit_loop.total_batch_idx >= 0:
             return
         if trainer.fast_dev_run:  # type: ignore[attr-defined]

@@ -10,6 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import StochasticWeightAveraging
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
+from lr_recipes.callbacks.hooks import leave_out
 from lr_recipes.callbacks.trainer_facts import (
     check_optimizers,
     forgets,
@@ -105,27 +106,25 @@ class LearningRateScheduler(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Resolve the plan and print it."""
+        leave_out(self, LearningRateScheduler)
         self.bind(trainer)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Refresh the LR at an epoch's first batch: after every callback that writes one when an epoch starts.
+
+        Also say once that the run has gone past its plan.
 
         Lightning starts no epoch when it goes on from the checkpoint of an epoch's last batch, so epochs are compared.
         """
         if self._fit_begins:
             self._fit_begins = False
             set_accumulation(trainer)
+        if not self._overrun_told:
+            self._tell_overrun()
         if trainer.current_epoch != self._epoch:
             self._epoch = trainer.current_epoch
             for bound in self.bound.values():
                 bound.refresh()
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Say once that the run has gone past its plan."""
-        if not self._overrun_told:
-            self._tell_overrun()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let plateaus decide: once for each validation of the fit, and before a checkpoint is written.
@@ -142,6 +141,8 @@ class LearningRateScheduler(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop following the optimizers."""
+        if not self._overrun_told:
+            self._tell_overrun()
         self._state = self.state_dict()
         for bound in self.bound.values():
             bound.detach()

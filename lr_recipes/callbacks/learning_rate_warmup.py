@@ -7,6 +7,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
+from lr_recipes.callbacks.hooks import leave_out
 from lr_recipes.callbacks.learning_rate_scheduler import LearningRateScheduler
 from lr_recipes.callbacks.trainer_facts import check_optimizers, forgets, horizon_of, optimizer_names
 from lr_recipes.horizon import Horizon
@@ -74,6 +75,7 @@ class LearningRateWarmup(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Resolve the length, go on where a checkpoint stopped, and begin."""
+        leave_out(self, LearningRateWarmup)
         state = self._state
         horizon = horizon_of(trainer)
         schedule, horizon = self._resumed(horizon, state)
