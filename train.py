@@ -21,6 +21,7 @@ from hydra.types import RunMode
 from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig
 
+from recipes.batch_scaling import in_words, is_scaled
 from recipes.messages import explain
 from recipes.run_folder import (
     discard,
@@ -96,6 +97,8 @@ def build(cfg: DictConfig, callbacks: Sequence[Callback] = ()) -> Parts:
 
     if logging.getLogger().handlers:
         logging.getLogger("lightning").handlers.clear()  # or everything would be printed twice
+    if is_scaled(cfg) and is_first_process():
+        log.info(in_words(cfg))
     seed_everything(cfg.seed, workers=True, verbose=False)
     data = instantiate(cfg.data)
     model = instantiate(cfg.model, optimizer=instantiate(cfg.optimizer), facts=data.facts)
@@ -110,17 +113,26 @@ def build(cfg: DictConfig, callbacks: Sequence[Callback] = ()) -> Parts:
 
 
 def load_weights(cfg: DictConfig, model: LightningModule) -> None:
-    """Take the weights from ``weights``; check the checkpoint in ``ckpt_path``, which the Trainer loads itself."""
-    from recipes.checkpoints import check_optimizer_state, check_weights, read_checkpoint
+    """Take the weights from ``ckpt_path``, ``weights`` or ``pretraining``: the first that is given.
 
-    for name in ("weights", "ckpt_path"):
-        if cfg[name] is not None:
-            checkpoint = read_checkpoint(cfg[name], name)
-            check_weights(checkpoint, model, f"{name}={cfg[name]!r}")
-            if name == "weights":
-                model.load_state_dict(checkpoint["state_dict"])
-            else:
-                check_optimizer_state(checkpoint, model.configure_optimizers(), f"{name}={cfg[name]!r}")
+    The Trainer itself loads what is in ``ckpt_path``; here it is checked. The head is new where it is for other
+    classes, and always after pretraining.
+    """
+    from recipes.checkpoints import check_optimizer_state, check_weights, load_backbone, read_checkpoint
+
+    if cfg.ckpt_path is not None:
+        checkpoint, name = read_checkpoint(cfg.ckpt_path, "ckpt_path"), f"ckpt_path={cfg.ckpt_path!r}"
+        check_weights(checkpoint, model, name)
+        check_optimizer_state(checkpoint, model.configure_optimizers(), name)
+    elif cfg.weights is not None:
+        new = load_backbone(read_checkpoint(cfg.weights, "weights"), model, f"weights={cfg.weights!r}")
+        if new:
+            log.info("weights: taken for the backbone; the head is for other classes, and new (%s)", ", ".join(new))
+    elif cfg.pretraining is not None:
+        from recipes.pretraining import pretrained
+
+        path = str(pretrained(cfg))
+        load_backbone(read_checkpoint(path, "pretraining"), model, f"pretraining ({path})", new_head=True)
 
 
 def settings_saver(cfg: DictConfig) -> Callback:

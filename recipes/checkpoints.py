@@ -1,4 +1,4 @@
-"""Reads a checkpoint before a run depends on it, and refuses one that belongs to another model or optimizer."""
+"""Reads a checkpoint before a run depends on it, takes weights from it, and refuses those of another model."""
 
 from __future__ import annotations
 
@@ -40,6 +40,38 @@ def read_checkpoint(path: str, name: str) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise ValueError(f"{name}={path!r} is no checkpoint of Lightning: it has no 'state_dict'")
     return checkpoint
+
+
+def load_backbone(checkpoint: dict[str, Any], model: nn.Module, name: str, new_head: bool = False) -> list[str]:
+    """Load weights into a model; its head keeps its own where those in the checkpoint are for other classes.
+
+    Args:
+        checkpoint: as loaded.
+        model: the head is what its method ``head`` returns, if it has one.
+        name: where the checkpoint was given, for the message.
+        new_head: leave the head out even where it fits.
+
+    Returns:
+        Names of the tensors that were left out.
+
+    Raises:
+        ValueError: anything but the head differs.
+    """
+    saved, own, head = checkpoint["state_dict"], model.state_dict(), _head_of(model)
+    new = [key for key in own if key in head and (new_head or key not in saved or saved[key].shape != own[key].shape)]
+    taken = {**saved, **{key: own[key] for key in new}}
+    check_weights({"state_dict": taken}, model, name)
+    model.load_state_dict(taken)
+    return new
+
+
+def _head_of(model: Any) -> set[str]:
+    """Names of the tensors of the head."""
+    if not hasattr(model, "head"):
+        return set()
+    head = model.head()
+    (prefix,) = (name for name, module in model.named_modules() if module is head)
+    return {f"{prefix}.{key}" for key in head.state_dict()}
 
 
 def check_weights(checkpoint: dict[str, Any], model: nn.Module, name: str) -> None:

@@ -1,8 +1,9 @@
-"""Image classifiers: a small CNN that suits a CPU, and ResNet-18 with a stem for small images."""
+"""Image classifiers: an MLP and a small CNN that suit a CPU, and ResNet-18."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +13,32 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from recipes.facts import ImageFacts, expect
-from recipes.parameter_groups import parameter_groups
+from recipes.parameter_groups import HEAD, lr_ratios, optimizer_of
+
+
+class MLP(nn.Sequential):
+    """Two hidden layers with ReLU and a linear layer, on the pixels in a row.
+
+    Args:
+        facts: shape of the task.
+        width: units of a hidden layer.
+    """
+
+    def __init__(self, facts: ImageFacts, width: int = 64) -> None:
+        super().__init__(
+            nn.Flatten(),
+            _hidden(facts.channels * facts.height * facts.width, width),
+            _hidden(width, width),
+            nn.Linear(width, facts.num_classes),
+        )
+
+    def parts(self) -> dict[str, nn.Module]:
+        """Return the trainable parts from input to output."""
+        return {"hidden1": self[1], "hidden2": self[2], HEAD: self[3]}
+
+
+def _hidden(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inputs, outputs), nn.ReLU(inplace=True))
 
 
 class SmallCNN(nn.Sequential):
@@ -35,6 +61,10 @@ class SmallCNN(nn.Sequential):
             nn.Linear(4 * width, facts.num_classes),
         )
 
+    def parts(self) -> dict[str, nn.Module]:
+        """Return the trainable parts from input to output."""
+        return {"stage1": self[0], "stage2": self[2], "stage3": self[4], HEAD: self[7]}
+
 
 def _stage(inputs: int, outputs: int) -> nn.Sequential:
     # batch normalisation has its own offset, so a bias would do nothing
@@ -42,29 +72,91 @@ def _stage(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
-def resnet18(facts: ImageFacts) -> nn.Module:
-    """Build torchvision's ResNet-18 with a stem that keeps small images whole.
+class ResNet18(nn.Module):
+    """torchvision's ResNet-18: with a stem that keeps small images whole, or with trained weights and their own stem.
 
     The ImageNet stem shrinks an image by four before the first block; a 3x3 convolution of stride 1 without
     max-pooling leaves 32x32 pixels for the blocks to work on (He et al. 2016, section 4.2).
 
     Args:
         facts: shape of the task.
+        pretrained: ``"IMAGENET1K_V1"``, or a file with a state dict of torchvision's ResNet-18. The head is new.
 
     Raises:
         ImportError: torchvision is missing or built for another torch; says how to get it.
+        ValueError, OSError: ``pretrained`` is unknown, of another network, or cannot be read or fetched.
     """
+
+    def __init__(self, facts: ImageFacts, pretrained: str | None = None) -> None:
+        super().__init__()
+        try:
+            # imported here: it is slow, and the other networks do without
+            from torchvision.models import resnet18
+        except (ImportError, RuntimeError) as error:  # RuntimeError: a build for another torch
+            raise ImportError(
+                f"network=resnet18 needs torchvision ({error}): install the extra 'recipes', or set network=small"
+            ) from error
+        self.body = resnet18(num_classes=facts.num_classes)
+        if pretrained is None:
+            self.body.conv1 = nn.Conv2d(facts.channels, 64, kernel_size=3, padding=1, bias=False)
+            self.body.maxpool = nn.Identity()
+        else:
+            self._load(torchvision_weights(pretrained), facts.channels, f"pretrained={pretrained!r}")
+
+    def _load(self, state: dict[str, Tensor], channels: int, name: str) -> None:
+        state = {key: value for key, value in state.items() if not key.startswith("fc.")}
+        if channels != 3 and "conv1.weight" in state:
+            # as if the same grey value stood in each of the three channels
+            self.body.conv1 = nn.Conv2d(channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
+            state["conv1.weight"] = state["conv1.weight"].sum(dim=1, keepdim=True).repeat(1, channels, 1, 1) / channels
+        own = {key: value.shape for key, value in self.body.state_dict().items() if not key.startswith("fc.")}
+        odd = [key for key in {**own, **state} if key not in state or own.get(key) != state[key].shape]
+        if odd:
+            raise ValueError(f"{name} is of another network: {len(odd)} tensors do not fit, the first is {odd[0]}")
+        self.body.load_state_dict(state, strict=False)  # but for the head, they are all there
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.body(images)
+        return logits
+
+    def parts(self) -> dict[str, nn.Module]:
+        """Return the trainable parts from input to output."""
+        body = self.body
+        stages = {f"layer{n}": getattr(body, f"layer{n}") for n in (1, 2, 3, 4)}
+        return {"stem": nn.ModuleList([body.conv1, body.bn1]), **stages, HEAD: body.fc}
+
+
+def torchvision_weights(name: str) -> dict[str, Tensor]:
+    """Read trained weights of ResNet-18: a file, or torchvision's by their name (fetched once, then kept).
+
+    Raises:
+        ValueError: there are no such weights, or the file holds none.
+        OSError: they can be neither found nor fetched; says where to put the file.
+    """
+    if Path(name).is_file():
+        try:
+            state: dict[str, Tensor] = torch.load(name, map_location="cpu", weights_only=True)
+            return {key: value for key, value in state.items() if isinstance(value, Tensor)}
+        except Exception as error:  # torch raises a different one for each way in which a file can be damaged
+            raise ValueError(f"pretrained={name!r} is damaged, or no state dict: {str(error)[:120]}") from error
+    from torchvision.models import ResNet18_Weights as Weights
+
+    if name not in Weights.__members__:
+        raise ValueError(
+            f"pretrained={name!r} is no file and unknown to torchvision: give a file, or "
+            f"{', '.join(Weights.__members__)}"
+        )
+    url, folder = Weights[name].url, Path(torch.hub.get_dir(), "checkpoints")
     try:
-        # imported here: it is slow, and the small network does without
-        from torchvision.models import resnet18 as build
-    except (ImportError, RuntimeError) as error:  # RuntimeError: a build for another torch
-        raise ImportError(
-            f"network=resnet18 needs torchvision ({error}): install the extra 'recipes', or set network=small"
+        found: dict[str, Tensor] = torch.hub.load_state_dict_from_url(
+            url, map_location="cpu", progress=False, weights_only=True
+        )
+    except OSError as error:  # no network, or no such place on it
+        raise OSError(
+            f"pretrained={name!r} is not in {str(folder)!r} and cannot be fetched ({error}): put {Path(url).name} "
+            "there, or set model.pretrained to the file"
         ) from error
-    network: nn.Module = build(num_classes=facts.num_classes)
-    network.conv1 = nn.Conv2d(facts.channels, 64, kernel_size=3, padding=1, bias=False)
-    network.maxpool = nn.Identity()
-    return network
+    return found
 
 
 class ImageClassifier(LightningModule):
@@ -76,8 +168,11 @@ class ImageClassifier(LightningModule):
     Args:
         optimizer: builds the optimizer when called with parameter groups.
         facts: the data's `ImageFacts`.
-        network: ``"small"`` or ``"resnet18"``.
-        width: channels of the small network's first stage (32 if not given); ResNet-18 has fixed widths.
+        network: ``"mlp"``, ``"small"`` or ``"resnet18"``.
+        width: units of the MLP's hidden layers (64 if not given), or channels of the small network's first stage (32);
+            ResNet-18 has fixed widths.
+        pretrained: trained weights for ResNet-18, see `ResNet18`.
+        head_lr_ratio, layer_decay: see `lr_ratios`.
         label_smoothing: share of the target spread evenly over all classes, in training only.
         compile: run the network through ``torch.compile``.
 
@@ -92,6 +187,9 @@ class ImageClassifier(LightningModule):
         facts: ImageFacts,
         network: str = "small",
         width: int | None = None,
+        pretrained: str | None = None,
+        head_lr_ratio: float = 1.0,
+        layer_decay: float = 1.0,
         label_smoothing: float = 0.0,
         compile: bool = False,
     ) -> None:
@@ -102,7 +200,8 @@ class ImageClassifier(LightningModule):
         self.label_smoothing = label_smoothing
         facts = expect(ImageFacts, facts, model="ImageClassifier (model=cnn)")
         # convolutions run faster on channels-last memory, on CPUs and on tensor cores
-        self.network = _build(network, facts, width).to(memory_format=torch.channels_last)
+        self.network = _build(network, facts, width, pretrained).to(memory_format=torch.channels_last)
+        self.lr_ratios = lr_ratios(list(self.network.parts()), head_lr_ratio, layer_decay)
         if compile:
             self.network.compile()  # in place: the names in the state dict stay as they are
 
@@ -125,7 +224,11 @@ class ImageClassifier(LightningModule):
 
     def configure_optimizers(self) -> Optimizer:
         """Return the optimizer alone: a callback owns the learning rate."""
-        return self.optimizer(parameter_groups(self))
+        return optimizer_of(self.optimizer, self.network.parts(), self.lr_ratios)
+
+    def head(self) -> nn.Module:
+        """Return the layer that belongs to the classes: with other classes, it is new."""
+        return self.network.parts()[HEAD]
 
     def _step(self, batch: tuple[Tensor, Tensor], stage: str, label_smoothing: float = 0.0) -> Tensor:
         images, labels = batch
@@ -140,14 +243,20 @@ class ImageClassifier(LightningModule):
         self.log_dict(metrics, prog_bar=stage != "test", batch_size=batch_size, sync_dist=stage != "train")
 
 
-def _build(network: str, facts: ImageFacts, width: int | None) -> nn.Module:
-    if network == "small":
-        width = 32 if width is None else width
-        if width < 1:
-            raise ValueError(f"width={width}: must be at least 1; 32 suits a CPU")
-        return SmallCNN(facts, width)
-    if network != "resnet18":
-        raise ValueError(f"network={network!r} is unknown: choose 'small' or 'resnet18'")
-    if width is not None:
-        raise ValueError(f"width={width} belongs to network=small: leave it out, ResNet-18 has fixed widths")
-    return resnet18(facts)
+def _build(network: str, facts: ImageFacts, width: int | None, pretrained: str | None) -> MLP | SmallCNN | ResNet18:
+    if network == "resnet18":
+        if width is not None:
+            raise ValueError(f"width={width} belongs to other networks: leave it out, ResNet-18 has fixed widths")
+        return ResNet18(facts, pretrained)
+    if network not in _WIDTHS:
+        raise ValueError(f"network={network!r} is unknown: choose 'mlp', 'small' or 'resnet18'")
+    if pretrained is not None:
+        raise ValueError(f"pretrained={pretrained!r} belongs to network=resnet18: leave it out, or set weights=<file>")
+    build, usual = _WIDTHS[network]
+    width = usual if width is None else width
+    if width < 1:
+        raise ValueError(f"width={width}: must be at least 1; {usual} suits a CPU")
+    return build(facts, width)
+
+
+_WIDTHS: dict[str, tuple[type[MLP] | type[SmallCNN], int]] = {"mlp": (MLP, 64), "small": (SmallCNN, 32)}

@@ -31,35 +31,64 @@ class InMemory(Batches):
         return self.images[places], self.labels[places]
 
 
+DIGITS = 1257  # images for training; 270 more are for validation and 270 for the test
+
+
 class DigitsData(SeededData):
     """scikit-learn's bundled digits: 1,797 real 8x8 images in 10 classes, split 1,257/270/270 by class.
 
-    The split is fixed. Images are normalised with the mean and standard deviation of all training pixels.
+    The split is fixed. Images are normalised with the mean and standard deviation of the training pixels. Wrong labels
+    are drawn once from the seed and stay: an image with a wrong label has it in every epoch.
 
     Args:
+        size: side of an image in pixels, at least 8; larger ones are interpolated.
+        train_size: how many of the training images to use; fewer are some of the more.
+        label_noise: share of training labels that are replaced by another class.
         batch_size, seed, num_workers: see `SeededData`.
+
+    Raises:
+        ValueError: an argument is out of range.
     """
 
-    def __init__(self, *, batch_size: int = 32, seed: int = 1, num_workers: int = 0) -> None:
-        super().__init__(batch_size=batch_size, seed=seed, num_workers=num_workers, train_size=1257)
+    def __init__(
+        self,
+        *,
+        size: int = 8,
+        train_size: int = DIGITS,
+        label_noise: float = 0.0,
+        batch_size: int = 32,
+        seed: int = 1,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(batch_size=batch_size, seed=seed, num_workers=num_workers, train_size=train_size)
+        at_least(8, size=size)
+        if train_size > DIGITS:
+            raise ValueError(f"train_size={train_size}: there are {DIGITS:,} training images; set that or less")
+        _check_label_noise(label_noise)
+        self.size, self.label_noise = size, label_noise
 
     @property
     def facts(self) -> ImageFacts:
         """Shape of the task."""
-        return ImageFacts(num_classes=10, channels=1, height=8, width=8)
+        return ImageFacts(num_classes=10, channels=1, height=self.size, width=self.size)
+
+    @property
+    def data_hash(self) -> str:
+        """SHA-256 of all images and labels as scikit-learn has them."""
+        return _hash_of(*_digits())
 
     def setup(self, stage: str) -> None:
         """Load and split the images."""
-        from sklearn.datasets import load_digits
-
-        digits = load_digits()
-        images, labels = torch.tensor(digits.images).float()[:, None], torch.tensor(digits.target)
-        train, val, test = _split_digits(labels)
+        images, labels = _digits()
+        train, val, test = _split_digits(labels, self.train_size)
         images = (images - images[train].mean()) / images[train].std()
+        if self.size != 8:
+            images = F.interpolate(images, size=(self.size, self.size), mode="bilinear", align_corners=False)
         self.train, self.val, self.test = (InMemory(images[part], labels[part]) for part in (train, val, test))
+        self.train.labels = replaced(self.train.labels, self.label_noise, 10, seeded(self.seed, "digits", "noise"))
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Load the 1,257 training images in a new order every epoch."""
+        """Load the training images in a new order every epoch."""
         return self.train_loader(self.train)
 
     def val_dataloader(self) -> DataLoader[Any]:
@@ -71,19 +100,55 @@ class DigitsData(SeededData):
         return self.eval_loader(self.test)
 
 
-def _split_digits(labels: Tensor) -> tuple[Any, Any, Any]:
+def _digits() -> tuple[Tensor, Tensor]:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    return torch.tensor(digits.images).float()[:, None], torch.tensor(digits.target)
+
+
+def _split_digits(labels: Tensor, train_size: int) -> tuple[Any, Any, Any]:
     from sklearn.model_selection import train_test_split
 
     places, classes = range(len(labels)), labels.numpy()
     rest, test = train_test_split(places, test_size=270, stratify=classes, random_state=0)
     train, val = train_test_split(rest, test_size=270, stratify=classes[rest], random_state=0)
-    return train, val, test
+    return train[:train_size], val, test  # they are in random order already
+
+
+def _hash_of(*parts: Tensor) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _check_label_noise(label_noise: float) -> None:
+    if not 0.0 <= label_noise < 1.0:
+        raise ValueError(f"label_noise={label_noise}: must be 0 or more, below 1; 0.1 is ten percent")
+
+
+def replaced(labels: Tensor, share: float, num_classes: int, generator: torch.Generator) -> Tensor:
+    """Replace a share of labels, chosen at random, by another class; each other class is as likely.
+
+    Args:
+        labels: (batch,).
+        share: probability of each label to be replaced.
+        num_classes: labels are ``0 .. num_classes - 1``.
+        generator: source of all randomness, on the device of ``labels``; not used where ``share`` is 0.
+    """
+    if share == 0.0:
+        return labels
+    chosen = torch.rand(labels.shape, generator=generator, device=labels.device) < share
+    step = torch.randint(1, num_classes, labels.shape, generator=generator, device=labels.device)
+    return torch.where(chosen, (labels + step) % num_classes, labels)
 
 
 # Digits, then capitals, then small letters, without the twins that only size or a serif tells apart at 16x16
 # pixels: I and l (1), O and o (0), S and s (5), Z and z (2), and small letters shaped like their capitals or
 # like 6, 9 and q.
 CHARACTERS = "0123456789ABCDEFGHJKLMNPQRTUVWXYadeh"
+CHARACTER_SETS = {"all": CHARACTERS, "digits": CHARACTERS[:10], "letters": CHARACTERS[10:]}
 # the text fonts among matplotlib's own: four faces each of three DejaVu families and of STIX
 FONTS = (
     *(f"DejaVuSans{face}" for face in ("", "-Bold", "-Oblique", "-BoldOblique")),
@@ -178,7 +243,8 @@ class GlyphsData(SeededData):
 
     Args:
         size: side of an image in pixels, at least 8.
-        num_classes: how many of `CHARACTERS` to use, from the first; 2 to 36.
+        characters: ``"all"``, ``"digits"`` or ``"letters"``.
+        num_classes: how many of them to use, from the first, at least 2.
         train_size: samples in an epoch.
         val_size: samples in the validation set; the test set has as many others.
         label_noise: share of training labels that are replaced by another class.
@@ -192,6 +258,7 @@ class GlyphsData(SeededData):
         self,
         *,
         size: int = 16,
+        characters: str = "all",
         num_classes: int = len(CHARACTERS),
         train_size: int = 12_288,
         val_size: int = 1800,
@@ -206,16 +273,16 @@ class GlyphsData(SeededData):
         at_least(8, size=size)
         at_least(2, num_classes=num_classes)
         at_least(1, val_size=val_size)
-        if num_classes > len(CHARACTERS):
-            raise ValueError(f"num_classes={num_classes}: there are {len(CHARACTERS)} characters; set 2 to that")
-        if not 0.0 <= label_noise < 1.0:
-            raise ValueError(f"label_noise={label_noise}: must be 0 or more, below 1; 0.1 is ten percent")
-        self.size, self.num_classes, self.val_size, self.label_noise = (
-            size,
-            num_classes,
-            val_size,
-            label_noise,
-        )
+        if characters not in CHARACTER_SETS:
+            raise ValueError(f"characters={characters!r} is unknown: choose one of {', '.join(CHARACTER_SETS)}")
+        available = len(CHARACTER_SETS[characters])
+        if num_classes > available:
+            raise ValueError(
+                f"num_classes={num_classes}: there are {available} characters in characters={characters}; set 2 to that"
+            )
+        _check_label_noise(label_noise)
+        self.size, self.characters, self.num_classes = size, CHARACTER_SETS[characters][:num_classes], num_classes
+        self.val_size, self.label_noise = val_size, label_noise
 
     @property
     def facts(self) -> ImageFacts:
@@ -225,12 +292,12 @@ class GlyphsData(SeededData):
     @cached_property
     def _drawn(self) -> Tensor:
         # twice the final size: sampling every second pixel then averages two by two
-        return render(CHARACTERS[: self.num_classes], 2 * self.size)
+        return render(self.characters, 2 * self.size)
 
     @property
-    def template_hash(self) -> str:
+    def data_hash(self) -> str:
         """SHA-256 of the rendered templates; changes with the versions of the fonts and of Pillow."""
-        return hashlib.sha256(self._drawn.numpy().tobytes()).hexdigest()
+        return _hash_of(self._drawn)
 
     def setup(self, stage: str) -> None:
         """Render the templates and generate the fixed validation and test sets."""
@@ -267,14 +334,7 @@ class GlyphsData(SeededData):
         generator = seeded(self.seed, "glyphs", batch.first, device=device)
         labels = torch.randint(self.num_classes, batch.tickets.shape, generator=generator, device=device)
         images = self._images(labels, generator)
-        return images, self._flip_labels(labels, generator)
-
-    def _flip_labels(self, labels: Tensor, generator: torch.Generator) -> Tensor:
-        if self.label_noise == 0.0:
-            return labels
-        chosen = torch.rand(labels.shape, generator=generator, device=labels.device) < self.label_noise
-        step = torch.randint(1, self.num_classes, labels.shape, generator=generator, device=labels.device)
-        return torch.where(chosen, (labels + step) % self.num_classes, labels)
+        return images, replaced(labels, self.label_noise, self.num_classes, generator)
 
 
 class StoredImages(NamedTuple):
@@ -356,6 +416,11 @@ class CIFAR10Data(SeededData):
     def facts(self) -> ImageFacts:
         """Shape of the task."""
         return ImageFacts(num_classes=10, channels=3, height=32, width=32)
+
+    @property
+    def data_hash(self) -> str:
+        """SHA-256 of the stored training images and labels."""
+        return _hash_of(*self._read(train=True))
 
     def prepare_data(self) -> None:
         """Fetch the files if that was asked for."""

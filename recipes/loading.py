@@ -105,6 +105,11 @@ class SeededData(LightningDataModule):
         self.batch_size, self.seed, self.num_workers = batch_size, seed, num_workers
         self.train_size, self.shuffle = train_size, shuffle
 
+    @property
+    def data_hash(self) -> str:
+        """SHA-256 of what the data module reads or draws from, whatever it makes of it; versions may change it."""
+        raise NotImplementedError
+
     def train_loader(self, dataset: Batches) -> DataLoader[Any]:
         """Load training batches, all of them full: a short last one would give its samples more weight."""
         trainer = self.trainer

@@ -28,6 +28,7 @@ from lr_recipes.lr_csv import read_rows
 from lr_recipes.lr_preview import Preview, figure_of_several, save_figure, write_several
 from lr_recipes.scheduler import BoundSchedule, group_names
 from lr_recipes.terminal_chart import Point
+from recipes.batch_scaling import devices_of, in_words, is_scaled
 from recipes.checkpoints import read_checkpoint
 from recipes.images import Tickets
 from recipes.loading import SeededData
@@ -88,6 +89,7 @@ def previews_of(cfg: DictConfig) -> dict[str, Preview]:
         scheduler.on_fit_start(trainer, model)
         scheduler.bind(trainer)
     notes = ["the peak will be what the LR range test suggests"] if _will_be_swept(trainer, cfg) else []
+    notes += [in_words(cfg)] if is_scaled(cfg) else []
     return {name: _preview(name, bound, scheduler.interval, notes) for name, bound in scheduler.bound.items()}
 
 
@@ -117,7 +119,8 @@ def _owner(trainer: Trainer) -> LearningRateScheduler:
 def _model(cfg: DictConfig, data: Any) -> LightningModule:
     """The model without memory for its weights, where it can be built so: only its parameter groups are asked for."""
     optimizer = instantiate(cfg.optimizer)
-    plain = {key: False for key in ("compile",) if key in cfg.model}  # a compiler takes seconds to load
+    # a compiler takes seconds to load, and trained weights may have to be fetched
+    plain = {key: value for key, value in {"compile": False, "pretrained": None}.items() if key in cfg.model}
 
     def build() -> LightningModule:
         model: LightningModule = instantiate(cfg.model, optimizer=optimizer, facts=data.facts, **plain)
@@ -132,22 +135,10 @@ def _model(cfg: DictConfig, data: Any) -> LightningModule:
 
 def _trainer(node: DictConfig, callbacks: Sequence[Callback]) -> Trainer:
     """The Trainer of the config, with CPU processes in place of its devices: only their number counts."""
-    devices = _devices(node)
+    devices = devices_of(node)
     strategy = "ddp" if devices * node.get("num_nodes", 1) > 1 else "auto"
     trainer: Trainer = instantiate(node, callbacks=list(callbacks), devices=devices, strategy=strategy, **_NEUTRAL)
     return trainer
-
-
-def _devices(node: DictConfig) -> int:
-    """How many devices a machine will have; for ``auto``, what is there."""
-    given = node.get("devices", "auto")
-    if isinstance(given, str) and "," in given:
-        given = [one for one in given.split(",") if one.strip()]
-    if isinstance(given, Sequence) and not isinstance(given, str):
-        return len(given)
-    if given is None or str(given) in ("auto", "-1"):
-        return max(torch.cuda.device_count(), 1) if node.get("accelerator", "auto") in ("auto", "gpu", "cuda") else 1
-    return int(given)
 
 
 def _ready_to_train(cfg: DictConfig) -> tuple[Trainer, LightningModule]:

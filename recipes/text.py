@@ -1,8 +1,10 @@
-"""Text for next-token prediction: CPython's bundled help topics, or any text file."""
+"""Text for next-token prediction: texts that every CPython brings along, or any text file."""
 
 from __future__ import annotations
 
 import hashlib
+import sysconfig
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,11 +113,16 @@ class TextData(SeededData):
             batch_size=batch_size, seed=seed, num_workers=num_workers, train_size=train_windows, shuffle=False
         )
         self.context = context
-        self.text_hash = hashlib.sha256(text if isinstance(text, bytes) else text.encode()).hexdigest()
+        self._hash = hashlib.sha256(text if isinstance(text, bytes) else text.encode()).hexdigest()
         tokens, self._vocab_size = encode(text)
         train, val, test = split(tokens, context)
         self.train = RandomWindows(train, context, train_windows, seed)
         self.val, self.test = EveryWindow(val, context), EveryWindow(test, context)
+
+    @property
+    def data_hash(self) -> str:
+        """SHA-256 of the text, as UTF-8."""
+        return self._hash
 
     @property
     def facts(self) -> TextFacts:
@@ -139,13 +146,47 @@ class TopicsData(TextData):
     """CPython's bundled help topics (about 465,000 characters); the text changes with the Python version.
 
     Args:
+        level: ``"char"`` (vocabulary: the characters of the text) or ``"byte"`` (256 tokens, as for any other text).
         options: see `TextData`.
+
+    Raises:
+        ValueError: ``level`` is unknown.
     """
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, level: str = "char", **options: Any) -> None:
         from pydoc_data.topics import topics
 
-        super().__init__("\n".join(topics[name] for name in sorted(topics)), **options)
+        _check_level(level)
+        text = "\n".join(topics[name] for name in sorted(topics))
+        super().__init__(text.encode() if level == "byte" else text, **options)
+
+
+class StandardLibraryData(TextData):
+    """The source of modules of Python's standard library, as bytes; it changes with the Python version.
+
+    Args:
+        modules: names of modules that are one file each, such as ``argparse``.
+        options: see `TextData`.
+
+    Raises:
+        OSError: a module has no source file here.
+        ValueError: no module is given, or they are too short.
+    """
+
+    def __init__(self, *, modules: Sequence[str] = ("argparse",), **options: Any) -> None:
+        if not modules:
+            raise ValueError("modules=[]: name one or more, such as modules=[argparse]")
+        super().__init__(b"\n".join(_source_of(module) for module in modules), **options)
+
+
+def _source_of(module: str) -> bytes:
+    file = Path(sysconfig.get_path("stdlib"), f"{module}.py")
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"modules: {module!r} has no source file {file.name} in {str(file.parent)!r}: name modules of the standard "
+            "library that are one file, such as argparse"
+        )
+    return file.read_bytes()
 
 
 class TextFileData(TextData):
@@ -162,10 +203,14 @@ class TextFileData(TextData):
     """
 
     def __init__(self, *, path: str, level: str = "char", **options: Any) -> None:
-        if level not in ("char", "byte"):
-            raise ValueError(f"level={level!r} is unknown: choose 'char' or 'byte'")
+        _check_level(level)
         content = _read(path)
         super().__init__(content if level == "byte" else _decode(content, path), **options)
+
+
+def _check_level(level: str) -> None:
+    if level not in ("char", "byte"):
+        raise ValueError(f"level={level!r} is unknown: choose 'char' or 'byte'")
 
 
 def _read(path: str) -> bytes:

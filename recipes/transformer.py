@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from recipes.facts import TextFacts, expect
-from recipes.parameter_groups import parameter_groups
+from recipes.parameter_groups import lr_ratios, optimizer_of
 
 
 class Attention(nn.Module):
@@ -106,6 +106,11 @@ class GPT(nn.Module):
         self.norm = nn.LayerNorm(width, bias=bias)
         self._initialise(layers)
 
+    def parts(self) -> dict[str, nn.Module]:
+        """Return the trainable parts from input to output; the output matrix is the token embedding again."""
+        blocks = {f"block{n}": block for n, block in enumerate(self.blocks, start=1)}
+        return {"embeddings": nn.ModuleList([self.tokens, self.positions]), **blocks, "norm": self.norm}
+
     def _initialise(self, layers: int) -> None:
         for name, parameter in self.named_parameters():
             if name.endswith("bias"):
@@ -146,6 +151,7 @@ class LanguageModel(LightningModule):
         optimizer: builds the optimizer when called with parameter groups.
         facts: the data's `TextFacts`, which fix vocabulary and context.
         layers, heads, width, dropout, bias: see `GPT`.
+        layer_decay: see `lr_ratios`; the embeddings, which are the output too, count as the lowest part.
         compile: run the network through ``torch.compile``.
 
     Raises:
@@ -162,12 +168,14 @@ class LanguageModel(LightningModule):
         width: int,
         dropout: float = 0.0,
         bias: bool = False,
+        layer_decay: float = 1.0,
         compile: bool = False,
     ) -> None:
         super().__init__()
         self.optimizer = optimizer
         facts = expect(TextFacts, facts, model="LanguageModel (model=transformer)")
         self.network = GPT(facts.vocab_size, facts.context, layers, heads, width, dropout, bias)
+        self.lr_ratios = lr_ratios(list(self.network.parts()), layer_decay=layer_decay)
         if compile:
             self.network.compile()  # in place: the names in the state dict stay as they are
 
@@ -190,7 +198,7 @@ class LanguageModel(LightningModule):
 
     def configure_optimizers(self) -> Optimizer:
         """Return the optimizer alone: a callback owns the learning rate."""
-        return self.optimizer(parameter_groups(self))
+        return optimizer_of(self.optimizer, self.network.parts(), self.lr_ratios)
 
     def _step(self, windows: Tensor, stage: str) -> Tensor:
         logits, targets = self(windows[:, :-1]), windows[:, 1:]

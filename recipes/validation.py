@@ -16,6 +16,7 @@ from typing import Any, Literal, get_type_hints
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
+from recipes.batch_scaling import is_scaled, of_config
 from recipes.messages import unknown_key
 
 # That a value is no object of some class helps nobody who types values.
@@ -26,6 +27,9 @@ _SETTINGS: dict[str, Any] = {
     "ckpt_path": str | None,
     "resume": Literal["error", "checkpoint", "config"],
     "weights": str | None,
+    "pretraining": list[str] | None,
+    "pretrained_dir": str,
+    "batch_scaling": dict[str, Any],
     "output_dir": str,
     "checkpoint_dir": str,
 }
@@ -40,6 +44,7 @@ def check(cfg: DictConfig) -> None:
         ValueError: names the key, the value, and what is possible.
     """
     _check_settings(cfg)
+    _check_batch_scaling(cfg)
     nodes = dict(_targets(cfg, ""))
     schedule = nodes.pop("schedule", None)
     if schedule is not None:
@@ -58,11 +63,21 @@ def _check_settings(cfg: DictConfig) -> None:
         if key not in _GROUPS and key not in _SETTINGS:
             raise ValueError(unknown_key(key, [*_SETTINGS, *_GROUPS]))
     for key, annotation in _SETTINGS.items():
-        reason = mismatch(annotation, cfg[key])
+        value = OmegaConf.to_container(cfg[key]) if OmegaConf.is_config(cfg[key]) else cfg[key]
+        reason = mismatch(annotation, value)
         if reason:
-            raise ValueError(f"{key}={cfg[key]!r}: {reason}")
+            raise ValueError(f"{key}={value!r}: {reason}")
     if not 0 <= cfg.seed < 2**32:
         raise ValueError(f"seed={cfg.seed}: should be from 0 to {2**32 - 1:,}")
+
+
+def _check_batch_scaling(cfg: DictConfig) -> None:
+    known = ["base_lr", "base_batch_size", "rule"]
+    for key in map(str, cfg.batch_scaling):
+        if key not in known:
+            raise ValueError(unknown_key(f"batch_scaling.{key}", known))
+    if is_scaled(cfg):
+        of_config(cfg)
 
 
 def _targets(node: DictConfig, path: str) -> Iterator[tuple[str, DictConfig]]:

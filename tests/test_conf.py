@@ -17,6 +17,7 @@ from lightning.pytorch import Trainer
 from omegaconf import DictConfig, OmegaConf
 
 from lr_recipes import Horizon, LearningRateLogger, LearningRateScheduler
+from recipes.previewing import previews_of
 from recipes.validation import check
 from train import register_resolvers
 
@@ -45,6 +46,10 @@ NEEDS_NO_TOTAL = ["fixed", "step", "warmup_constant", "inverse_sqrt", "plateau",
 
 def files(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+# Published settings too, which are in a folder of their own.
+RECIPES = sorted(path.relative_to(CONF / "recipe").with_suffix("").as_posix() for path in CONF.glob("recipe/**/*.yaml"))
 
 
 def read(group: str, name: str) -> dict[str, Any]:
@@ -201,7 +206,7 @@ def test_every_recipe_runs_with_every_schedule(recipe: str, schedule: str) -> No
     assert instantiate(cfg.schedule).resolve(run, peak=cfg.optimizer.lr)(999) <= 1
 
 
-@pytest.mark.parametrize("recipe", files("recipe"))
+@pytest.mark.parametrize("recipe", RECIPES)
 def test_a_recipe_holds_differences_only(recipe: str) -> None:
     content, groups = read("recipe", recipe), choices(recipe)
     defaults = {group: name for entry in read(".", "config")["defaults"] if isinstance(entry, dict)
@@ -211,15 +216,23 @@ def test_a_recipe_holds_differences_only(recipe: str) -> None:
     with_it = composed(f"recipe={recipe}")
     del content["defaults"]
     for key, value in leaves(content):
-        assert OmegaConf.select(with_it, key) == value
-        assert OmegaConf.select(without, key) != value, f"{key} is no difference"
+        assert select(with_it, key) == value
+        assert select(without, key) != value, f"{key} is no difference"
 
 
-@pytest.mark.parametrize("recipe", files("recipe"))
+def select(cfg: DictConfig, key: str) -> Any:
+    """A value as it is written: not what an interpolation makes of it."""
+    parent, _, name = key.rpartition(".")
+    node = OmegaConf.select(cfg, parent) if parent else cfg
+    plain: Any = OmegaConf.to_container(node, resolve=False)
+    return plain.get(name)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
 def test_a_recipe_gives_its_reasons(recipe: str) -> None:
     text = (CONF / "recipe" / f"{recipe}.yaml").read_text(encoding="utf-8")
     assert text.startswith("# @package _global_\n# ")
-    values = [line for line in text.splitlines() if re.match(r"  \w+: ", line)]
+    values = [line for line in text.splitlines() if re.match(r"  (\w+: |- (?!override))", line)]
     assert values
     assert [line for line in values if " # " not in line] == []
 
@@ -233,3 +246,56 @@ def test_the_command_line_has_the_last_word_and_then_the_recipe() -> None:
     assert composed("recipe=large_batch").data.batch_size == 512
     cfg = composed("recipe=large_batch", "optimizer.lr=0.4", "schedule=step", "data=digits")
     assert (cfg.optimizer.lr, cfg.schedule._target_, cfg.data.batch_size) == (0.4, "lr_recipes.schedules.Step", 512)
+
+
+# What the first comment of each published recipe says: updates, peaks, and the LR at some updates.
+PUBLISHED = {
+    "classical_cnn": (70_200, {0.1}, {21_059: 0.1, 21_060: 0.02, 42_120: 0.004, 56_160: 0.0008, 70_199: 0.0008}),
+    "fast_supervised": (2088, {0.4}, {433: 0.3997, 1260: 0.2, 2087: 0.0}),
+    "fine_tuning": (30, {2e-5}, {0: 1e-5, 1: 2e-5, 29: 2e-5 / 28}),
+    "large_batch": (3870, {0.8}, {0: 0.8 / 215, 214: 0.8, 1289: 0.8, 1290: 0.08, 2580: 0.008, 3440: 0.0008}),
+    "small_experiment": (3315, {1e-3}, {0: 1e-3, 3314: 1e-3}),
+    "transformer": (600_000, {6e-4}, {0: 3e-7, 1999: 6e-4, 301_000: 3.3e-4, 599_999: 6e-5}),
+}
+
+
+@pytest.mark.parametrize("recipe", [name for name in RECIPES if name.startswith("published/")])
+def test_a_published_recipe_plans_what_it_says(recipe: str, tmp_path: Path) -> None:
+    (tmp_path / "book.txt").write_text("All work and no play makes Jack a dull boy.\n" * 500)
+    data = read("recipe", recipe)["defaults"]
+    more = ["data.download=true"] if {"override /data": "cifar10"} in data else []
+    if {"override /data": "text_file"} in data:
+        more = [f"data.path={tmp_path}/book.txt"]
+    if recipe == "published/fine_tuning":
+        more += ["data.train_windows=320"]  # the size of one's own text decides
+    cfg = composed(f"recipe={recipe}", *more)
+    check(cfg)
+    updates, peaks, lrs = PUBLISHED[recipe.removeprefix("published/")]
+    (shown,) = previews_of(cfg).values()
+    assert (shown.updates, set(shown.base_lrs.values())) == (updates, peaks)
+    for update, lr in lrs.items():
+        (used,) = set(shown.lrs(update).values())
+        assert used == pytest.approx(lr, rel=1e-3, abs=1e-5 * max(peaks))
+
+
+def test_the_published_recipes_are_those_of_the_table() -> None:
+    assert set(PUBLISHED) == {path.stem for path in (CONF / "recipe" / "published").glob("*.yaml")}
+    assert set(PUBLISHED) == set(files("recipe")) - {"fine_tuning_text"}
+
+
+@pytest.mark.parametrize("recipe", files("recipe"))
+def test_a_recipe_goes_with_all_data_and_models_of_its_kind(recipe: str) -> None:
+    """Nothing of the data or the model that a recipe chooses is left behind when another one is chosen."""
+    text = composed(f"recipe={recipe}").model._target_.endswith("LanguageModel")
+    texts = {"topics", "standard_library", "text_file"}
+    models = [name for name in files("model") if name.startswith("transformer") is text]
+    for name in texts if text else set(files("data")) - texts:
+        more = {"text_file": ["data.path=book.txt"], "cifar10": ["data.download=true"]}.get(name, [])
+        check(composed(f"recipe={recipe}", f"data={name}", "trainer=gpu", *more))
+    chosen = [name for name in models if recipe.startswith(("fine", "trans")) or name != "resnet18"]
+    assert [name for name in chosen if not leaves_sizes_alone(recipe, name)] == []
+
+
+def leaves_sizes_alone(recipe: str, model: str) -> bool:
+    cfg, plain = composed(f"recipe={recipe}", f"model={model}").model, composed(f"model={model}").model
+    return {key for key in plain if cfg[key] != plain[key]} <= {"head_lr_ratio"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import os
 import signal
 import subprocess
@@ -21,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from lr_recipes import Horizon
 from recipes.gpu_check import UsedLearningRates
 from recipes.messages import explain
-from train import register_resolvers, run, table
+from train import build, register_resolvers, run, table
 
 ROOT = Path(__file__).parents[1]
 SCHEDULES = sorted(path.stem for path in (ROOT / "conf" / "schedule").glob("*.yaml"))
@@ -116,9 +117,22 @@ def test_a_run_goes_on_where_it_was_and_keeps_its_history(tmp_path: Path) -> Non
 def test_weights_start_a_new_run_with_a_new_schedule(tmp_path: Path) -> None:
     metrics, _ = small_run(tmp_path / "first", "trainer.max_epochs=6", "optimizer.lr=0.05")
     weights = f"weights={tmp_path}/first/checkpoints/best.ckpt"
-    tuned, used = small_run(tmp_path / "second", weights, "recipe=fine_tuning", "trainer.max_epochs=1")
-    assert used[0][0] == 0.0002  # the first update of a new plan
+    own = ["recipe=fine_tuning", weights, "data.size=8", "trainer.max_epochs=1", f"pretrained_dir={tmp_path}/none"]
+    tuned, used = small_run(tmp_path / "second", *own, "optimizer.lr=0.0002", "schedule.warmup=0")
+    assert used[0] == [0.0002, 0.0002, 0.002, 0.002]  # the first update of a new plan; ten times as much for the head
     assert abs(tuned["val_loss"] - metrics["val_loss"]) < 0.1 < 1 < 2.3 - metrics["val_loss"]  # 2.3: a guess
+    assert not (tmp_path / "none").exists()  # own weights take the place of pretraining
+
+
+def test_weights_of_other_classes_start_all_but_the_head(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    letters = ["data=glyphs", "data.size=8", "data.characters=letters", "data.num_classes=26", "data.val_size=26"]
+    small_run(tmp_path / "first", *letters, "trainer.max_epochs=1")
+    with caplog.at_level(logging.INFO):
+        build(composed(f"output_dir={tmp_path}", f"weights={tmp_path}/first/checkpoints/best.ckpt"))
+    (said,) = (message for message in caplog.messages if message.startswith("weights:"))
+    assert said.endswith("the head is for other classes, and new (network.7.weight, network.7.bias)")
+    with pytest.raises(ValueError, match="was made by another model"):
+        build(composed(f"output_dir={tmp_path}", f"weights={tmp_path}/first/checkpoints/best.ckpt", "model.width=5"))
 
 
 @pytest.mark.parametrize("name", ["weights", "ckpt_path"])

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW
 
-from recipes.checkpoints import check_optimizer_state, check_weights, read_checkpoint
+from recipes.checkpoints import check_optimizer_state, check_weights, load_backbone, read_checkpoint
 
 
 def saved(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> Path:
@@ -82,3 +82,31 @@ def test_the_state_of_another_optimizer_is_refused(made_with: Any, wanted: Any, 
         return
     with pytest.raises(ValueError, match=f"made with another optimizer: {wanted.__name__} needs {missing}"):
         check_optimizer_state(checkpoint, wanted(model.parameters(), lr=0.1), "ckpt_path")
+
+
+class WithHead(nn.Module):
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        self.body, self.last = nn.Linear(2, width), nn.Linear(width, classes)
+
+    def head(self) -> nn.Module:
+        return self.last
+
+
+@pytest.mark.parametrize(
+    ("classes", "new_head", "left_out"),
+    [(5, False, []), (5, True, ["last.weight", "last.bias"]), (7, False, ["last.weight", "last.bias"])],
+)
+def test_a_head_for_other_classes_is_new(classes: int, new_head: bool, left_out: list[str]) -> None:
+    there, here = WithHead(3, 5), WithHead(3, classes)
+    before = {key: value.clone() for key, value in here.state_dict().items()}
+    assert load_backbone({"state_dict": there.state_dict()}, here, "weights", new_head) == left_out
+    for key, value in here.state_dict().items():
+        assert torch.equal(value, before[key] if key in left_out else there.state_dict()[key])
+
+
+def test_a_backbone_must_fit_and_without_a_head_everything() -> None:
+    with pytest.raises(ValueError, match=r"weights was made by another model: .*body.weight: 4x2 there, 3x2 here"):
+        load_backbone({"state_dict": WithHead(4, 5).state_dict()}, WithHead(3, 5), "weights")
+    with pytest.raises(ValueError, match="weights was made by another model"):
+        load_backbone({"state_dict": nn.Linear(2, 5).state_dict()}, nn.Linear(2, 7), "weights")

@@ -12,57 +12,74 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import OmegaConf
-from torch import Tensor, nn
+from torch import Tensor
 
-from recipes.cnn import ImageClassifier, SmallCNN, resnet18
+from recipes.cnn import MLP, ImageClassifier, ResNet18, SmallCNN
 from recipes.facts import ImageFacts, TextFacts
 from recipes.images import DigitsData
-from recipes.parameter_groups import parameter_groups
 
 CONF = Path(__file__).parents[2] / "conf"
 DIGITS = ImageFacts(num_classes=10, channels=1, height=8, width=8)
 adamw = partial(torch.optim.AdamW, lr=2e-3, weight_decay=0.1)
 
 
-def ids(parameters: Any) -> list[int]:
-    return [id(parameter) for parameter in parameters]
-
-
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("side", [8, 16, 32])
-@pytest.mark.parametrize("build", [SmallCNN, resnet18])
+@pytest.mark.parametrize("build", [MLP, SmallCNN, ResNet18])
 def test_networks_take_small_images_of_any_channels(build: Any, side: int, channels: int) -> None:
     network = build(ImageFacts(num_classes=7, channels=channels, height=side, width=side))
     assert network(torch.randn(2, channels, side, side)).shape == (2, 7)
 
 
 def test_resnet_stem_keeps_every_pixel() -> None:
-    network: Any = resnet18(ImageFacts(num_classes=10, channels=3, height=32, width=32))
+    network: Any = ResNet18(ImageFacts(num_classes=10, channels=3, height=32, width=32))
     seen: list[torch.Size] = []
-    network.layer1.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape))
+    network.body.layer1.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape))
     network(torch.randn(1, 3, 32, 32))
     assert seen == [(1, 64, 32, 32)]
 
 
-def test_matrices_decay_and_vectors_do_not() -> None:
-    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Linear(2, 2))
-    decay, no_decay = parameter_groups(network)
-    assert decay["name"] == "decay"
-    assert ids(decay["params"]) == ids([network[0].weight, network[2].weight])
-    assert (no_decay["name"], no_decay["weight_decay"]) == ("no_decay", 0.0)
-    vectors = [network[0].bias, network[1].weight, network[1].bias, network[2].bias]
-    assert ids(no_decay["params"]) == ids(vectors)
-    assert set(decay) == {"name", "params"}
-    assert set(no_decay) == {"name", "params", "weight_decay"}
+def torchvision_file(folder: Path, **changes: Tensor) -> tuple[str, dict[str, Tensor]]:
+    """A state dict as torchvision's files hold it, for 1,000 classes."""
+    from torchvision.models import resnet18
+
+    state = {**resnet18().state_dict(), **changes}
+    torch.save(state, folder / "resnet18.pth")
+    return str(folder / "resnet18.pth"), state
 
 
-def test_tied_parameters_count_once_frozen_ones_never_and_empty_groups_go() -> None:
-    first, tied, frozen = nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False), nn.Linear(3, 3)
-    tied.weight = first.weight
-    frozen.requires_grad_(False)
-    (only,) = parameter_groups(nn.ModuleList([first, tied, frozen]))
-    assert only["name"] == "decay"
-    assert ids(only["params"]) == ids([first.weight])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_trained_weights_bring_their_own_stem_and_leave_the_head_new(channels: int, tmp_path: Path) -> None:
+    file, state = torchvision_file(tmp_path)
+    facts = ImageFacts(num_classes=7, channels=channels, height=32, width=32)
+    network = ResNet18(facts, file)
+    own = network.body.state_dict()
+    assert {key for key in state if not torch.equal(own[key], state[key])} == {"fc.weight", "fc.bias"} | (
+        {"conv1.weight"} if channels == 1 else set()
+    )
+    assert network(torch.randn(2, channels, 32, 32)).shape == (2, 7)
+    grey = torch.randn(2, 1, 32, 32).expand(2, channels, 32, 32)
+    assert torch.allclose(
+        network.body.conv1(grey), torch.conv2d(grey[:, :1].expand(2, 3, 32, 32), state["conv1.weight"], None, 2, 3),
+        atol=1e-4,
+    )  # fmt: skip
+
+
+def test_weights_that_do_not_fit_or_cannot_be_had_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))  # where nothing is kept
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # where nobody answers
+    file, _ = torchvision_file(tmp_path, **{"layer1.0.bn1.weight": torch.ones(3)})
+    (tmp_path / "half.pth").write_bytes(Path(file).read_bytes()[:1000])
+    refused: list[tuple[str, type[Exception], str]] = [
+        (file, ValueError, "is of another network: 1 tensors do not fit, the first is layer1.0.bn1.weight"),
+        (str(tmp_path / "half.pth"), ValueError, "is damaged, or no state dict"),
+        ("IMAGENET", ValueError, "is no file and unknown to torchvision: give a file, or IMAGENET1K_V1"),
+        ("IMAGENET1K_V1", OSError, "cannot be fetched .*: put resnet18-.*pth there, or set model.pretrained"),
+    ]
+    for pretrained, kind, message in refused:
+        with pytest.raises(kind, match=message):
+            ResNet18(DIGITS, pretrained)
 
 
 def test_configures_an_optimizer_and_no_scheduler() -> None:
@@ -81,8 +98,10 @@ def test_configures_an_optimizer_and_no_scheduler() -> None:
             {"facts": TextFacts(vocab_size=5, context=8)},
             "needs images, the data gives text: choose a model for text",
         ),
-        ({"network": "resnet19"}, "network='resnet19' is unknown: choose 'small' or 'resnet18'"),
-        ({"network": "resnet18", "width": 64}, "width=64 belongs to network=small"),
+        ({"network": "resnet19"}, "network='resnet19' is unknown: choose 'mlp', 'small' or 'resnet18'"),
+        ({"network": "resnet18", "width": 64}, "width=64 belongs to other networks: leave it out"),
+        ({"pretrained": "IMAGENET1K_V1"}, "pretrained='IMAGENET1K_V1' belongs to network=resnet18"),
+        ({"layer_decay": 2.0}, "layer_decay=2.0: must be above 0 and at most 1"),
         ({"width": 0}, "width=0: must be at least 1"),
         ({"label_smoothing": 1.0}, "label_smoothing=1.0: must be 0 or more, below 1"),
     ],
@@ -117,7 +136,7 @@ def test_label_smoothing_raises_the_training_loss_only() -> None:
     assert losses[0.0]["train_loss"] != losses[0.5]["train_loss"]
 
 
-@pytest.mark.parametrize("name", ["cnn", "cnn_wide", "resnet18"])
+@pytest.mark.parametrize("name", ["mlp", "cnn", "cnn_wide", "resnet18"])
 @pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
 def test_configs_build(name: str, optimizer: str) -> None:
     build = hydra.utils.instantiate(OmegaConf.load(CONF / "optimizer" / f"{optimizer}.yaml"))

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from recipes.facts import ImageFacts
-from recipes.images import CIFAR10Data, DigitsData, GlyphsData, Ticketed, crop_and_flip
+from recipes.images import CIFAR10Data, DigitsData, GlyphsData, Ticketed, crop_and_flip, replaced
 from recipes.loading import TicketSampler, seeded
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -168,7 +168,59 @@ def test_a_training_epoch_holds_full_batches_of_different_images() -> None:
     assert sum(len(labels) for _, labels in evaluated) == 270
 
 
+def test_fewer_digits_are_some_of_the_more_and_the_rest_stays_as_it_was() -> None:
+    few, all_of_them = DigitsData(train_size=300), DigitsData()
+    for data in (few, all_of_them):
+        data.setup("fit")
+    assert (len(few.train), len(list(few.train_dataloader()))) == (300, 300 // 32)
+    assert torch.equal(few.train.labels, all_of_them.train.labels[:300])
+    assert few.train.labels.bincount().min() > 20  # of 30
+    assert torch.equal(few.test.labels, all_of_them.test.labels)
+    assert few.train.images.std().item() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_wrong_digits_are_for_training_only_and_stay_wrong() -> None:
+    noisy, other, clean = DigitsData(label_noise=0.2), DigitsData(label_noise=0.2, seed=2), DigitsData()
+    for data in (noisy, other, clean):
+        data.setup("fit")
+    wrong = noisy.train.labels != clean.train.labels
+    assert wrong.float().mean().item() == pytest.approx(0.2, abs=0.04)
+    assert not torch.equal(wrong, other.train.labels != clean.train.labels)
+    for part in ("val", "test"):
+        assert torch.equal(getattr(noisy, part).labels, getattr(clean, part).labels)
+    first = noisy.train.labels.clone()
+    noisy.setup("test")
+    assert torch.equal(noisy.train.labels, first)
+
+
+def test_larger_digits_are_the_same_ones() -> None:
+    data, large = DigitsData(), DigitsData(size=16)
+    for one in (data, large):
+        one.setup("fit")
+    assert large.facts == ImageFacts(num_classes=10, channels=1, height=16, width=16)
+    assert large.val.images.shape == (270, 1, 16, 16)
+    assert torch.equal(large.val.labels, data.val.labels)
+    shrunk = torch.nn.functional.avg_pool2d(large.val.images, 2)
+    pairs = torch.stack([shrunk.flatten(), data.val.images.flatten()])
+    assert torch.corrcoef(pairs)[0, 1].item() > 0.9
+
+
+def test_data_hash_names_the_images() -> None:
+    assert DigitsData().data_hash == DigitsData(seed=2, size=16).data_hash
+    assert len(DigitsData().data_hash) == 64
+
+
 # ---------------------------------------------------------------- glyphs
+
+
+def test_letters_are_the_characters_that_are_no_digits() -> None:
+    parts = [GlyphsData(characters=kind, num_classes=n) for kind, n in [("digits", 10), ("letters", 26), ("all", 36)]]
+    digits, letters, every = (data.characters for data in parts)
+    assert digits + letters == every
+    assert digits == "0123456789"
+    assert GlyphsData(characters="letters", num_classes=3).characters == letters[:3]
+    drawn = [data._drawn for data in parts]
+    assert torch.equal(torch.cat(drawn[:2]), drawn[2])
 
 
 def test_no_two_glyph_classes_look_alike() -> None:
@@ -181,9 +233,9 @@ def test_no_two_glyph_classes_look_alike() -> None:
     assert templates.sum(dim=2).min().item() > 0  # every font has every character
 
 
-def test_template_hash_names_what_was_drawn() -> None:
-    assert GlyphsData().template_hash == GlyphsData(seed=2, train_size=200).template_hash
-    others = {GlyphsData(size=size, num_classes=n).template_hash for size, n in [(16, 36), (16, 20), (12, 36)]}
+def test_data_hash_names_what_was_drawn() -> None:
+    assert GlyphsData().data_hash == GlyphsData(seed=2, train_size=200).data_hash
+    others = {GlyphsData(size=size, num_classes=n).data_hash for size, n in [(16, 36), (16, 20), (12, 36)]}
     assert len(others) == 3
 
 
@@ -216,9 +268,8 @@ def test_glyph_evaluation_sets_are_fixed_balanced_and_distinct() -> None:
 
 
 def test_label_noise_replaces_its_share_by_other_classes() -> None:
-    data = GlyphsData(num_classes=4, label_noise=0.3)
     clean = torch.arange(20_000) % 4
-    noisy = data._flip_labels(clean, seeded("test"))
+    noisy = replaced(clean, 0.3, 4, seeded("test"))
     changed = noisy != clean
     assert changed.float().mean().item() == pytest.approx(0.3, abs=0.02)
     assert ((noisy - clean)[changed] % 4).bincount().tolist()[1:] == pytest.approx([2000] * 3, rel=0.1)
@@ -294,7 +345,12 @@ def test_cifar_is_split_augmented_and_normalised(tmp_path: Path, monkeypatch: py
         (GlyphsData, {"train_size": 0}, "train_size=0: .* set train_size=1 or more"),
         (GlyphsData, {"size": 4}, "size=4: .* set size=8 or more"),
         (GlyphsData, {"num_classes": 1}, "num_classes=1: .* set num_classes=2 or more"),
-        (GlyphsData, {"num_classes": 37}, "num_classes=37: there are 36 characters"),
+        (GlyphsData, {"num_classes": 37}, "num_classes=37: there are 36 characters in characters=all"),
+        (GlyphsData, {"num_classes": 27, "characters": "letters"}, "num_classes=27: there are 26 characters"),
+        (GlyphsData, {"characters": "greek"}, "characters='greek' is unknown: choose one of all, digits, letters"),
+        (DigitsData, {"size": 4}, "size=4: .* set size=8 or more"),
+        (DigitsData, {"train_size": 1258}, "train_size=1258: there are 1,257 training images; set that or less"),
+        (DigitsData, {"label_noise": -0.1}, r"label_noise=-0\.1: must be 0 or more, below 1"),
         (GlyphsData, {"val_size": 0}, "val_size=0: .* set val_size=1 or more"),
         (GlyphsData, {"label_noise": 1.0}, r"label_noise=1\.0: must be 0 or more, below 1"),
     ],

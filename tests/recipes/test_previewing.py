@@ -33,6 +33,7 @@ from train import register_resolvers, run
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted(path.stem for path in (ROOT / "conf" / "recipe").glob("*.yaml"))
+TEXT = ("transformer", "fine_tuning_text")
 QUICK = [
     "trainer=cpu", "trainer.limit_val_batches=1", "trainer.limit_test_batches=1", "trainer.num_sanity_val_steps=0",
     "trainer.enable_progress_bar=false", "trainer.enable_model_summary=false", "callbacks=[learning_rate_scheduler]",
@@ -84,9 +85,9 @@ def assert_previewed_is_used(cfg: DictConfig, updates: int | None = None) -> Non
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_recipe_uses_what_is_previewed(recipe: str, accumulate: int, tmp_path: Path) -> None:
     epochs = 10 if recipe == "large_batch" else 2  # its warmup takes 5
-    small = [] if recipe == "transformer" else ["model.width=4"]
-    batches = 2 if recipe in ("large_batch", "transformer") else 5
-    limits = [f"trainer.max_epochs={epochs}", f"trainer.limit_train_batches={batches}"]
+    small = [] if recipe in TEXT else ["model.width=4"]
+    batches = 2 if recipe in ("large_batch", *TEXT) else 5
+    limits = [f"trainer.max_epochs={epochs}", f"trainer.limit_train_batches={batches}", "pretraining=null"]
     more = [f"trainer.accumulate_grad_batches={accumulate}", f"output_dir={tmp_path}", *small, *limits]
     cfg = composed(f"recipe={recipe}", *QUICK, *more)
     assert_previewed_is_used(cfg, epochs * -(-batches // accumulate))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from recipes.facts import TextFacts
-from recipes.text import TextData, TextFileData, TopicsData, encode, split
+from recipes.text import StandardLibraryData, TextData, TextFileData, TopicsData, encode, split
 
 CONF = Path(__file__).parents[2] / "conf"
 # loader processes are forked from a process that has threads, as on every Linux machine
@@ -104,8 +105,24 @@ def test_topics_need_no_file() -> None:
     assert data.facts.context == 64
     assert 90 <= data.facts.vocab_size <= 200
     assert len(data.train.tokens) > 300_000
-    assert data.text_hash == TopicsData(context=32, seed=2).text_hash
-    assert len(data.text_hash) == 64
+    assert data.data_hash == TopicsData(context=32, seed=2).data_hash
+    assert len(data.data_hash) == 64
+
+
+def test_topics_as_bytes_share_their_tokens_with_other_texts() -> None:
+    topics, source = TopicsData(level="byte"), StandardLibraryData(modules=["argparse", "textwrap"])
+    assert topics.facts == source.facts == TextFacts(vocab_size=256, context=64)
+    assert topics.data_hash == TopicsData().data_hash
+    assert source.data_hash != StandardLibraryData(modules=["argparse"]).data_hash
+    start = bytes(source.train.tokens[:2000].tolist())
+    assert Path(argparse.__file__).read_bytes().startswith(start)
+
+
+def test_refuses_modules_without_a_source_and_none_at_all() -> None:
+    with pytest.raises(FileNotFoundError, match=r"modules: 'argparsee' has no source file argparsee.py in"):
+        StandardLibraryData(modules=["argparse", "argparsee"])
+    with pytest.raises(ValueError, match=r"modules=\[\]: name one or more"):
+        StandardLibraryData(modules=[])
 
 
 def test_a_file_is_read_by_character_or_byte(tmp_path: Path) -> None:
@@ -115,7 +132,7 @@ def test_a_file_is_read_by_character_or_byte(tmp_path: Path) -> None:
     bytewise = TextFileData(path=str(path), level="byte", context=4, train_windows=32)
     assert characters.facts == TextFacts(vocab_size=3, context=4)
     assert bytewise.facts == TextFacts(vocab_size=256, context=4)
-    assert characters.text_hash == bytewise.text_hash
+    assert characters.data_hash == bytewise.data_hash
 
 
 @pytest.mark.parametrize(

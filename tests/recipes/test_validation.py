@@ -27,7 +27,7 @@ def composed(*overrides: str) -> DictConfig:
     [
         (["+schedule.warmpu=3"], r"schedule has no 'warmpu' \(did you mean 'warmup'\?\); it has warmup, warmup_type"),
         (["+trainer.max_epoch=3"], r"trainer has no 'max_epoch' \(did you mean"),
-        (["+data.sead=3"], r"data has no 'sead' \(did you mean 'seed'\?\); it has batch_size, seed, num_workers"),
+        (["+data.sead=3"], r"data has no 'sead' \(did you mean 'seed'\?\); it has size, train_size, label_noise"),
         (["data=topics", "+data.contxt=3"], r"data has no 'contxt' \(did you mean 'context'\?\)"),
         (["+callbacks.best_checkpoint.monitr=x"], r"callbacks.best_checkpoint has no 'monitr' \(did you mean"),
         (["+sed=3"], r"the config has no 'sed' \(did you mean 'seed'\?\); it has seed"),
@@ -58,6 +58,9 @@ def composed(*overrides: str) -> DictConfig:
         (["seed=-1"], r"^seed=-1: should be from 0 to 4,294,967,295"),
         (["resume=maybe"], r"^resume='maybe': should be 'error', 'checkpoint' or 'config'"),
         (["ckpt_path=3"], r"^ckpt_path=3: should be a valid string"),
+        (["pretraining=glyphs"], r"^pretraining='glyphs': should be a valid array"),
+        (["pretrained_dir=null"], r"^pretrained_dir=None: should be a valid string"),
+        (["batch_scaling=256"], r"^batch_scaling=256: should be an object"),
     ],
 )  # fmt: skip
 def test_a_wrong_key_or_value_is_refused_before_anything_is_built(overrides: list[str], message: str) -> None:
