@@ -16,7 +16,7 @@ SETUP := setup
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test lint guarantees gpu-check gpu-bench
+.PHONY: help setup train test lint guarantees bench reproduce gpu-check gpu-bench
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -36,6 +36,12 @@ lint: $(SETUP) ## check style, format and types
 
 guarantees: $(SETUP) ## measure what plain Lightning does, and write docs/guarantees.md (ARGS=--tests: only new tests)
 	$(PYTHON) -m benchmarks.guarantees $(ARGS)
+
+bench: $(SETUP) ## measure what scheduling and recording cost, beside other schedulers; 4 minutes
+	$(PYTHON) -m benchmarks.bench $(ARGS)
+
+reproduce: $(SETUP) ## measure the table of settings and schedules, 20 minutes (ARGS="rows=transformer seeds=10", ARGS=quick=true)
+	$(PYTHON) -m recipes.reproduction $(ARGS)
 
 gpu-check: $(SETUP) ## train on the GPU and compare used with planned (PYTHON=python3: install nothing)
 	$(PYTHON) -m recipes.gpu_check $(ARGS)

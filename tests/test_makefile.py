@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-TARGETS = ["setup", "train", "test", "lint", "guarantees", "gpu-check", "gpu-bench"]
+TARGETS = ["setup", "train", "test", "lint", "guarantees", "bench", "reproduce", "gpu-check", "gpu-bench"]
 
 
 def make(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -34,6 +34,8 @@ def test_help_lists_every_target_with_a_description(arguments: list[str]) -> Non
         (["test", "ARGS=-k horizon"], "-m pytest -n 2 -k horizon"),
         (["lint"], "-m mypy"),
         (["guarantees"], "-m benchmarks.guarantees"),
+        (["reproduce", "ARGS=rows=transformer seeds=10"], "-m recipes.reproduction rows=transformer seeds=10"),
+        (["bench"], "-m benchmarks.bench"),
         (["gpu-check"], "-m recipes.gpu_check"),
         (["gpu-bench"], "-m benchmarks.gpu_bench"),
     ],
@@ -46,7 +48,7 @@ def test_targets_set_up_and_then_run_in_the_venv(arguments: list[str], command: 
     assert any("pip install" in line and "-c constraints.txt" in line for line in before)
 
 
-@pytest.mark.parametrize("target", ["train", "test", "lint", "guarantees", "gpu-check", "gpu-bench"])
+@pytest.mark.parametrize("target", ["train", "test", "lint", "guarantees", "bench", "reproduce", "gpu-check", "gpu-bench"])
 def test_a_given_interpreter_installs_nothing(target: str) -> None:
     planned = make("-n", "-W", "pyproject.toml", target, "PYTHON=python3").stdout.strip().splitlines()
     assert planned
