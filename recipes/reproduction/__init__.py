@@ -1,0 +1,1 @@
+"""Reproduces the table of settings and schedules: `python -m recipes.reproduction --help`."""

@@ -1,0 +1,123 @@
+"""The command: `make reproduce`, or `python -m recipes.reproduction`; `--help` lists its settings."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from recipes.messages import explain
+from recipes.reproduction.driver import Stopped, reproduce
+from recipes.reproduction.plan import Plan
+from recipes.reproduction.table import Row, rows_of
+
+ROOT = Path(__file__).parents[2]
+
+
+@hydra.main(version_base="1.3", config_path="../../conf", config_name="reproduce")
+def main(cfg: DictConfig) -> None:
+    """Check what was typed, make the runs that are missing, and write the page."""
+    folder = Path(cfg.folder or default_folder(cfg))
+    page = Path(cfg.page or folder.parent / "README.md")
+    plans, others = plans_of(cfg), others_of(cfg)
+    part = ("rows=", "seeds=", "tuning_seeds=") if others else ()
+    reproduce(
+        plans,
+        folder,
+        page,
+        workers=workers_of(cfg),
+        command=command_of(),
+        quick=bool(cfg.quick),
+        others=others,
+        whole=command_of(leave_out=part),
+    )
+
+
+def default_folder(cfg: DictConfig) -> Path:
+    """Return where results go that were given no folder; those of the table itself are committed."""
+    for name in ("quick", "published"):
+        if cfg[name]:
+            return ROOT / "runs" / name / "results"
+    return ROOT / "recipes" / "results"
+
+
+def plans_of(cfg: DictConfig) -> list[Plan]:
+    """Return the plans of the rows that were asked for.
+
+    Raises:
+        ValueError: a value is impossible; says what is.
+    """
+    names = [str(name) for name in cfg.rows] if isinstance(cfg.rows, ListConfig) else [str(cfg.rows)]
+    for key, least in (("seeds", 2), ("tuning_seeds", 1)):
+        value = cfg[key]
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+            why = "; an interval needs two" if key == "seeds" else ""
+            raise ValueError(f"{key}={value}: must be a whole number, at least {least}{why}")
+    rows = [row for row in rows_of(names) if not (row.extra and (cfg.quick or cfg.published))]
+    if cfg.published:
+        rows = [row.published() for row in rows]
+    if cfg.quick:
+        rows = [row.quick() for row in rows]
+    more = (f"trainer={cfg.trainer}", *(str(one) for one in cfg.overrides))
+    return [Plan(_changed(row, cfg), grow=not cfg.quick, more=more) for row in rows]
+
+
+def others_of(cfg: DictConfig) -> list[Plan]:
+    """Return the plans of the rows that were not asked for, as a plain ``make reproduce`` would make them."""
+    asked = {plan.row.name for plan in plans_of(cfg)}
+    plain = OmegaConf.merge(cfg, {"rows": "all", "seeds": None, "tuning_seeds": None})
+    assert isinstance(plain, DictConfig)
+    return [plan for plan in plans_of(plain) if plan.row.name not in asked]
+
+
+def _changed(row: Row, cfg: DictConfig) -> Row:
+    return replace(
+        row,
+        seeds=cfg.seeds or row.seeds,
+        tuning_seeds=cfg.tuning_seeds or row.tuning_seeds,
+    )
+
+
+def workers_of(cfg: DictConfig) -> int:
+    """Return how many processes work side by side."""
+    if cfg.workers == "auto":
+        return 1 if cfg.trainer == "gpu" else os.cpu_count() or 1
+    if isinstance(cfg.workers, bool) or not isinstance(cfg.workers, int) or cfg.workers < 1:
+        raise ValueError(f"workers={cfg.workers}: must be auto, or a whole number, at least 1")
+    return cfg.workers
+
+
+def command_of(leave_out: tuple[str, ...] = ()) -> str:
+    """Return what was typed, in the form of `make`, but for keys that say where and not what."""
+    from hydra.core.hydra_config import HydraConfig
+
+    hidden = ("folder=", "page=", "workers=", *leave_out)
+    typed = [one for one in HydraConfig.get().overrides.task if not one.startswith(hidden)]
+    arguments = " ".join(typed)
+    if not arguments:
+        return "make reproduce"
+    return f'make reproduce ARGS="{arguments}"' if " " in arguments else f"make reproduce ARGS={arguments}"
+
+
+def command_line() -> None:
+    """Run ``main``, and explain mistakes in what was typed."""
+    # Hydra reads overrides on one side of -m only.
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda argument: argument not in ("-m", "--multirun"))
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then lets exceptions through
+    try:
+        main()
+    except Stopped as stopped:
+        sys.exit(str(stopped))
+    except Exception as error:
+        message = explain(error)
+        if message is None:
+            raise
+        sys.exit(f"Error: {message}")
+
+
+if __name__ == "__main__":
+    command_line()

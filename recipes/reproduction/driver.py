@@ -1,0 +1,210 @@
+"""Makes the runs that are missing, several side by side, and writes the page when they are there."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import fmean
+
+from tqdm.auto import tqdm  # type: ignore[import-untyped]
+
+from recipes.reproduction.page import Page
+from recipes.reproduction.plan import Plan, Result, Run
+from recipes.reproduction.store import Store
+from recipes.reproduction.worker import Job, origin_of, prepare, train_once
+
+Origins = Mapping[tuple[str, str], Mapping[str, str]]
+
+
+class Stopped(Exception):
+    """The work was stopped before its end; says how to go on."""
+
+
+def reproduce(
+    plans: Sequence[Plan],
+    folder: Path,
+    page: Path,
+    *,
+    workers: int,
+    command: str,
+    quick: bool = False,
+    others: Sequence[Plan] = (),
+    whole: str = "make reproduce",
+    tell: Callable[[str], None] = print,
+) -> None:
+    """Make the runs of all plans that have no result yet, and write the page.
+
+    Args:
+        plans: the rows.
+        folder: of the results and pictures.
+        page: the file to write.
+        workers: processes side by side.
+        command: that goes on with the work.
+        quick: whether only the machinery is tried.
+        others: rows that are only shown, with the results that are there; other processes may be at work on them.
+        whole: the command that makes all rows.
+        tell: called with each line for the user.
+
+    Raises:
+        Stopped: by Ctrl-C, a process that died, or a folder that cannot be written; what was measured is kept.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        page.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Stopped(_not_written(folder, error)) from error
+    with _pool(workers) as pool:
+        tell("Reading settings and data, and loading torch ...")
+        there = [plan for plan in others if (folder / f"{plan.row.name}.csv").exists()]
+        names = [(plan, schedule) for plan in (*plans, *there) for schedule in plan.row.schedules]
+        found = pool.map(origin_of, [plan.overrides(schedule) for plan, schedule in names])
+        origins = {(plan.row.name, schedule): one for (plan, schedule), one in zip(names, found, strict=True)}
+        store = Store(folder, lambda row, schedule: origins[row, schedule], tell)
+        results = {plan.row.name: store.load(plan.row.name) for plan in plans}
+        try:
+            _make(plans, results, store, pool, workers)
+        except KeyboardInterrupt:
+            raise Stopped(f"Stopped. {_kept(results, folder)} To go on: {command}") from None
+        except BrokenProcessPool:
+            raise Stopped(
+                f"A process died, perhaps for lack of memory (workers={workers}; try fewer). {_kept(results, folder)} "
+                f"To go on: {command}"
+            ) from None
+        except OSError as error:
+            raise Stopped(f"{_not_written(folder, error)} {_kept(results, folder)} To go on: {command}") from error
+    for line in failures(results):
+        tell(line)
+    results |= {plan.row.name: {} for plan in others}
+    results |= {plan.row.name: store.load(plan.row.name, tidy=False) for plan in there}
+    shown = {plan.row.name: origins[plan.row.name, next(iter(plan.row.schedules))] for plan in (*plans, *there)}
+    Page([*plans, *others], results, shown, quick, whole).write(page, folder, [plan.row.name for plan in plans])
+    tell(f"Written: {page}")
+
+
+def _not_written(folder: Path, error: OSError) -> str:
+    return f"Error: {error.filename or folder} cannot be written ({error.strerror}): free it, or give folder=... ."
+
+
+def _kept(results: Mapping[str, Mapping[Run, Result]], folder: Path) -> str:
+    return f"{sum(map(len, results.values()))} runs are kept in {folder}."
+
+
+def failures(results: Mapping[str, Mapping[Run, Result]]) -> list[str]:
+    """Return a line for each reason for which runs failed, and for those that diverged."""
+    reasons: dict[tuple[str, str], int] = {}
+    for found in results.values():
+        for run, result in found.items():
+            if result.status != "done":
+                reasons[run.row, result.status] = reasons.get((run.row, result.status), 0) + 1
+    return [f"{row}: {count} run{'s' * (count != 1)} {status}" for (row, status), count in reasons.items()]
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes that load torch once; all end with this one, however it ends."""
+    if multiprocessing.get_start_method() not in multiprocessing.get_all_start_methods():
+        multiprocessing.set_start_method("spawn", force=True)  # joblib's, which new processes would not know
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, initializer=prepare, initargs=(1,))
+    try:
+        yield pool
+    except BaseException:
+        for process in list((pool._processes or {}).values()):
+            process.terminate()
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
+
+
+def _make(
+    plans: Sequence[Plan],
+    results: dict[str, dict[Run, Result]],
+    store: Store,
+    pool: ProcessPoolExecutor,
+    workers: int,
+) -> None:
+    """Keep all processes at work until no plan wants another run."""
+    under_way: dict[Future[Result], Run] = {}
+    with _Progress(plans, results, workers) as progress:
+        while True:
+            for plan, run in _wanted(plans, results):
+                if len(under_way) >= 2 * workers:  # not more: a result may change what is wanted
+                    break
+                if run not in under_way.values():
+                    under_way[pool.submit(train_once, job_of(plan, run, results[run.row], store.folder))] = run
+            if not under_way:
+                return
+            for future in wait(under_way, return_when=FIRST_COMPLETED).done:
+                result = future.result()
+                store.append(result)
+                results[result.run.row][result.run] = result
+                progress.note(result)
+                del under_way[future]
+
+
+def _wanted(plans: Sequence[Plan], results: Mapping[str, Mapping[Run, Result]]) -> list[tuple[Plan, Run]]:
+    return [(plan, run) for plan in plans for run in plan.wanted(results[plan.row.name])]
+
+
+def job_of(plan: Plan, run: Run, results: Mapping[Run, Result], folder: Path) -> Job:
+    """Return how to make a run; the curve of a schedule is that of its own LR and the first evaluation seed."""
+    wants_curve = run.seed == plan.seeds[0] and run.lr == plan.tuned(run.schedule, results).best
+    curve = folder / "curves" / f"{run.row}-{run.schedule}.csv" if wants_curve else None
+    return Job(run, plan.overrides(run.schedule), curve)
+
+
+class _Progress:
+    """A bar over all runs, with the time that is left."""
+
+    def __init__(self, plans: Sequence[Plan], results: Mapping[str, Mapping[Run, Result]], workers: int) -> None:
+        self.plans, self.results, self.workers = plans, results, workers
+        self.begun = time.monotonic()
+
+    def __enter__(self) -> _Progress:
+        form = "{l_bar}{bar}| {n_fmt}/{total_fmt} runs, {elapsed} gone{postfix}"
+        self.bar = tqdm(total=self._total(), initial=self._done(), bar_format=form, dynamic_ncols=True)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.bar.close()
+
+    def note(self, result: Result) -> None:
+        """Count a result."""
+        self.bar.total = self._total()
+        minutes = self.minutes_left()
+        left = "" if minutes is None else f", about {max(1, math.ceil(minutes))} min left"
+        run = result.run
+        self.bar.set_postfix_str(f"{left[2:]}; {run.row} {run.schedule} lr {run.lr:g}: {_words(result)}", refresh=False)
+        self.bar.update()
+
+    def minutes_left(self) -> float | None:
+        """Return an estimate, once every row that lacks runs has a result."""
+        seconds = 0.0
+        for plan in self.plans:
+            found = self.results[plan.row.name]
+            missing = self._missing(plan)
+            if missing and not found:
+                return None
+            seconds += missing * fmean(result.seconds for result in found.values()) if missing else 0.0
+        return seconds / self.workers / 60
+
+    def _missing(self, plan: Plan) -> int:
+        found = self.results[plan.row.name]
+        wanted = len(plan.wanted(found))
+        return max(wanted, plan.expected() - len(found)) if wanted else 0
+
+    def _done(self) -> int:
+        return sum(map(len, self.results.values()))
+
+    def _total(self) -> int:
+        return self._done() + sum(map(self._missing, self.plans))
+
+
+def _words(result: Result) -> str:
+    return f"{result.test_loss:.3f}" if result.status == "done" else result.status.partition(":")[0]

@@ -1,0 +1,180 @@
+"""Makes one run, as `python train.py` does, in a process that has loaded torch and Lightning once."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import logging
+import math
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recipes.messages import explain
+from recipes.reproduction.plan import Result, Run
+
+CONF = Path(__file__).parents[2] / "conf"
+# The LR of every update is compared with the plan, and a difference ends the run. Measured are the last weights: the
+# best checkpoint would hide what a schedule does to the end of a run.
+_QUIET = (
+    "callbacks=[learning_rate_scheduler,learning_rate_logger]",
+    "callbacks.learning_rate_logger.audit=error",
+    "callbacks.learning_rate_logger.plot=false",
+    "trainer.enable_checkpointing=false",
+    "trainer.enable_progress_bar=false",
+    "trainer.enable_model_summary=false",
+    "trainer.num_sanity_val_steps=0",
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run, and how to make it.
+
+    Args:
+        run: which run.
+        overrides: what to type after ``python train.py``, but for LR and seed.
+        curve: file for the LR and the training loss over the updates; ``None``: none is wanted.
+    """
+
+    run: Run
+    overrides: tuple[str, ...]
+    curve: Path | None = None
+
+
+def prepare(threads: int) -> None:
+    """Set up a worker process: quiet, on so many threads, and never longer there than the process that started it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process decides what happens
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    import torch
+
+    torch.set_num_threads(threads)
+    warnings.simplefilter("ignore")
+
+
+def _end_with(parent: Any) -> None:
+    parent.join()
+    os._exit(1)
+
+
+def train_once(job: Job) -> Result:
+    """Train and measure; a run that fails is a result too."""
+    begun, cpu_begun = time.perf_counter(), time.process_time()
+    try:
+        metrics, updates = _train(job)
+    except Exception as error:
+        reason = " ".join(f"failed: {explain(error) or f'{type(error).__name__}: {error}'}".split())[:300]
+        return Result(job.run, reason, seconds=time.perf_counter() - begun)
+    times = {"seconds": time.perf_counter() - begun, "cpu_seconds": time.process_time() - cpu_begun}
+    if not all(math.isfinite(metrics[name]) for name in ("val_loss", "test_loss")):
+        return Result(job.run, "diverged", updates=updates, **times)
+    names = ("val_loss", "val_acc", "test_loss", "test_acc")
+    return Result(job.run, "done", **{name: metrics[name] for name in names}, updates=updates, **times)
+
+
+def _train(job: Job) -> tuple[dict[str, float], int]:
+    from train import run
+
+    with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere:
+        more = (f"optimizer.lr={job.run.lr!r}", f"seed={job.run.seed}", f"output_dir={folder}")
+        logger = "logger=csv" if job.curve else "logger=none"
+        cfg = composed((*job.overrides, *more, logger))
+        with redirect_stdout(nowhere), redirect_stderr(nowhere):
+            logging.getLogger("lightning.pytorch").setLevel(logging.CRITICAL)
+            metrics = run(cfg)
+        updates = read_lrs(Path(folder))
+        if job.curve:
+            write_curve(job.curve, updates, Path(folder))
+    return metrics, len(updates)
+
+
+def composed(overrides: tuple[str, ...]) -> Any:
+    """Compose what `python train.py` would be given."""
+    from hydra import compose, initialize_config_dir
+
+    from recipes.run_folder import register_resolvers
+
+    register_resolvers()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", [*_QUIET, *overrides])
+
+
+def read_lrs(folder: Path) -> list[float]:
+    """Return the largest LR of the groups at each update, from ``lr.csv``."""
+    with (folder / "lr.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return [max(float(value) for name, value in row.items() if name.startswith("lr/") and value) for row in rows]
+
+
+def write_curve(path: Path, lrs: list[float], folder: Path) -> None:
+    """Write LR and training loss where the loss was logged."""
+    with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
+        losses = {int(row["step"]): row["train_loss"] for row in csv.DictReader(file) if row.get("train_loss")}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["update", "lr", "train_loss"])
+        writer.writerows((update, repr(lrs[update]), loss) for update, loss in losses.items() if update < len(lrs))
+
+
+def origin_of(overrides: tuple[str, ...]) -> dict[str, str]:
+    """Return what the results of a schedule depend on but for LR and seed: settings, versions, data."""
+    import platform
+
+    import lightning
+    import torch
+    from hydra.utils import instantiate
+    from omegaconf import OmegaConf
+
+    import lr_recipes
+
+    cfg = composed((*overrides, "optimizer.lr=1.0", "seed=0", "output_dir=unused"))
+    settings = OmegaConf.to_container(cfg, resolve=True)
+    return {
+        "lr_recipes": lr_recipes.__version__,
+        "torch": torch.__version__,
+        "lightning": lightning.__version__,
+        "data": data_hash(instantiate(cfg.data)),
+        "config": hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:12],
+        "python": platform.python_version(),
+        "machine": machine(str(cfg.trainer.accelerator)),
+    }
+
+
+def data_hash(data: Any) -> str:
+    """Return a hash of what the data module draws from: templates, text, or images."""
+    for name in ("template_hash", "text_hash", "data_hash"):
+        if hasattr(data, name):
+            return str(getattr(data, name))[:12]
+    return type(data).__name__
+
+
+def machine(accelerator: str) -> str:
+    """Return the name of what trains."""
+    import torch
+
+    if accelerator != "cpu" and torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{os.cpu_count()} CPU cores ({_processor()})"
+
+
+def _processor() -> str:
+    import platform
+
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip().replace(",", " ")
+    return platform.machine()
