@@ -12,6 +12,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from recipes.compiling import Mode, compile_in_place
 from recipes.facts import ImageFacts, expect
 from recipes.metrics import is_written
 from recipes.parameter_groups import HEAD, lr_ratios, optimizer_of
@@ -185,7 +186,7 @@ class ImageClassifier(LightningModule):
         pretrained: trained weights for ResNet-18, see `ResNet18`.
         head_lr_ratio, layer_decay: see `lr_ratios`.
         label_smoothing: share of the target spread evenly over all classes, in training only.
-        compile: run the network through ``torch.compile``.
+        compile: run the network through ``torch.compile``; or one of its modes, such as ``"reduce-overhead"``.
 
     Raises:
         ValueError: the data holds no images, or an argument is out of range.
@@ -202,7 +203,7 @@ class ImageClassifier(LightningModule):
         head_lr_ratio: float = 1.0,
         layer_decay: float = 1.0,
         label_smoothing: float = 0.0,
-        compile: bool = False,
+        compile: bool | Mode = False,
     ) -> None:
         super().__init__()
         if not 0.0 <= label_smoothing < 1.0:
@@ -213,8 +214,7 @@ class ImageClassifier(LightningModule):
         # convolutions run faster on channels-last memory, on CPUs and on tensor cores
         self.network = _build(network, facts, width, pretrained).to(memory_format=torch.channels_last)
         self.lr_ratios = lr_ratios(list(self.network.parts()), head_lr_ratio, layer_decay)
-        if compile:
-            self.network.compile()  # in place: the names in the state dict stay as they are
+        compile_in_place(self.network, compile)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (batch, classes) for images (batch, channels, height, width)."""

@@ -15,6 +15,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from recipes.compiling import Mode, compile_in_place
 from recipes.facts import TextFacts, expect
 from recipes.metrics import is_written
 from recipes.parameter_groups import lr_ratios, optimizer_of
@@ -154,7 +155,7 @@ class LanguageModel(LightningModule):
         facts: the data's `TextFacts`, which fix vocabulary and context.
         layers, heads, width, dropout, bias: see `GPT`.
         layer_decay: see `lr_ratios`; the embeddings, which are the output too, count as the lowest part.
-        compile: run the network through ``torch.compile``.
+        compile: run the network through ``torch.compile``; or one of its modes, such as ``"reduce-overhead"``.
 
     Raises:
         ValueError: the data holds no text, or a size is out of range.
@@ -171,15 +172,14 @@ class LanguageModel(LightningModule):
         dropout: float = 0.0,
         bias: bool = False,
         layer_decay: float = 1.0,
-        compile: bool = False,
+        compile: bool | Mode = False,
     ) -> None:
         super().__init__()
         self.optimizer = optimizer
         facts = expect(TextFacts, facts, model="LanguageModel (model=transformer)")
         self.network = GPT(facts.vocab_size, facts.context, layers, heads, width, dropout, bias)
         self.lr_ratios = lr_ratios(list(self.network.parts()), layer_decay=layer_decay)
-        if compile:
-            self.network.compile()  # in place: the names in the state dict stay as they are
+        compile_in_place(self.network, compile)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return logits (batch, time, vocab_size) for tokens (batch, time)."""
