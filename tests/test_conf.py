@@ -138,7 +138,7 @@ def test_the_trainers_own_defaults_are_kept_but_for_these() -> None:
     ("name", "values"),
     [
         ("cpu", {"accelerator": "cpu", "strategy": "auto"}),
-        ("gpu", {"accelerator": "gpu", "precision": "bf16-mixed"}),
+        ("gpu", {"accelerator": "gpu", "precision": "bf16-mixed", "benchmark": True, "log_every_n_steps": 50}),
         ("ddp", {"strategy": "ddp", "devices": "auto"}),
     ],
 )
