@@ -20,9 +20,9 @@ from benchmarks import graphs, growth, schedule_cost, startup, trainer_cost
 
 # Name -> the part, at its full size or quick.
 PARTS: dict[str, Callable[[bool], str]] = {
-    "One update of a schedule": lambda quick: schedule_cost.table(3 if quick else 15),
+    "One update of a schedule": lambda quick: schedule_cost.table(3 if quick else 100),
     "A training step in a Trainer": lambda quick: trainer_cost.table(
-        trainer_cost.measure(100 if quick else 2000, 1 if quick else 7)
+        trainer_cost.measure(100 if quick else 1000, 1 if quick else 15)
     ),
     "A million updates": lambda quick: growth.table(growth.measure(10_000 if quick else 1_000_000)),
     "Starting": lambda quick: startup.table(1 if quick else 9),

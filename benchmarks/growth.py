@@ -1,8 +1,8 @@
 """Does the record of a long run stay as quick and small as that of a short one? `python -m benchmarks.growth`.
 
 A real Trainer with `LearningRateScheduler` and `LearningRateLogger` makes a million updates of an optimizer with ten
-groups, many to a batch (manual optimization), so that little else is measured. Printed: time of an update and memory of
-the process, part by part.
+groups, many to a batch (manual optimization), so that little else is measured. Printed: time of the processor for an
+update and memory of the process, part by part.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Many(LightningModule):
     def on_train_start(self) -> None:
         for weight in self.weights:
             weight.grad = torch.zeros(1)
-        self.begun = time.perf_counter()
+        self.begun = time.process_time()
 
     def training_step(self, batch: Any) -> None:
         optimizer: Any = self.optimizers()
@@ -63,7 +63,7 @@ class Many(LightningModule):
             optimizer.optimizer.step()  # torch's own: Lightning's wrapper costs more than all that is measured
         self.done += A_BATCH
         if self.done % (self.updates // PARTS) == 0:
-            now = time.perf_counter()
+            now = time.process_time()
             megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform == "darwin" else 1024)
             self.parts.append(Part(self.done, 1e6 * PARTS * (now - self.begun) / self.updates, megabytes))
             self.begun = now

@@ -1,4 +1,4 @@
-"""Do our callbacks cost more with more processes? `python -m benchmarks.scale`.
+"""Do our callbacks communicate more with more processes? `python -m benchmarks.scale`.
 
 Trains a tiny module with one and with two processes (DDP, gloo, on the CPU), with and without `LearningRateScheduler`
 and `LearningRateLogger`, and counts every collective call that Python makes of `torch.distributed`, in a short and in a
@@ -11,7 +11,6 @@ import argparse
 import json
 import logging
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -27,7 +26,6 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from benchmarks.trainer_cost import Clock
 from lr_recipes import LearningRateLogger, LearningRateScheduler, schedules
 
 ROOT = Path(__file__).parents[1]
@@ -94,9 +92,8 @@ class Counter:
         return counted
 
 
-def train(case: str, processes: int, updates: int, validations: int, folder: Path) -> float:
-    """Train once, and return the microseconds of an update."""
-    clock = Clock(skip=updates // 4)
+def train(case: str, processes: int, updates: int, validations: int, folder: Path) -> None:
+    """Train once."""
     ddp: dict[str, Any] = {"strategy": "ddp", "devices": 2} if processes == 2 else {"devices": 1}
     trainer = Trainer(
         accelerator="cpu",
@@ -111,16 +108,15 @@ def train(case: str, processes: int, updates: int, validations: int, folder: Pat
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=folder,
-        callbacks=[*CASES[case](folder), clock],
+        callbacks=CASES[case](folder),
         **ddp,
     )
     data = DataLoader(TensorDataset(torch.ones(updates * processes, 4)), batch_size=1)
     trainer.fit(Tiny(), data, data)
-    return 1e6 * clock.seconds / (updates - clock.skip)
 
 
-def work(processes: int, folder: Path, repeats: int) -> None:
-    """Measure all cases in this process; the first process writes what it found."""
+def work(processes: int, folder: Path) -> None:
+    """Count in all cases in this process; the first process writes what it found."""
     warnings.simplefilter("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     torch.set_num_threads(1)
@@ -137,50 +133,41 @@ def work(processes: int, folder: Path, repeats: int) -> None:
             before = counter.count
             train(case, processes, updates, validations, folder)
             found.setdefault(case, {})[name] = counter.count - before
-    names = [case for case in CASES if not case.startswith("plateau")]
-    times = [{case: train(case, processes, LONG, 0, folder) for case in names} for _ in range(repeats)]
-    added = statistics.median(one[names[1]] - one[names[0]] for one in times)
     if os.environ.get("LOCAL_RANK", "0") == "0":
-        (folder / "found.json").write_text(json.dumps({"counts": found, "added": added}))
+        (folder / "found.json").write_text(json.dumps(found))
 
 
-def measure(processes: int, repeats: int) -> dict[str, Any]:
-    """Start so many processes, and return what the first of them found."""
+def measure(processes: int) -> dict[str, dict[str, int]]:
+    """Start so many processes, and return the calls that the first of them counted, by case and run."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "benchmarks.scale", "--work", str(processes), folder, str(repeats)]
+        command = [sys.executable, "-m", "benchmarks.scale", "--work", str(processes), folder]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(f"{processes} processes ended with code {done.returncode}:\n{done.stderr[-3000:]}")
-        found: dict[str, Any] = json.loads(Path(folder, "found.json").read_text())
+        found: dict[str, dict[str, int]] = json.loads(Path(folder, "found.json").read_text())
         return found
 
 
-def table(repeats: int) -> str:
+def table() -> str:
     """Measure with one and two processes, and return it as Markdown."""
-    lines = [
-        "| processes | callbacks | collectives per update | per validation | added to an update (us) |",
-        "|---|---|---|---|---|",
-    ]
+    lines = ["| processes | callbacks | collectives per update | per validation |", "|---|---|---|---|"]
     for processes in (1, 2):
-        found = measure(processes, repeats)
-        for case, counts in found["counts"].items():
+        for case, counts in measure(processes).items():
             updates = f"{(counts['long'] - counts['short']) / (LONG - SHORT):g}" if "long" in counts else "-"
             validations = (counts["validated twice as often"] - counts["validated"]) / VALIDATIONS
-            added = f"{found['added']:.0f}" if case.startswith("scheduler") else "-"
-            lines.append(f"| {processes} | {case} | {updates} | {validations:g} | {added} |")
+            lines.append(f"| {processes} | {case} | {updates} | {validations:g} |")
     return "\n".join(lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=5, help="runs of each for the time (default: 5)")
-    parser.add_argument("--work", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--work", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.work:
-        work(int(options.work[0]), Path(options.work[1]), int(options.work[2]))
+        work(int(options.work[0]), Path(options.work[1]))
         return
-    print(table(options.repeats))
+    print(table())
     print(f"\ntorch {torch.__version__}")
 
 

@@ -132,7 +132,7 @@ WITH_TENSORS = (BARE, FLOOR, OURS, "torch CosineAnnealingLR")
 
 
 def measure(
-    groups: int, *, tensor: bool = False, repeats: int = 15, seconds: float = 0.01, names: Sequence[str] = ()
+    groups: int, *, tensor: bool = False, repeats: int = 100, seconds: float = 0.001, names: Sequence[str] = ()
 ) -> dict[str, float]:
     """Return the microseconds of a step for each contender that is installed.
 
@@ -140,7 +140,7 @@ def measure(
         groups: parameter groups.
         tensor: whether the LR is a tensor.
         repeats: turns.
-        seconds: length of a turn.
+        seconds: length of a turn; short, so that other processes interrupt few of them.
         names: contenders; by default all.
     """
     steps: dict[str, Step] = {}
@@ -149,7 +149,7 @@ def measure(
             steps[name] = CONTENDERS[name](groups, tensor)
         except ImportError:
             continue
-    counts = {name: max(10, int(seconds / _seconds(step, 20))) for name, step in steps.items()}
+    counts = {name: max(1, int(seconds / _seconds(step, 20))) for name, step in steps.items()}
     times: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(repeats):
         for name, step in steps.items():
@@ -178,7 +178,7 @@ def table(repeats: int) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=15, help="turns of each (default: 15)")
+    parser.add_argument("--repeats", type=int, default=100, help="turns of each (default: 100)")
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
