@@ -48,7 +48,7 @@ def test_targets_set_up_and_then_run_in_the_venv(arguments: list[str], command: 
     assert any("pip install" in line and "-c constraints.txt" in line for line in before)
 
 
-@pytest.mark.parametrize("target", ["train", "test", "lint", "guarantees", "bench", "reproduce", "gpu-check", "gpu-bench"])
+@pytest.mark.parametrize("target", [target for target in TARGETS if target != "setup"])
 def test_a_given_interpreter_installs_nothing(target: str) -> None:
     planned = make("-n", "-W", "pyproject.toml", target, "PYTHON=python3").stdout.strip().splitlines()
     assert planned

@@ -172,4 +172,4 @@ def curve_of(plan: Plan, schedule: str, results: Results) -> dict[float, float]:
 
 
 def _robust(plan: Plan, schedule: str, results: Results) -> list[float]:
-    return plan.robustness(results) if schedule in (plan.row.warmup or ()) else []
+    return plan.robustness(results) if schedule in plan.row.warmup else []

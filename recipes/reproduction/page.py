@@ -10,7 +10,7 @@ from pathlib import Path
 
 from recipes.reproduction.comparison import Line, curve_of, lines_of, usable
 from recipes.reproduction.pictures import draw_robustness, draw_row
-from recipes.reproduction.plan import BEYOND, Plan, Result, Run
+from recipes.reproduction.plan import BEYOND, FACTOR, Plan, Result, Run
 from recipes.reproduction.table import ROWS, Row
 
 ROBUSTNESS = "warmup.png"
@@ -84,7 +84,7 @@ class Page:
         written.replace(path)
 
     def _robust(self, plan: Plan) -> dict[str, dict[float, float]]:
-        return {name: curve_of(plan, name, self.results[plan.row.name]) for name in plan.row.warmup or ()}
+        return {name: curve_of(plan, name, self.results[plan.row.name]) for name in plan.row.warmup}
 
     def text(self, folder: str) -> str:
         """Return the page; pictures are in ``folder`` beside it."""
@@ -135,20 +135,24 @@ class Page:
         plans = [plan for plan in self.complete() if plan.row.warmup]
         if not plans:
             return []
-        rows = ["| setting | without warmup, up to | with warmup, up to | ratio |", "|---|---|---|---|"]
+        rows = ["| setting | schedule | best LR | usable up to | times that without warmup | loss at twice the best |"]
+        rows += ["|" + "---|" * 6]
         for plan in plans:
-            without, with_it = (usable(name, losses) for name, losses in self._robust(plan).items())
-            rows.append(
-                f"| {plan.row.setting} | `{without.schedule}`: {without.largest:g} (best {without.best:g}) "
-                f"| `{with_it.schedule}`: {with_it.largest:g} (best {with_it.best:g}) "
-                f"| {with_it.largest / without.largest:g} |"
-            )
+            curves = self._robust(plan)
+            found = [usable(name, losses) for name, losses in curves.items()]
+            twice = found[0].best * FACTOR
+            rows += [
+                f"| {plan.row.setting} | `{one.schedule}` | {one.best:g} | {one.largest:g} "
+                f"| {one.largest / found[0].largest:g} | {curves[one.schedule][twice]:.3f} |"
+                for one in found
+            ]
         return [
             "## What warmup gives",
             f"![Validation loss over the peak learning rate, with and without warmup]({folder}/{ROBUSTNESS})",
             "The same schedule without and with warmup, at LRs from half to "
             f"{2**BEYOND} times the best one without it. A band is what lies within 10 % of a curve's lowest loss; a "
-            "cross is an LR at which a run diverged. The largest LR within the band:",
+            "cross is an LR at which a run diverged. *Usable* is the largest LR within the band; the last column is "
+            "the loss at twice the best LR without warmup:",
             "\n".join(rows),
         ]
 
@@ -162,6 +166,14 @@ class Page:
             for line in found
             if line.difference is not None and not line.passes
         ]
+        for plan in (plan for plan in self.complete() if plan.row.warmup):
+            without, *with_it = (usable(name, losses) for name, losses in self._robust(plan).items())
+            lost += [
+                f"- {plan.row.setting}: `{one.schedule}` does not double the largest usable LR of `{without.schedule}` "
+                f"({without.largest:g} -> {one.largest:g})."
+                for one in with_it
+                if one.largest < 2 * without.largest
+            ]
         return ["## What did not hold", "\n".join(lost) if lost else "Every schedule that was tried holds."]
 
     def _how(self) -> list[str]:
@@ -177,8 +189,9 @@ class Page:
                 [
                     "- Every schedule, the fixed LR included, gets the same grid of LRs with factor 2; it grows while "
                     "its best LR lies on an edge. The LR is chosen by the mean validation loss on tuning seeds.",
-                    "- Evaluation is on other seeds, on the test set, with the last weights. The same seed gives every "
-                    "schedule the same first weights and the same order of the data.",
+                    "- Evaluation is on other seeds than tuning, on the test set, with the last weights; the tasks "
+                    "were chosen on yet other seeds. The same seed gives every schedule the same first "
+                    "weights and the same order of the data.",
                     "- In every run the LR that each update used was compared with the plan; a difference would have "
                     "ended it.",
                     f"- {count} runs, {seconds / 60:.0f} minutes of processor time; {some['machine']}; "

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # Schedules are told apart by line and marker too, in print and by colour-blind readers.
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _LINES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
+_LOSS_TICKS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7, 1, 1.4, 1.7, 2, 2.5, 3, 4, 6, 10)
 _SMOOTH = 0.9  # of the running mean of training losses
 
 Losses = Mapping[str, Mapping[float, float]]
@@ -41,7 +42,7 @@ def draw_row(title: str, losses: Losses, curves: Mapping[str, Path]) -> Figure:
         style: dict[str, Any] = {"color": COLOURS[number % len(COLOURS)], "linestyle": _LINES[number % len(_LINES)]}
         middle.plot(updates, lrs, label=schedule, linewidth=1.6, **style)
         right.plot(updates, smoothed(values), label=schedule, linewidth=1.4, **style)
-    _label(middle, "optimizer update", "learning rate, each tuned")
+    _label(middle, "optimizer update", "largest learning rate, each tuned")
     _label(right, "optimizer update", "training loss (nats, running mean)")
     figure.suptitle(title, x=0.01, ha="left", fontsize=10)
     handles, labels = left.get_legend_handles_labels()
@@ -64,8 +65,8 @@ def draw_robustness(rows: Mapping[str, Losses]) -> Figure:
 def draw_losses(axis: Axes, losses: Losses, band: bool = False) -> None:
     """Draw the mean validation loss over the LR; crosses at the top are LRs at which a run diverged."""
     finite = [loss for curve in losses.values() for loss in curve.values() if math.isfinite(loss)]
-    low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
-    top = high + 0.06 * (high - low)
+    low, high = (min(finite), max(finite)) if finite else (0.5, 1.0)
+    top = high * (high / low) ** 0.06
     for number, (schedule, curve) in enumerate(losses.items()):
         colour, good = COLOURS[number % len(COLOURS)], {lr: loss for lr, loss in curve.items() if math.isfinite(loss)}
         style: dict[str, Any] = {
@@ -82,7 +83,11 @@ def draw_losses(axis: Axes, losses: Losses, band: bool = False) -> None:
     lrs = sorted({lr for curve in losses.values() for lr in curve})
     axis.set_xticks(lrs, [f"{lr:g}" for lr in lrs], rotation=60, fontsize=8)
     axis.set_xticks([], minor=True)
-    _label(axis, "peak learning rate (log scale)", "validation loss (nats)")
+    axis.set_yscale("log")  # the low losses are what is to be seen
+    ticks = [tick for tick in _LOSS_TICKS if low * 0.9 <= tick <= high * 1.1]
+    axis.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.set_yticks([], minor=True)
+    _label(axis, "peak learning rate (log scale)", "validation loss (nats, log scale)")
 
 
 def _label(axis: Axes, x: str, y: str) -> None:

@@ -122,7 +122,7 @@ class Plan:
 
     def robustness(self, results: Results) -> list[float]:
         """Return the LRs at which a schedule with warmup and one without are compared; none while they are unknown."""
-        if self.row.warmup is None:
+        if not self.row.warmup:
             return []
         best = self.tuned(self.row.warmup[0], results).best
         return [] if best is None else [best * FACTOR**power for power in range(-1, BEYOND + 1)]
@@ -136,7 +136,7 @@ class Plan:
             if grid.best is not None:
                 wanted += self.runs(schedule, grid.best, self.seeds)
         wanted += [run for lr in self.hindsight(results).lrs for run in self.runs(BASELINE, lr, self.seeds)]
-        for schedule in self.row.warmup or ():
+        for schedule in self.row.warmup:
             wanted += [run for lr in self.robustness(results) for run in self.runs(schedule, lr, self.tuning_seeds)]
         return [run for run in dict.fromkeys(wanted) if run not in results]
 
@@ -144,7 +144,7 @@ class Plan:
         """Return how many runs there will be if no grid grows."""
         tuning = len(self.row.schedules) * len(self.row.lrs) * self.row.tuning_seeds
         evaluation = (len(self.row.schedules) + (2 if self.grow else 0)) * self.row.seeds
-        above = 2 * (BEYOND - 1) * self.row.tuning_seeds if self.row.warmup else 0
+        above = len(self.row.warmup) * (BEYOND - 1) * self.row.tuning_seeds
         return tuning + evaluation + above
 
     def _grid(self, schedule: str, lrs: list[float], seeds: Sequence[int], split: str, results: Results) -> Grid:

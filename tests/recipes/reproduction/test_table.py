@@ -24,7 +24,7 @@ def test_every_recipe_has_its_row() -> None:
 def test_a_row_is_consistent(row: Row) -> None:
     assert next(iter(row.schedules)) == BASELINE
     assert set(row.recommended) <= set(row.schedules) - {BASELINE}
-    assert set(row.warmup or ()) <= set(row.schedules)
+    assert set(row.warmup) <= set(row.schedules)
     assert all(after == 2 * before for before, after in zip(row.lrs, row.lrs[1:], strict=False))
     assert row.seeds >= 5
 
