@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -86,17 +87,20 @@ class LearningRateLogger(Callback):
             self._tracks = self._open(trainer, owner, folder)
             self._scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
             self._show_in(trainer.progress_bar_callback)
-        leave_out(self, LearningRateLogger, *self._idle_hooks(trainer))
+        leave_out(self, LearningRateLogger, *self._idle_hooks(trainer, pl_module))
 
-    def _idle_hooks(self, trainer: Trainer) -> list[str]:
+    def _idle_hooks(self, trainer: Trainer, pl_module: LightningModule) -> list[str]:
         """The hooks at every update that have nothing to do in this run."""
         idle = []
         if all(track.bound is not None for track in self._tracks):
             idle.append("on_train_batch_start")
         if not (self._scaled and self._tracks):
             idle.append("on_before_optimizer_step")
-            if not (self._tracks and trainer.loggers and trainer.log_every_n_steps):  # type: ignore[attr-defined]
+            logs = bool(self._tracks and trainer.loggers and trainer.log_every_n_steps)  # type: ignore[attr-defined]
+            if not logs or pl_module.automatic_optimization:
                 idle.append("on_train_batch_end")
+            if logs and pl_module.automatic_optimization:  # one update a batch at most: no need to wait for its end
+                self._tracks[0].after_update = partial(self._log_now_and_then, trainer)
         return idle
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -114,10 +118,11 @@ class LearningRateLogger(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Send the latest LRs to the loggers now and then."""
-        if not self._tracks:
-            return
         for track in self._tracks if self._scaled else ():
             track.settle()
+        self._log_now_and_then(trainer)
+
+    def _log_now_and_then(self, trainer: Trainer) -> None:
         step = trainer.fit_loop.epoch_loop._batches_that_stepped  # the x of Lightning's own metrics of this batch
         every = trainer.log_every_n_steps  # type: ignore[attr-defined]
         updated = [track for track in self._tracks if track.take_updates()]
@@ -229,6 +234,10 @@ class _Update(NamedTuple):
     bases: Sequence[float]
 
 
+# The values of a row: a flat tuple of numbers and text is no work for the garbage collector, however many wait.
+_Row = tuple[Any, ...]
+
+
 class _Track:
     """Watches one optimizer: what each of its steps uses, and whether it changes parameters."""
 
@@ -250,8 +259,9 @@ class _Track:
         self.samples_per_step = samples_per_step
         self.position = position
         self.groups = group_names(optimizer)
-        self._pending: list[_Update] = []
+        self._pending: list[_Update | _Row] = []
         self._last_lrs: list[Any] = [group["lr"] for group in optimizer.param_groups]
+        self.after_update: Callable[[], None] | None = None
         self._announced = False
         self._updates = 0
         self._flush_at = 0.0
@@ -310,12 +320,16 @@ class _Track:
         self.position += 1
         self._updates += 1
         self._last_lrs = update.lrs
-        self._pending.append(update)
-        if not _on_device(update.lrs):
+        if _on_device(update.lrs):
+            self._pending.append(update)
+        else:
+            self._pending.append(self._row(update))
             self._judge(update)
         now = time.monotonic()
         if now >= self._flush_at or len(self._pending) >= _FLUSH_ROWS:
             self.flush()
+        if self.after_update is not None:
+            self.after_update()
 
     def _read(self) -> _Update:
         groups, bound = self.optimizer.param_groups, self.bound
@@ -343,16 +357,16 @@ class _Track:
         """Write the pending rows."""
         pending, self._pending = self._pending, []
         self._flush_at = time.monotonic() + _FLUSH_SECONDS
-        read = [_read_back(update) for update in pending]
-        self.file.write(map(self._row, read))
-        for before, update in zip(pending, read, strict=True):
-            if update is not before:
-                self._judge(update, strict)
+        read = [_read_back(one) if isinstance(one, _Update) else one for one in pending]
+        self.file.write(self._row(one) if isinstance(one, _Update) else one for one in read)
+        for one in read:
+            if isinstance(one, _Update):
+                self._judge(one, strict)
 
-    def _row(self, update: _Update) -> list[Any]:
+    def _row(self, update: _Update) -> _Row:
         samples = None if self.samples_per_step is None else (update.position + 1) * self.samples_per_step
-        fixed = [update.position, update.epoch, samples, update.phase, update.factor]
-        return [*fixed, *update.lrs, *self._present(update.others)]
+        fixed = (update.position, update.epoch, samples, update.phase, update.factor)
+        return (*fixed, *update.lrs, *self._present(update.others))
 
     def _present(self, others: list[float | None]) -> list[float | None]:
         """Momentum and weight decay of the groups that have them."""
@@ -437,7 +451,7 @@ def _on_device(lrs: list[Any]) -> bool:
 
 def _read_back(update: _Update) -> _Update:
     """The update with numbers for LRs that are on a device."""
-    return update._replace(lrs=[float(lr) for lr in update.lrs]) if _on_device(update.lrs) else update
+    return update._replace(lrs=[float(lr) for lr in update.lrs])
 
 
 def _position(trainer: Trainer, optimizer: Optimizer) -> int:

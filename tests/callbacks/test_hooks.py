@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -61,11 +62,13 @@ def test_the_logger_is_not_called_where_nothing_is_logged(tmp_path: Path) -> Non
     assert calls_of(LearningRateLogger(tmp_path, plot=False), tmp_path) == {}
 
 
-def test_the_logger_is_called_once_at_an_update_where_there_are_loggers(tmp_path: Path) -> None:
+def test_with_loggers_too_for_it_logs_when_the_optimizer_has_stepped(tmp_path: Path) -> None:
     found = calls_of(
         LearningRateLogger(tmp_path, plot=False), tmp_path, logger=CSVLogger(tmp_path), log_every_n_steps=1
     )
-    assert found == {"on_train_batch_end": 5}
+    assert found == {}
+    with (tmp_path / "lightning_logs" / "version_0" / "metrics.csv").open(newline="") as file:
+        assert [int(row["step"]) for row in csv.DictReader(file) if row["lr/group0"]] == [0, 1, 2, 3, 4]
 
 
 def test_the_logger_of_an_optimizer_without_a_plan_watches_from_the_first_batch_on(tmp_path: Path) -> None:
