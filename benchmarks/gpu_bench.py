@@ -37,6 +37,7 @@ from benchmarks.gpu_floors import Floors, floors_of, matmul_rate, memory_rate, t
 from lr_recipes import Horizon, LearningRateLogger, LearningRateScheduler
 from recipes import gpu_clock
 from recipes.facts import ImageFacts, TextFacts
+from recipes.images import GlyphsData, Ticketed
 from recipes.transformer import GPT
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -373,9 +374,32 @@ def no_waits(case: Case, folder: str) -> gpu_clock.Finding:
     return True, f"{case.updates} updates, and the host waited for the device in none of them"
 
 
+def glyph_stream(device: str) -> gpu_clock.Finding:
+    """Glyphs are made on the device faster than the small CNN trains on them."""
+    case = next(case for case in CASES if case.name.startswith("small CNN"))
+    case = case if device == "cuda" else case.reduced()
+    data = GlyphsData(size=case.facts.height, batch_size=case.batch)
+    data.setup("fit")
+    batch = Ticketed(torch.arange(case.batch, device=device), 0)
+    data.on_after_batch_transfer(batch, 0)
+
+    def make() -> None:
+        for _ in range(case.updates):
+            data.on_after_batch_transfer(batch, 0)
+
+    made = case.updates * case.batch / timed(make, device)
+    cfg = config(case, device)
+    model = model_of(cfg, case).to(device)
+    trained = case.batch / plain_loop(model, cfg, case, batches_of(case, device), device)
+    return made > trained, f"{made:,.0f} images/s are made, {trained:,.0f} are trained on"
+
+
 def checks(case: Case, device: str, folder: str) -> dict[str, Callable[[], gpu_clock.Finding]]:
     """Return the checks that the device allows, by name."""
-    everywhere = {"added kernels": lambda: added_kernels(case, device, folder)}
+    everywhere = {
+        "added kernels": lambda: added_kernels(case, device, folder),
+        "glyph stream": lambda: glyph_stream(device),
+    }
     if device != "cuda":
         return everywhere
     more = gpu_clock.checks(device, folder)

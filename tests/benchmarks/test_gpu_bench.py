@@ -36,6 +36,7 @@ def test_the_cpu_mode_prints_a_row_and_compares_operators(capsys: Any, monkeypat
     assert "images/s" in row
     added, without = map(int, re.findall(r"(\d+) operators in .*, (\d+) without", out)[0])
     assert added == without > 0
+    assert re.search(r"glyph stream +[\d,]+ images/s are made, [\d,]+ are trained on", out)
 
 
 def test_an_unknown_case_lists_the_known_ones(capsys: Any) -> None:
