@@ -177,21 +177,18 @@ class _Progress:
     def note(self, result: Result) -> None:
         """Count a result."""
         self.bar.total = self._total()
-        minutes = self.minutes_left()
-        left = "" if minutes is None else f", about {max(1, math.ceil(minutes))} min left"
+        left = f"about {max(1, math.ceil(self.minutes_left()))} min left"
         run = result.run
-        self.bar.set_postfix_str(f"{left[2:]}; {run.row} {run.schedule} lr {run.lr:g}: {_words(result)}", refresh=False)
+        self.bar.set_postfix_str(f"{left}; {run.row} {run.schedule} lr {run.lr:g}: {_words(result)}", refresh=False)
         self.bar.update()
 
-    def minutes_left(self) -> float | None:
-        """Return an estimate, once every row that lacks runs has a result."""
+    def minutes_left(self) -> float:
+        """Return an estimate from the runs so far; a row without any is taken to be like the others."""
+        known = [result.seconds for found in self.results.values() for result in found.values()]
         seconds = 0.0
         for plan in self.plans:
-            found = self.results[plan.row.name]
-            missing = self._missing(plan)
-            if missing and not found:
-                return None
-            seconds += missing * fmean(result.seconds for result in found.values()) if missing else 0.0
+            own = [result.seconds for result in self.results[plan.row.name].values()]
+            seconds += self._missing(plan) * fmean(own or known or [0.0])
         return seconds / self.workers / 60
 
     def _missing(self, plan: Plan) -> int:

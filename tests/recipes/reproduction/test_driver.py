@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from recipes.reproduction.driver import failures, job_of
+from recipes.reproduction.driver import _Progress, failures, job_of
 from recipes.reproduction.plan import Plan, Result, Run
 from recipes.reproduction.table import BASELINE, ROWS
 
@@ -162,3 +162,12 @@ def test_failures_are_counted_by_reason() -> None:
     results[run._replace(seed=3)] = Result(run._replace(seed=3), "done")
     results[run._replace(seed=4)] = Result(run._replace(seed=4), "failed: OSError: no")
     assert failures({"row": results}) == ["row: 2 runs diverged", "row: 1 run failed: OSError: no"]
+
+
+def test_the_time_left_is_estimated_from_the_first_result_on() -> None:
+    """A row without results is taken to be like the others; one that is complete needs no time."""
+    plans = [Plan(row) for row in ROWS[:2]]
+    run = plans[0].wanted({})[0]
+    results = {plans[0].row.name: {run: Result(run, "done", seconds=6.0)}, plans[1].row.name: {}}
+    missing = plans[0].expected() - 1 + plans[1].expected()
+    assert _Progress(plans, results, 2).minutes_left() == pytest.approx(missing * 6.0 / 2 / 60)
