@@ -19,7 +19,7 @@ from lr_recipes import picture
 from lr_recipes.horizon import Duration, Horizon
 from lr_recipes.lr_csv import LrCsv, columns_of
 from lr_recipes.plan import GroupPlan, describe_plan
-from lr_recipes.schedules import Curve, Plateau, PlateauState, Schedule
+from lr_recipes.schedules import Curve, Plateau, Schedule
 from lr_recipes.terminal_chart import WIDTH, Point, draw_chart, is_plain, sparkline
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ class Preview:
     def _plan(self) -> str:
         end = self.curve.end
         if isinstance(self.schedule, Plateau):  # cuts are decided by what is measured; it never goes below this
-            end = self.schedule.scale(PlateauState(reductions=10**6), max(self.base_lrs.values()))
+            end = self.schedule.lowest(max(self.base_lrs.values()))
         groups = [GroupPlan(name, base, base * end) for name, base in self.base_lrs.items()]
         notes = [*self.notes, *(["the LR is held for each epoch"] if self.interval == "epoch" else [])]
         notes += ["cuts are left out: they depend on the metric"] if isinstance(self.schedule, Plateau) else []

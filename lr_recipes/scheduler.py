@@ -99,7 +99,7 @@ class BoundSchedule(LRScheduler):
     def end_factor(self) -> float:
         """The factor that the plan ends at; of a plateau, the one below which it never cuts."""
         if isinstance(self.schedule, Plateau):
-            return self.schedule.scale(PlateauState(reductions=10**6), self.peak)
+            return self.schedule.lowest(self.peak)
         return self.curve.end
 
     def refresh(self) -> None:

@@ -808,7 +808,11 @@ class Plateau(_ToFloor):
 
     def scale(self, state: PlateauState, peak: float | None = None) -> float:
         """Return the factor after ``state.reductions`` cuts."""
-        return max(self.factor**state.reductions, self._floor(peak))
+        return max(self.factor**state.reductions, self.lowest(peak))
+
+    def lowest(self, peak: float | None = None) -> float:
+        """Return the factor below which no cut goes."""
+        return self._floor(peak)
 
     def _is_better(self, value: float, best: float | None) -> bool:
         if best is None:

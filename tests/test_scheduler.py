@@ -450,6 +450,16 @@ def test_tensor_lr_keeps_its_type() -> None:
     assert (lr.dtype, lr.shape) == (torch.float64, (1,))
 
 
+def test_a_tensor_lr_beside_a_float_is_filled_too() -> None:
+    tensor = torch.tensor(0.2)
+    groups = [{"params": [Parameter(torch.zeros(1))], "lr": 0.1}, {"params": [Parameter(torch.zeros(1))], "lr": tensor}]
+    bound = Linear().bind(torch.optim.SGD(groups, lr=0.1), Horizon(total_steps=4))
+    bound.position = 2
+    assert bound.optimizer.param_groups[0]["lr"] == 0.05
+    assert bound.optimizer.param_groups[1]["lr"] is tensor
+    assert float(tensor) == pytest.approx(0.1)
+
+
 def test_groups_that_share_one_tensor_get_their_own() -> None:
     """A group that sets no LR holds the optimizer's one tensor object: filled for one group, it would be for all."""
     shared = torch.tensor(0.1)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lr_recipes.lr_csv import read_rows
 from recipes.messages import explain
 from recipes.reproduction.plan import Result, Run
 
@@ -113,8 +114,7 @@ def composed(overrides: tuple[str, ...]) -> Any:
 
 def read_lrs(folder: Path) -> list[float]:
     """Return the largest LR of the groups at each update, from ``lr.csv``."""
-    with (folder / "lr.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_rows(folder / "lr.csv")
     return [max(float(value) for name, value in row.items() if name.startswith("lr/") and value) for row in rows]
 
 
@@ -146,19 +146,11 @@ def origin_of(overrides: tuple[str, ...]) -> dict[str, str]:
         "lr_recipes": lr_recipes.__version__,
         "torch": torch.__version__,
         "lightning": lightning.__version__,
-        "data": data_hash(instantiate(cfg.data)),
+        "data": instantiate(cfg.data).data_hash[:12],
         "config": hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:12],
         "python": platform.python_version(),
         "machine": machine(str(cfg.trainer.accelerator)),
     }
-
-
-def data_hash(data: Any) -> str:
-    """Return a hash of what the data module draws from: templates, text, or images."""
-    for name in ("template_hash", "text_hash", "data_hash"):
-        if hasattr(data, name):
-            return str(getattr(data, name))[:12]
-    return type(data).__name__
 
 
 def machine(accelerator: str) -> str:
