@@ -78,7 +78,7 @@ from benchmarks.plain_runs import (
     two_groups,
     word,
 )
-from lr_recipes.lr_range_test import Sweep
+from lr_recipes.sweep.result import Sweep
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lr_recipes.lr_range_test import DivergenceWatch, RangeTest, Sweep
+from lr_recipes.sweep.result import DivergenceWatch, RangeTest, Sweep
 
 STEEPEST = math.log10(3e-3)
 START, FALL, WIDTH = 2.3, 1.8, 0.3  # nats, nats, decades

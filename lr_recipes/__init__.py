@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     from lr_recipes.callbacks.learning_rate_range_test import LearningRateRangeTest, range_test
     from lr_recipes.callbacks.learning_rate_scheduler import LearningRateScheduler
     from lr_recipes.callbacks.learning_rate_warmup import LearningRateWarmup
-    from lr_recipes.horizon import Horizon
-    from lr_recipes.lr_preview import preview
+    from lr_recipes.plan.horizon import Horizon
+    from lr_recipes.report.preview import preview
 
 __version__ = "0.1.0"
 
 # Public name -> (module, attribute); an empty attribute stands for the module itself.
 _WHERE = {
     "schedules": ("lr_recipes.schedules", ""),
-    "Horizon": ("lr_recipes.horizon", "Horizon"),
+    "Horizon": ("lr_recipes.plan.horizon", "Horizon"),
     "LearningRateLogger": ("lr_recipes.callbacks.learning_rate_logger", "LearningRateLogger"),
     "LearningRateRangeTest": ("lr_recipes.callbacks.learning_rate_range_test", "LearningRateRangeTest"),
     "LearningRateScheduler": ("lr_recipes.callbacks.learning_rate_scheduler", "LearningRateScheduler"),
     "LearningRateWarmup": ("lr_recipes.callbacks.learning_rate_warmup", "LearningRateWarmup"),
-    "preview": ("lr_recipes.lr_preview", "preview"),
+    "preview": ("lr_recipes.report.preview", "preview"),
     "range_test": ("lr_recipes.callbacks.learning_rate_range_test", "range_test"),
 }
 __all__ = [

@@ -5,7 +5,6 @@ lr-recipes preview schedule=warmup_cosine total_steps=10000
 
 from __future__ import annotations
 
-import difflib
 import importlib.resources
 import sys
 import warnings
@@ -13,9 +12,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lr_recipes import schedules
-from lr_recipes.horizon import Duration, Horizon, HorizonError
-from lr_recipes.lr_preview import preview, save_figure
+from lr_recipes import checks, schedules
+from lr_recipes.plan.horizon import Duration, Horizon, HorizonError
+from lr_recipes.report.picture import save_figure
+from lr_recipes.report.preview import preview
 
 USAGE = """\
 Shows what a learning-rate schedule will do, without training.
@@ -82,14 +82,14 @@ def usage() -> str:
 def _run(typed: Sequence[str]) -> int:
     command, *rest = typed
     if command != "preview":
-        raise ValueError(f"{command!r} is no command{_nearest(command, ['preview'])}; there is preview")
+        raise ValueError(f"{command!r} is not a command{checks.nearest(command, ['preview'])}; the only one is preview")
     asked = read_request(rest)
     found = {name: schedule_of(name, asked.knobs) for name in asked.schedules}
     if asked.lr is None and asked.knobs.get("min_lr") is not None:
         raise ValueError(f"schedule.min_lr={asked.knobs['min_lr']!r} needs the base LR: give it, as in lr=0.001")
     several = len(found) > 1
     name = next(iter(found))
-    shown = preview(found if several else found[name], horizon_of(asked), asked.lr, title="" if several else name)
+    shown = preview(found if several else found[name], horizon_from(asked), asked.lr, title="" if several else name)
     print(shown)
     if asked.csv:
         shown.to_csv(asked.csv)
@@ -101,11 +101,11 @@ def _run(typed: Sequence[str]) -> int:
 
 
 class Request(NamedTuple):
-    """What was asked for, by key; ``knobs`` are the values of the schedule."""
+    """What was asked for, by key; ``knobs`` are the values of the schedule, ``horizon`` the facts about the run."""
 
     schedules: list[str]
     knobs: dict[str, Any]
-    facts: dict[str, Any]
+    horizon: dict[str, Any]
     lr: Any
     picture: str | None
     csv: str | None
@@ -127,7 +127,9 @@ def read_request(typed: Iterable[str]) -> Request:
         elif key in KEYS:
             values[key] = text if key in ("schedule", "picture", "csv") else _value(argument, text)
         else:
-            raise ValueError(f"{key!r} is unknown{_nearest(key, KEYS)}; there are {', '.join(KEYS)}, schedule.KNOB")
+            raise ValueError(
+                f"{key!r} is unknown{checks.nearest(key, KEYS)}; there are {', '.join(KEYS)}, schedule.KNOB"
+            )
     if not values.get("schedule"):
         raise ValueError(f"which schedule? Give schedule=NAME; there are {', '.join(schedule_names())}")
     names = [name.strip() for name in values["schedule"].split(",") if name.strip()]
@@ -135,13 +137,13 @@ def read_request(typed: Iterable[str]) -> Request:
     return Request(names, knobs, facts, values.get("lr"), values.get("picture"), values.get("csv"))
 
 
-def horizon_of(asked: Request) -> Horizon:
+def horizon_from(asked: Request) -> Horizon:
     """Return the horizon that the facts make; the total may be given in another unit."""
-    facts = {name: asked.facts[name] for name in ("steps_per_epoch", "samples_per_step")}
+    facts = {name: asked.horizon[name] for name in ("steps_per_epoch", "samples_per_step")}
     for name, value in facts.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        if value is not None and not checks.is_whole(value):
             raise ValueError(f"{name}={value!r}: must be a whole number of at least 1")
-    given = asked.facts["total_steps"]
+    given = asked.horizon["total_steps"]
     if given is None:
         return Horizon(**facts)
     if Duration.parse(given, "total_steps", minimum=1).unit == "%":
@@ -164,13 +166,15 @@ def schedule_of(name: str, knobs: dict[str, Any]) -> schedules.Schedule:
 
     if name not in schedule_names():
         known = schedule_names()
-        raise ValueError(f"schedule={name} is unknown{_nearest(name, known)}; choose one of {', '.join(known)}")
+        raise ValueError(f"schedule={name} is unknown{checks.nearest(name, known)}; choose one of {', '.join(known)}")
     text = (_folder() / f"{name}.yaml").read_text(encoding="utf-8")
     content: Any = OmegaConf.to_container(OmegaConf.create(text))
     values = {key: value for key, value in content.items() if not key.startswith("_")}
     for knob in knobs:
         if knob not in values:
-            raise ValueError(f"schedule={name} has no {knob!r}{_nearest(knob, values)}; it has {', '.join(values)}")
+            raise ValueError(
+                f"schedule={name} has no {knob!r}{checks.nearest(knob, values)}; it has {', '.join(values)}"
+            )
     build: type[schedules.Schedule] = getattr(schedules, content["_target_"].rpartition(".")[2])
     return build(**{**values, **knobs})
 
@@ -202,17 +206,10 @@ def _as_count(value: Any) -> Any:
 def _explained(error: ValueError | OSError) -> str:
     """A mistake in words that fit this command line: facts about the run are typed here, and files named."""
     if isinstance(error, HorizonError):
-        fact = next((name for name in _EXAMPLES if f"needs {name}" in str(error)), "total_steps")
-        who = str(error).partition(", which this run does not have")[0].partition(", and this run has")[0]
-        return f"{who}: give it, as in {_EXAMPLES[fact]}"
+        return f"{error.needs}: give it, as in {_EXAMPLES[error.fact]}"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename} cannot be written ({error.strerror}): choose another path"
     return str(error)
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 if __name__ == "__main__":

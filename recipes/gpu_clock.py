@@ -16,7 +16,7 @@ from torch.optim import AdamW
 from torch.utils.data import DataLoader, Dataset
 
 from lr_recipes import Horizon, LearningRateLogger, LearningRateScheduler, schedules
-from lr_recipes.scheduler import BoundSchedule
+from lr_recipes.optimizer.follow import BoundSchedule
 
 PEAK, UPDATES = 0.1, 8
 SCHEDULE = schedules.Cosine(warmup=2)

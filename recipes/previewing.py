@@ -24,10 +24,12 @@ from lightning.pytorch.strategies import Strategy
 from omegaconf import DictConfig, OmegaConf
 
 from lr_recipes import LearningRateRangeTest, LearningRateScheduler
-from lr_recipes.lr_csv import read_rows
-from lr_recipes.lr_preview import Preview, figure_of_several, save_figure, write_several
-from lr_recipes.scheduler import BoundSchedule, group_names
-from lr_recipes.terminal_chart import Point
+from lr_recipes.optimizer.follow import BoundSchedule
+from lr_recipes.optimizer.groups import group_names
+from lr_recipes.report.chart import Point
+from lr_recipes.report.lr_csv import read_rows, write_several
+from lr_recipes.report.picture import figure_of_several, save_figure
+from lr_recipes.report.preview import Preview
 from recipes.batch_scaling import devices_of, in_words, is_scaled
 from recipes.checkpoints import read_checkpoint
 from recipes.images import Tickets
@@ -87,16 +89,15 @@ def previews_of(cfg: DictConfig) -> dict[str, Preview]:
             saved = read_checkpoint(cfg.ckpt_path, "ckpt_path").get("callbacks", {})
             scheduler.load_state_dict(saved.get(scheduler.state_key, {}))
         scheduler.on_fit_start(trainer, model)
-        scheduler.bind(trainer)
+        scheduler.on_train_start(trainer, model)
     notes = ["the peak will be what the LR range test suggests"] if _will_be_swept(trainer, cfg) else []
     notes += [in_words(cfg)] if is_scaled(cfg) else []
     return {name: _preview(name, bound, scheduler.interval, notes) for name, bound in scheduler.bound.items()}
 
 
 def _preview(name: str, bound: BoundSchedule, interval: str, more: Sequence[str]) -> Preview:
-    base_lrs = dict(zip(group_names(bound.optimizer), bound.base_lrs, strict=True))
     notes = [f"the run goes on at update {bound.position:,}"] if bound.position else []
-    return Preview(bound.schedule, bound.horizon, bound.curve, base_lrs, interval, name, notes=[*notes, *more])
+    return Preview(bound.plan, group_names(bound.optimizer), interval, name, notes=[*notes, *more])
 
 
 def _will_be_swept(trainer: Trainer, cfg: DictConfig) -> bool:

@@ -13,7 +13,7 @@ from lightning.pytorch import seed_everything
 from omegaconf import DictConfig, OmegaConf
 
 from lr_recipes import range_test
-from lr_recipes.lr_range_test import RULES, RangeTest
+from lr_recipes.sweep.result import RULES, RangeTest
 from recipes.messages import nearest
 from recipes.run_folder import save_settings, shown
 from recipes.validation import check

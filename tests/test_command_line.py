@@ -14,8 +14,8 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from lr_recipes.command_line import KEYS, main, schedule_names, schedule_of, usage
-from lr_recipes.horizon import Horizon
-from lr_recipes.lr_csv import read_rows
+from lr_recipes.plan.horizon import Horizon
+from lr_recipes.report.lr_csv import read_rows
 from lr_recipes.schedules import Cosine, MultiStep
 
 ROOT = Path(__file__).parents[1]
@@ -143,7 +143,7 @@ def test_the_examples_of_the_help_run(tmp_path: Path, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["prview"], "'prview' is no command (did you mean 'preview'?); there is preview"),
+        (["prview"], "'prview' is not a command (did you mean 'preview'?); the only one is preview"),
         (["preview"], "which schedule? Give schedule=NAME; there are cosine, "),
         (["preview", "schedule="], "which schedule? Give schedule=NAME"),
         (["preview", "warmup_cosine"], "'warmup_cosine' cannot be read: write key=value, as in schedule=warmup_cos"),

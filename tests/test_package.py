@@ -182,7 +182,7 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
     [
         ("lr_recipes", ["torch", "lightning", "numpy", "hydra", "omegaconf", "matplotlib"]),
         ("lr_recipes.schedules", ["torch", "lightning", "numpy", "hydra", "omegaconf", "matplotlib"]),
-        ("lr_recipes.lr_preview", ["torch", "lightning", "numpy", "hydra", "omegaconf", "matplotlib"]),
+        ("lr_recipes.report.preview", ["torch", "lightning", "numpy", "hydra", "omegaconf", "matplotlib"]),
         ("lr_recipes.command_line", ["torch", "lightning", "numpy", "hydra", "omegaconf", "matplotlib"]),
         ("hydra_plugins.lr_recipes", ["torch", "lightning", "numpy", "matplotlib", "lr_recipes"]),
     ],

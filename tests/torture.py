@@ -31,8 +31,8 @@ from lightning.pytorch.plugins import MixedPrecision
 from torch.utils.data import DataLoader
 
 from lr_recipes import Horizon, LearningRateLogger, LearningRateScheduler, schedules
-from lr_recipes.horizon import HorizonError
-from lr_recipes.lr_csv import read_rows
+from lr_recipes.plan.horizon import HorizonError
+from lr_recipes.report.lr_csv import read_rows
 
 LATE_LR, LRS = 0.005, (0.1, 0.001)
 

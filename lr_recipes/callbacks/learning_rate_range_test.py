@@ -9,19 +9,28 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import OneCycleLR
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
-from lr_recipes.callbacks.hooks import leave_out
+from lr_recipes import checks
+from lr_recipes.callbacks.base import leave_out
+from lr_recipes.callbacks.fit import Fit, is_new
+from lr_recipes.callbacks.lightning import (
+    Callback,
+    LightningDataModule,
+    LightningModule,
+    Trainer,
+    callbacks_of,
+    rank_zero_info,
+    rank_zero_warn,
+)
 from lr_recipes.callbacks.sweep_loop import SweepError, run_sweep, schedulers_of, step_hooks
-from lr_recipes.callbacks.trainer_facts import forgets, optimizer_names
 from lr_recipes.callbacks.training_state import TrainingState
-from lr_recipes.lr_range_test import PEAK, RULES, DivergenceWatch, RangeTest, Sweep
-from lr_recipes.scheduler import built_lrs
+from lr_recipes.optimizer import internals
+from lr_recipes.optimizer.groups import built_lrs
+from lr_recipes.sweep.result import PEAK, RULES, DivergenceWatch, RangeTest, Sweep
 
 FILES = ("range_test.csv", "range_test.json", "range_test.png")
 # What a Trainer that only makes a range test has no use for.
@@ -93,9 +102,8 @@ class LearningRateRangeTest(Callback):
     ) -> None:
         self.sweep = Sweep(min_lr=min_lr, max_lr=max_lr, num_training_steps=num_training_steps, mode=mode)
         DivergenceWatch(divergence)  # refuses a wrong one now
-        if rule not in RULES:
-            raise ValueError(f"rule={rule!r}: must be one of {', '.join(RULES)}")
-        if epoch is not None and (isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 0):
+        checks.one_of("rule", rule, RULES)
+        if epoch is not None and not checks.is_whole(epoch, least=0):
             raise ValueError(f"epoch={epoch!r}: must be the number of an epoch, the first is 0, or None for none")
         self.divergence, self.rule, self.apply, self.epoch = divergence, rule, apply, epoch
         self.optimizer, self.dirpath, self.plot = optimizer, dirpath, plot
@@ -107,9 +115,11 @@ class LearningRateRangeTest(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Go before all other callbacks: what they read when training starts is then the peak that was found."""
-        others = [one for one in trainer.callbacks if one is not self]  # type: ignore[attr-defined]
+        others = [one for one in callbacks_of(trainer) if one is not self]
         trainer.callbacks = [self, *others]  # type: ignore[attr-defined] # a new list: the old one is being walked
-        if forgets(trainer, stage):
+        if stage == "fit":
+            Fit.forget(trainer)
+        if is_new(trainer, stage):
             self._peak = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -200,18 +210,15 @@ class LearningRateRangeTest(Callback):
 
     def _chosen(self, trainer: Trainer) -> Optimizer:
         """The optimizer that is swept: the one that was named, or the only one."""
-        names = optimizer_names(trainer.optimizers)
-        there = ", ".join(f"{index} or {name!r}" for index, name in enumerate(names))
-        if self.optimizer is None and len(names) != 1:
-            raise SweepError(f"the module has {len(names)} optimizers: name the one to sweep, optimizer={there}")
-        key = 0 if self.optimizer is None else self.optimizer
-        index = names.index(key) if isinstance(key, str) and key in names else key
-        if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(names):
-            raise SweepError(f"optimizer={key!r}: the module has {there}")
-        chosen = trainer.optimizers[index]
-        if not isinstance(chosen, Optimizer):
-            raise SweepError(f"{type(chosen).__name__} is no torch.optim.Optimizer: its LR cannot be swept")
-        return chosen
+        fit = Fit.of(trainer)
+        if self.optimizer is None and len(fit.optimizers) != 1:
+            raise SweepError(
+                f"the module has {len(fit.optimizers)} optimizers: name the one to sweep, optimizer={fit.listed()}"
+            )
+        try:
+            return fit.optimizers[fit.key(0 if self.optimizer is None else self.optimizer, "optimizer")]
+        except ValueError as error:
+            raise SweepError(str(error)) from None
 
 
 class _Alone(LearningRateRangeTest):
@@ -293,7 +300,7 @@ def set_peak(optimizer: Optimizer, schedulers: Sequence[Any], peak: float) -> No
         peak: the LR.
     """
     top = max(built_lrs(optimizer))
-    ours = [one for one in _with_parts(schedulers) if getattr(one, "optimizer", None) is optimizer]
+    ours = [one for one in internals.with_parts(schedulers) if getattr(one, "optimizer", None) is optimizer]
     keys = ["lr", "initial_lr"]
     if any(isinstance(one, OneCycleLR) for one in ours):
         keys += ["max_lr", "min_lr"]  # where it keeps what it anneals between
@@ -305,14 +312,9 @@ def set_peak(optimizer: Optimizer, schedulers: Sequence[Any], peak: float) -> No
         elif key in group and not isinstance(group[key], Tensor):
             group[key] = peak * (group[key] / top)
     for scheduler in ours:
-        for name in ("base_lrs", "max_lrs", "_last_lr"):
+        for name in internals.LR_LISTS:
             if hasattr(scheduler, name):
                 setattr(scheduler, name, [peak * (lr / top) for lr in getattr(scheduler, name)])
-
-
-def _with_parts(schedulers: Sequence[Any]) -> list[Any]:
-    """Schedulers, and those that they run one after another or together."""
-    return [part for one in schedulers for part in (one, *_with_parts(getattr(one, "_schedulers", ())))]
 
 
 def write(result: RangeTest, folder: Path, plot: bool = True) -> None:

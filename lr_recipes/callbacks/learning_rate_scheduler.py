@@ -6,39 +6,34 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import StochasticWeightAveraging
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
-
-from lr_recipes.callbacks.hooks import leave_out
-from lr_recipes.callbacks.trainer_facts import (
-    check_optimizers,
-    forgets,
-    horizon_of,
-    monitored,
-    optimizer_names,
-    set_accumulation,
+from lr_recipes import checks
+from lr_recipes.callbacks.base import Remembering, leave_out
+from lr_recipes.callbacks.fit import Fit
+from lr_recipes.callbacks.lightning import (
+    LightningModule,
+    StochasticWeightAveraging,
+    Trainer,
+    callbacks_of,
+    rank_zero_info,
+    rank_zero_warn,
 )
-from lr_recipes.horizon import Horizon, HorizonError
-from lr_recipes.plan import GroupPlan, describe_plan
-from lr_recipes.resume import POLICIES, ResumeError, rescaled_position
-from lr_recipes.scheduler import (
-    BoundSchedule,
-    built_lrs,
-    completed_updates,
-    group_names,
-    read_lrs,
-    read_momentum,
-    write_momentum,
-)
-from lr_recipes.schedules import Plateau, Schedule
+from lr_recipes.optimizer.follow import BoundSchedule
+from lr_recipes.optimizer.groups import built_lrs, group_names, read_lrs, read_momentum, write_momentum
+from lr_recipes.plan.horizon import Horizon, HorizonError
+from lr_recipes.plan.plan import INTERVALS, Plan
+from lr_recipes.plan.resume import POLICIES, ResumeError, rescaled_position
+from lr_recipes.report.words import in_words
+from lr_recipes.schedules import Schedule
 
-INTERVALS = ("step", "epoch")
 # More updates than any schedule's warmup: `fast_dev_run` trains one batch and must not fail over lengths.
 _LONG_RUN = 10**6
+_HOW_TO_GIVE_THE_TOTAL = (
+    "LearningRateScheduler(..., total_steps=...), or callbacks.learning_rate_scheduler.total_steps=... "
+    "on a command line"
+)
 
 
-class LearningRateScheduler(Callback):
+class LearningRateScheduler(Remembering):
     """Makes every optimizer update use ``base LR x factor(position)`` of each parameter group, and prints the plan.
 
     The base LR is what the optimizer was built with. Lengths are resolved once, when training starts, from what the
@@ -77,37 +72,53 @@ class LearningRateScheduler(Callback):
         total_steps: int | Mapping[int | str, int] | None = None,
         replace: bool = False,
     ) -> None:
+        super().__init__()
         self.schedule = _checked_schedule(schedule)
-        self.interval = _one_of("interval", interval, INTERVALS)
-        self.resume = _one_of("resume", resume, POLICIES)
+        self.interval = checks.one_of("interval", interval, INTERVALS)
+        self.resume = checks.one_of("resume", resume, POLICIES)
         self.total_steps = _checked_total(total_steps)
         self.replace = replace
         self.bound: dict[str, BoundSchedule] = {}
-        self._base_lrs: list[list[float]] = []
-        self._momenta: list[list[float | None]] = []
-        self._state: dict[str, Any] = {}
+        self._base_lrs: dict[str, list[float]] = {}
+        self._momenta: dict[str, list[float | None]] = {}
         self._epoch, self._fit_begins = -1, False
         self._overrun_told = self._nan_told = False
 
     # Hooks
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Forget an earlier run, unless this one goes on from it."""
-        if forgets(trainer, stage):
-            self._state = {}
-
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note the base LRs, before a checkpoint restores old ones; refuse a second owner."""
-        self._release()
-        check_optimizers(trainer)
-        self._base_lrs = [built_lrs(optimizer) for optimizer in trainer.optimizers]
-        self._momenta = [[read_momentum(group) for group in one.param_groups] for one in trainer.optimizers]
-        self._become_owner(trainer, pl_module)
+        """Note the base LRs, refuse a second owner, hand over the saved positions.
+
+        Lightning has built the optimizers and given us our state; it restores the optimizers' state, with the old LRs
+        in their groups, after this hook and before ``on_train_start``.
+        """
+        self.bound = {}
+        fit = Fit.of(trainer)
+        self._base_lrs = {name: built_lrs(one) for name, one in fit.optimizers.items()}
+        self._momenta = {
+            name: [read_momentum(group) for group in one.param_groups] for name, one in fit.optimizers.items()
+        }
+        fit.goes_on_at({name: one["position"] for name, one in self._state.get("optimizers", {}).items()})
+        self._become_owner(fit, pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Resolve the plan and print it."""
+        """Resolve the plan, write the first LRs, and print it: now the data are set up and all state is restored.
+
+        The first update is not far, but other callbacks read the LR before it, so it is written here.
+        """
         leave_out(self, LearningRateScheduler)
-        self.bind(trainer)
+        fit = Fit.of(trainer)
+        fit.settle()
+        chosen = fit.chosen(self.schedule, "schedule")
+        before = {name: read_lrs(fit.optimizers[name]) for name in chosen}
+        plans = self._plans(fit)
+        # All plans stand before the first LR is written: one that does not fit leaves all optimizers alone.
+        self.bound = {name: BoundSchedule(plan, fit.clocks[name]) for name, plan in plans.items()}
+        differences = self._restore(trainer)
+        self._overrun_told = self._nan_told = False
+        for name, bound in self.bound.items():
+            bound.every_update = self.interval == "step"
+            rank_zero_info(_announcement(name, bound, differences.get(name, []), before[name]))
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Refresh the LR at an epoch's first batch: after every callback that writes one when an epoch starts.
@@ -118,7 +129,9 @@ class LearningRateScheduler(Callback):
         """
         if self._fit_begins:
             self._fit_begins = False
-            set_accumulation(trainer)
+            fit = Fit.of(trainer)
+            fit.set_accumulation()
+            fit.start()
         if not self._overrun_told:
             self._tell_overrun()
         if trainer.current_epoch != self._epoch:
@@ -127,9 +140,10 @@ class LearningRateScheduler(Callback):
                 bound.refresh()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let plateaus decide: once for each validation of the fit, and before a checkpoint is written.
+        """Let plateaus decide: once for each validation of the fit, and before ModelCheckpoint writes.
 
-        The sanity check comes before anything is bound, so it decides nothing.
+        Lightning moves checkpoint callbacks behind all others, and has the metrics ready by now. The sanity check comes
+        before anything is bound, so it decides nothing.
         """
         if trainer.state.fn == "fit":
             self._observe(trainer)
@@ -143,69 +157,40 @@ class LearningRateScheduler(Callback):
         """Stop following the optimizers."""
         if not self._overrun_told:
             self._tell_overrun()
-        self._state = self.state_dict()
-        for bound in self.bound.values():
-            bound.detach()
+        self.remember(trainer)
 
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Keep the positions, should the same Trainer go on."""
-        self._state = self.state_dict()
-
-    def state_dict(self) -> dict[str, Any]:
+    def now(self) -> dict[str, Any]:
         """Return each optimizer's position and plan, as plain values."""
         if not self.bound:
-            return self._state
+            return {}
         return {"optimizers": {name: bound.state_dict() for name, bound in self.bound.items()}, "epoch": self._epoch}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keep a checkpoint's positions and plans until training starts."""
-        self._state = state_dict
+    # Plans
 
-    # Binding
+    def _plans(self, fit: Fit) -> dict[str, Plan]:
+        """The plan of each optimizer that has a schedule, by its name."""
+        totals = fit.chosen(self.total_steps, "total_steps")
+        plans = {}
+        with fit.advising(_HOW_TO_GIVE_THE_TOTAL):
+            for name, schedule in fit.chosen(self.schedule, "schedule").items():
+                plans[name] = _plan(schedule, fit, self._bases(fit, name), totals.get(name))
+        return plans
 
-    def bind(self, trainer: Trainer) -> None:
-        """Bind the schedule to the optimizers of the fit that is about to train; a second call does nothing.
-
-        Called by ``on_train_start``, and by callbacks that need the plan and may come first in the list.
-        """
-        if self.bound:
-            return
-        names = optimizer_names(trainer.optimizers)
-        chosen = _by_name(self.schedule, names, "schedule")
-        totals = _by_name(self.total_steps, names, "total_steps")
-        before = {name: read_lrs(trainer.optimizers[names.index(name)]) for name in chosen}
-        debugging = trainer.fast_dev_run  # type: ignore[attr-defined]
-        bound = {}
-        for name, schedule in chosen.items():
-            horizon = horizon_of(trainer, totals.get(name))
-            bases = self._bases(trainer, names.index(name))
-            bound[name] = _bind(schedule, trainer.optimizers[names.index(name)], horizon, bases, debugging)
-        self.bound = bound
-        differences = self._restore(trainer)
-        self._overrun_told = self._nan_told = False
-        for name, one in bound.items():
-            one.attach(every_update=self.interval == "step")
-            rank_zero_info(_plan(name, one, differences.get(name, []), before[name]))
-
-    def plan_of(self, optimizer: Any) -> BoundSchedule | None:
-        """Return the schedule bound to ``optimizer``, if there is one."""
-        return next((bound for bound in self.bound.values() if bound.optimizer is optimizer), None)
-
-    def _bases(self, trainer: Trainer, index: int) -> list[float]:
+    def _bases(self, fit: Fit, name: str) -> list[float]:
         """Base LRs: as built. In a run that starts fresh an LR finder may have changed them since the fit began."""
-        now = built_lrs(trainer.optimizers[index])
-        if not trainer.ckpt_path:
+        now = built_lrs(fit.optimizers[name])
+        if not fit.trainer.ckpt_path:
             return now
-        built = self._base_lrs[index]
+        built = self._base_lrs[name]
         return built + now[len(built) :]  # a finetuning callback may have brought groups of the checkpoint back since
 
     def _restore(self, trainer: Trainer) -> dict[str, list[str]]:
         """Continue at the saved positions; return what differed, by optimizer."""
         self._epoch, self._fit_begins = -1, True
-        saved = self._state.get("optimizers")  # looked at first: Lightning counts no step of a raw optimizer
+        saved = self._state.get("optimizers")
         if saved is None:
-            for bound in self.bound.values() if trainer.global_step else ():
-                bound.position = _position_without_state(trainer, bound)
+            for name in self.bound:
+                Fit.of(trainer).check_position(name)
             return {}
         if set(saved) != set(self.bound):
             raise ResumeError(
@@ -216,7 +201,7 @@ class LearningRateScheduler(Callback):
         differences = {name: bound.restore(saved[name], self.resume) for name, bound in self.bound.items()}
         if self.resume == "config":
             self._keep_share_of_data(trainer, saved)
-            self._stop_cycling_momentum(trainer, saved)
+            self._stop_cycling_momentum(saved)
         return differences
 
     def _keep_share_of_data(self, trainer: Trainer, saved: dict[str, Any]) -> None:
@@ -227,26 +212,22 @@ class LearningRateScheduler(Callback):
                 if position != bound.position:
                     bound.position = position
 
-    def _stop_cycling_momentum(self, trainer: Trainer, saved: dict[str, Any]) -> None:
+    def _stop_cycling_momentum(self, saved: dict[str, Any]) -> None:
         """Where the checkpoint's schedule moved the momentum and this one does not, go back to what was built."""
         for name, bound in self.bound.items():
-            if saved[name]["cycles_momentum"] and bound.curve.momentum is None:
-                built = self._momenta[optimizer_names(trainer.optimizers).index(name)]
-                for group, momentum in zip(bound.optimizer.param_groups, built, strict=False):
+            if saved[name]["cycles_momentum"] and not bound.plan.others:
+                for group, momentum in zip(bound.optimizer.param_groups, self._momenta[name], strict=False):
                     if momentum is not None:
                         write_momentum(group, momentum)
 
-    def _release(self) -> None:
-        for bound in self.bound.values():
-            bound.detach()
-        self.bound = {}
+    # One owner
 
-    def _become_owner(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def _become_owner(self, fit: Fit, pl_module: LightningModule) -> None:
         """Refuse schedulers of the module's own on our optimizers, or remove them when that was asked for."""
-        names = optimizer_names(trainer.optimizers)
-        ours = [trainer.optimizers[names.index(name)] for name in _by_name(self.schedule, names, "schedule")]
-        configs = trainer.strategy.lr_scheduler_configs
-        theirs = [config for config in configs if any(config.scheduler.optimizer is one for one in ours)]
+        strategy, ours = fit.trainer.strategy, fit.chosen(self.schedule, "schedule")
+        optimizers = [fit.optimizers[name] for name in ours]
+        configs = strategy.lr_scheduler_configs
+        theirs = [config for config in configs if any(config.scheduler.optimizer is one for one in optimizers)]
         if theirs and not self.replace:
             raise ValueError(
                 f"two owners of one learning rate: {type(pl_module).__name__}.configure_optimizers() returns "
@@ -255,26 +236,33 @@ class LearningRateScheduler(Callback):
                 "LearningRateScheduler(..., replace=True); or keep the module's scheduler and only add a warmup, "
                 "with LearningRateWarmup"
             )
-        if any(isinstance(one, StochasticWeightAveraging) for one in trainer.callbacks):  # type: ignore[attr-defined]
+        if any(isinstance(one, StochasticWeightAveraging) for one in callbacks_of(fit.trainer)):
             raise ValueError(
                 "two owners of one learning rate: StochasticWeightAveraging brings a scheduler of its own (swa_lrs), "
                 f"and the Trainer has a LearningRateScheduler({self.schedule!r}). Remove one of them; Lightning's "
                 "WeightAveraging averages the weights and leaves the LR alone"
             )
-        trainer.strategy.lr_scheduler_configs = [config for config in configs if config not in theirs]
+        strategy.lr_scheduler_configs = [config for config in configs if config not in theirs]
+        for name in ours:
+            if self.replace and fit.clocks[name].bound:
+                fit.replace_clock(name)
+            fit.clocks[name].claim(type(self).__name__)
+
+    # Plateaus, and the end of the plan
 
     def _observe(self, trainer: Trainer) -> None:
         """Give each plateau the fresh value of its metric, the same on all processes."""
         for name, bound in self.bound.items():
-            if not isinstance(bound.schedule, Plateau):
+            reaction = bound.plan.reaction
+            if reaction is None:
                 continue
-            value = monitored(trainer, bound.schedule.monitor)
+            value = Fit.of(trainer).metric(reaction.monitor)
             if math.isnan(value):
-                self._warn_nan(bound.schedule.monitor)
+                self._warn_nan(reaction.monitor)
             before = read_lrs(bound.optimizer)[0]
             if bound.observe(value):
                 now = read_lrs(bound.optimizer)[0]
-                rank_zero_info(f"{name}: {bound.schedule.monitor} has stopped improving, LR {before:g} -> {now:g}")
+                rank_zero_info(f"{name}: {reaction.monitor} has stopped improving, LR {before:g} -> {now:g}")
 
     def _warn_nan(self, metric: str) -> None:
         if not self._nan_told:
@@ -292,62 +280,28 @@ class LearningRateScheduler(Callback):
                 )
 
 
-def _bind(
-    schedule: Schedule, optimizer: Any, horizon: Horizon, bases: list[float], debugging: int | bool
-) -> BoundSchedule:
+def _plan(schedule: Schedule, fit: Fit, bases: list[float], total_steps: int | None) -> Plan:
+    horizon = fit.horizon(total_steps)
     try:
-        return BoundSchedule(schedule, optimizer, horizon, bases)
+        return schedule.plan(horizon, bases)
     except HorizonError:
         raise
     except ValueError:
-        if not debugging:
+        if not fit.trainer.fast_dev_run:  # type: ignore[attr-defined]
             raise
         # `fast_dev_run` only shows that the code runs; the lengths of the real run do not fit into one batch.
         long = Horizon(total_steps=_LONG_RUN, steps_per_epoch=1000, source="fast_dev_run is too short for this plan")
-        return BoundSchedule(schedule, optimizer, long, bases)
+        return schedule.plan(long, bases)
 
 
-def _position_without_state(trainer: Trainer, bound: BoundSchedule) -> int:
-    """Updates so far, where no schedule has counted them: the optimizer's own count, else the Trainer's."""
-    counted = completed_updates(bound.optimizer)
-    if counted is not None:
-        return counted
-    if len(trainer.optimizers) == 1:
-        return trainer.global_step
-    raise ResumeError(
-        f"the checkpoint holds no schedule, and {type(bound.optimizer).__name__} does not count its own updates, so "
-        "the position of each optimizer is unknown: start a new run from the weights instead"
-    )
-
-
-def _plan(name: str, bound: BoundSchedule, differences: list[str], before: list[float]) -> str:
-    floors = [base * bound.end_factor for base in bound.base_lrs]
-    groups = [
-        GroupPlan(group, base, floor)
-        for group, base, floor in zip(group_names(bound.optimizer), bound.base_lrs, floors, strict=True)
-    ]
+def _announcement(name: str, bound: BoundSchedule, differences: list[str], before: list[float]) -> str:
+    """The plan as it is printed before the first update."""
     notes = [f"resumed at update {bound.position:,}"] if bound.position else []
     now = read_lrs(bound.optimizer)
     if differences and before != now:
         notes.append(f"LR at update {bound.position:,}: {before[0]:g} in the checkpoint, {now[0]:g} in this plan")
     notes += [f"checkpoint -> this run: {difference}" for difference in differences]
-    return describe_plan(name, bound.curve, bound.horizon, groups, notes)
-
-
-def _by_name(given: Any, names: list[str], what: str) -> dict[str, Any]:
-    """Spread one value over all optimizers, or a mapping by index or name over those that it names."""
-    if given is None:
-        return {}
-    if not isinstance(given, Mapping):
-        return dict.fromkeys(names, given)
-    by_name = {}
-    for key, value in given.items():
-        known = key in names if isinstance(key, str) else isinstance(key, int) and 0 <= key < len(names)
-        if not known:
-            there = ", ".join(f"{index} or {name!r}" for index, name in enumerate(names))
-            raise ValueError(f"{what} names the optimizer {key!r}, and the module has {there}")
-        by_name[key if isinstance(key, str) else names[key]] = value
-    return by_name
+    return in_words(bound.plan, name, group_names(bound.optimizer), notes)
 
 
 def _checked_schedule(given: Any) -> Schedule | dict[int | str, Schedule]:
@@ -365,12 +319,6 @@ def _checked_schedule(given: Any) -> Schedule | dict[int | str, Schedule]:
 
 def _checked_total(given: Any) -> Any:
     for value in given.values() if isinstance(given, Mapping) else [given]:
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        if value is not None and not checks.is_whole(value):
             raise ValueError(f"total_steps={value!r}: must be a whole number of updates, at least 1, or None")
     return given
-
-
-def _one_of(name: str, value: str, known: tuple[str, ...]) -> str:
-    if value not in known:
-        raise ValueError(f"{name}={value!r}: must be one of {', '.join(known)}")
-    return value

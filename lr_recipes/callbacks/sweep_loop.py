@@ -6,27 +6,34 @@ no limit of the run, such as ``max_epochs``, cuts the sweep short.
 
 from __future__ import annotations
 
-import copy
 import itertools
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.loggers.logger import DummyLogger
-from lightning.pytorch.strategies import ParallelStrategy
-from lightning.pytorch.utilities import CombinedLoader
-from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
-from lr_recipes.callbacks.trainer_facts import accumulation_of, optimizer_names
+from lr_recipes.callbacks.fit import accumulation_of, optimizer_names
+from lr_recipes.callbacks.lightning import (
+    CombinedLoader,
+    DummyLogger,
+    LightningModule,
+    ParallelStrategy,
+    Trainer,
+    before_batch_transfer,
+    callbacks_of,
+    combined_loader,
+    is_param_in_hook_signature,
+    twin_of_combined,
+)
 from lr_recipes.callbacks.training_state import TrainingState
-from lr_recipes.lr_range_test import DivergenceWatch, RangeTest, Sweep
-from lr_recipes.scheduler import built_lrs, took_effect, write_lr
+from lr_recipes.optimizer import internals
+from lr_recipes.optimizer.clock import Clock, took_effect
+from lr_recipes.optimizer.groups import built_lrs, write_lr
+from lr_recipes.sweep.result import DivergenceWatch, RangeTest, Sweep
 
 # Batches (in accumulation: windows of them) without an update, in a row, that say that there will be none.
 _PATIENCE = 100
@@ -75,7 +82,7 @@ def run_sweep(
 def _undone(trainer: Trainer, module_hooks: Collection[int]) -> Iterator[None]:
     """Put everything back at the end, whatever the end was; callbacks and loggers see nothing in between."""
     module, state = trainer.lightning_module, TrainingState()
-    callbacks, loggers, stopping = trainer.callbacks, trainer.loggers, trainer.should_stop  # type: ignore[attr-defined]
+    callbacks, loggers, stopping = callbacks_of(trainer), trainer.loggers, trainer.should_stop
     state.keep_random_numbers()
     state.keep(module)
     for one in (*trainer.optimizers, *schedulers_of(trainer)):
@@ -101,19 +108,21 @@ def _log_nothing(*args: Any, **kwargs: Any) -> None:
 
 def step_hooks(trainer: Trainer) -> frozenset[int]:
     """Return the keys of the step hooks on the Trainer's optimizers; no two hooks have the same key."""
-    return frozenset(key for optimizer in trainer.optimizers for hooks in _hooks_of(optimizer) for key in hooks)
+    return frozenset(
+        key for optimizer in trainer.optimizers for hooks in internals.step_hooks_of(optimizer) for key in hooks
+    )
 
 
 def _rest(optimizer: Optimizer, module_hooks: Collection[int]) -> None:
-    """Take off an optimizer all step hooks but the module's own: others belong to callbacks, which notice nothing."""
-    for hooks in _hooks_of(optimizer):
-        for key, hook in list(hooks.items()):
-            if key not in module_hooks or (getattr(hook, "__module__", None) or "").startswith("lr_recipes."):
+    """Take off an optimizer all step hooks but the module's own: others belong to callbacks, which notice nothing.
+
+    A schedule that the module has bound rests too: the LR is the sweep's. They come back with the optimizer's state.
+    """
+    clock = Clock.on(optimizer)
+    for hooks in internals.step_hooks_of(optimizer):
+        for key in list(hooks):
+            if key not in module_hooks or (clock is not None and clock.owns(key)):
                 del hooks[key]
-
-
-def _hooks_of(optimizer: Any) -> list[dict[int, Any]]:
-    return [getattr(optimizer, f"_optimizer_step_{when}_hooks", {}) for when in ("pre", "post")]
 
 
 class _SweepLoop:
@@ -273,9 +282,7 @@ class _SweepLoop:
     def _batches(self) -> Generator[Any, None, None]:
         """Batches on the device, pass after pass, from iterators of their own: the fit's are not touched."""
         trainer, combined = self.trainer, _combined(self.trainer)
-        twin = CombinedLoader(combined.iterables, combined._mode)
-        twin.flattened = [_twin(loader) for loader in combined.flattened]
-        twin.limits = combined.limits  # of what is combined; the length of a pass is the Trainer's
+        twin = twin_of_combined(combined, [_twin(loader) for loader in combined.flattened])
         limit = None if trainer.num_training_batches == float("inf") else int(trainer.num_training_batches)
         try:
             for number in itertools.count():
@@ -284,7 +291,7 @@ class _SweepLoop:
                 for batch, _, _ in twin if limit is None else itertools.islice(twin, limit):
                     empty = False
                     batch = trainer.precision_plugin.convert_input(batch)
-                    batch = self.module._on_before_batch_transfer(batch, dataloader_idx=0)
+                    batch = before_batch_transfer(self.module, batch)
                     yield trainer.strategy.batch_to_device(batch, dataloader_idx=0)
                 if empty:
                     raise SweepError("the training data gave no batch: check the loader, and limit_train_batches")
@@ -293,13 +300,12 @@ class _SweepLoop:
 
 
 def schedulers_of(trainer: Trainer) -> list[Any]:
-    """Return the schedulers that the module itself returned, out of what a warmup has wrapped them in."""
-    wrapped = (config.scheduler for config in trainer.strategy.lr_scheduler_configs)
-    return [one if isinstance(one, LRScheduler) else getattr(one, "scheduler", one) for one in wrapped]
+    """Return the schedulers that the module itself returned."""
+    return [config.scheduler for config in trainer.strategy.lr_scheduler_configs]
 
 
 def _combined(trainer: Trainer) -> CombinedLoader:
-    combined = trainer.fit_loop._combined_loader
+    combined = combined_loader(trainer)
     if combined is None:
         raise SweepError("the Trainer has no training data yet: make the range test while it trains")
     return combined
@@ -308,9 +314,7 @@ def _combined(trainer: Trainer) -> CombinedLoader:
 def _twin(loader: Any) -> Any:
     """A loader of the same data in the same order that starts iterators, and workers, of its own."""
     if isinstance(loader, DataLoader):
-        twin = copy.copy(loader)
-        twin._iterator = None  # persistent workers belong to the fit
-        return twin
+        return internals.twin_of(loader)
     if iter(loader) is loader:
         raise SweepError(
             f"the training data ({type(loader).__name__}) can be read only once, and a range test would use them up: "

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lr_recipes.picture import COLOURS
+from lr_recipes.report.picture import COLOURS
 from recipes.reproduction.comparison import USABLE
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lr_recipes.lr_csv import read_rows
+from lr_recipes.report.lr_csv import read_rows
 from recipes.messages import explain
 from recipes.reproduction.plan import Result, Run
 

@@ -716,7 +716,7 @@ def test_plateau_and_tensor_lrs_are_as_planned(audit: str, tmp_path: Path, caplo
 @pytest.fixture
 def on_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """Treat tensor LRs as if they lived on a device, where reading one waits: they are copied and read later."""
-    copied = "lr_recipes.callbacks.learning_rate_logger._snapshot"
+    copied = "lr_recipes.optimizer.recorder.snapshot"
     monkeypatch.setattr(copied, lambda lr: lr.clone() if isinstance(lr, Tensor) else lr)
 
 

@@ -17,7 +17,7 @@ from torch.optim import SGD
 from torch.optim import lr_scheduler as torch_schedulers
 
 from lr_recipes import Horizon, LearningRateScheduler, LearningRateWarmup, schedules
-from lr_recipes.resume import ResumeError
+from lr_recipes.plan.resume import ResumeError
 from tests.callbacks.harness import PEAK, Run, Tiny, Validated, fit, keep_all, loader, messages
 
 WARMUP = 5

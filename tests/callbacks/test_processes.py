@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from lr_recipes.lr_csv import read_rows
+from lr_recipes.report.lr_csv import read_rows
 from tests.callbacks.harness import fit, plan
 from tests.callbacks.process_runs import COSINE, killed_run
 

@@ -17,8 +17,8 @@ from torch.optim import SGD, Adam, AdamW
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from lr_recipes import schedules
-from lr_recipes.lr_csv import read_rows
-from lr_recipes.resume import ResumeError
+from lr_recipes.plan.resume import ResumeError
+from lr_recipes.report.lr_csv import read_rows
 from lr_recipes.schedules import Schedule
 from tests.callbacks.harness import (
     PEAK,

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from lr_recipes import Horizon, schedules
 from lr_recipes.callbacks.sweep_loop import SweepError, run_sweep, step_hooks
-from lr_recipes.lr_range_test import DivergenceWatch, RangeTest, Sweep
+from lr_recipes.sweep.result import DivergenceWatch, RangeTest, Sweep
 from tests.callbacks.harness import PEAK, Endless, Tiny, loader, quiet_trainer, sgd
 
 SWEEP = Sweep(min_lr=1e-4, max_lr=1.0, num_training_steps=20)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lr_recipes.scheduler import BoundSchedule
+from lr_recipes.optimizer.follow import BoundSchedule
 from recipes.gpu_clock import added_waits, checks, compiled_step, scaler_skips
 
 
@@ -16,7 +16,7 @@ def test_steps_that_a_scaler_skips_do_not_count(fused: bool) -> None:
 @pytest.mark.parametrize("fused", [False, True])
 def test_a_clock_that_counts_skipped_steps_is_found_out(monkeypatch: pytest.MonkeyPatch, fused: bool) -> None:
     if fused:
-        monkeypatch.setattr("lr_recipes.scheduler.took_effect", lambda optimizer: True)
+        monkeypatch.setattr("lr_recipes.optimizer.clock.took_effect", lambda optimizer: True)
     else:
         monkeypatch.setattr(BoundSchedule, "attach", lambda self: None)
     assert not scaler_skips("cpu", fused=fused)[0]

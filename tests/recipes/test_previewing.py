@@ -20,9 +20,9 @@ from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from omegaconf import DictConfig, OmegaConf, open_dict
 from torch.utils.data import DataLoader, TensorDataset
 
-from lr_recipes.lr_csv import read_rows
-from lr_recipes.lr_preview import Preview
-from lr_recipes.resume import ResumeError
+from lr_recipes.plan.resume import ResumeError
+from lr_recipes.report.lr_csv import read_rows
+from lr_recipes.report.preview import Preview
 from recipes import previewing
 from recipes.cnn import ImageClassifier
 from recipes.facts import ImageFacts

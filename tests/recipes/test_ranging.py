@@ -10,7 +10,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from lr_recipes.lr_range_test import RULES, RangeTest, Sweep
+from lr_recipes.sweep.result import RULES, RangeTest, Sweep
 from recipes import ranging
 from train import register_resolvers
 
@@ -42,7 +42,7 @@ def test_it_writes_its_files_and_returns_what_it_suggests(tmp_path: Path, caplog
         ("ckpt_path=last.ckpt", r"ckpt_path='last.ckpt' goes on with a run, .*: give weights=last.ckpt"),
         ("task.num_training_steps=3", r"num_training_steps=3: .* at least 10"),
         ("task.min_lr=100", r"min_lr=100 must be below max_lr=10"),
-        ("task.optimizer=Adam", r"optimizer='Adam': the module has 0 or 'AdamW'"),
+        ("task.optimizer=Adam", r"optimizer names the optimizer 'Adam', and the module has 0 or 'AdamW'"),
     ],
 )
 def test_mistakes_are_explained(override: str, message: str, tmp_path: Path) -> None:

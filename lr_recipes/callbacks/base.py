@@ -1,0 +1,75 @@
+"""What our callbacks share: a memory from one run to the next, and no hooks that do nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lr_recipes.callbacks.fit import Fit, is_new
+from lr_recipes.callbacks.lightning import Callback, LightningModule, Trainer
+
+
+class Remembering(Callback):
+    """A callback with state: the checkpoint's before a run, its own during it, and what it ended with after it."""
+
+    def __init__(self) -> None:
+        self._state: dict[str, Any] = {}
+
+    def now(self) -> dict[str, Any]:
+        """Return the state of a run that is under way, as plain values; nothing where none is."""
+        raise NotImplementedError
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Forget an earlier run, unless this one goes on from it. The optimizers do not exist yet."""
+        if stage == "fit":
+            Fit.forget(trainer)
+        if is_new(trainer, stage):
+            self._state = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state, as plain values."""
+        return self.now() or self._state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep a checkpoint's state until training starts. Called between ``setup`` and ``on_fit_start``."""
+        self._state = state_dict
+
+    def remember(self, trainer: Trainer) -> None:
+        """Keep the state that a run ends with, should the same Trainer go on, and stop counting."""
+        self._state = self.state_dict()
+        Fit.end_of(trainer)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Keep the state that the run was stopped in."""
+        self.remember(trainer)
+
+
+# What Lightning calls at every update.
+PER_UPDATE = (
+    "on_train_batch_start",
+    "on_before_zero_grad",
+    "on_before_backward",
+    "on_after_backward",
+    "on_before_optimizer_step",
+    "on_train_batch_end",
+)
+
+
+def leave_out(callback: Callback, owner: type[Callback], *names: str) -> None:
+    """Let Lightning pass over hooks of a callback: each costs some microseconds at every update, even an empty one.
+
+    Lightning calls only what can be called, so an attribute that is ``None`` stands in the way of the method.
+
+    Besides ``names``, all hooks of ``PER_UPDATE`` that ``owner`` does not define are left out. A hook that a subclass
+    of ``owner`` defines stays, and finds what it calls through ``super()``. A second call forgets what the first did.
+
+    Args:
+        callback: the callback.
+        owner: the class whose hooks may be left out.
+        names: hooks that have nothing to do in this run.
+    """
+    for name in PER_UPDATE:
+        vars(callback).pop(name, None)
+        implementation = getattr(type(callback), name)
+        idle = name in names and implementation is getattr(owner, name)
+        if idle or implementation is getattr(Callback, name):
+            setattr(callback, name, None)

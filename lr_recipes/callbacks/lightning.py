@@ -1,0 +1,61 @@
+"""The one door to Lightning: what is used of it, and every private part of it: a new version is checked here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import GradientAccumulationScheduler, StochasticWeightAveraging
+from lightning.pytorch.loggers.logger import DummyLogger
+from lightning.pytorch.strategies import ParallelStrategy
+from lightning.pytorch.utilities import CombinedLoader, rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
+
+__all__ = [
+    "Callback",
+    "CombinedLoader",
+    "DummyLogger",
+    "GradientAccumulationScheduler",
+    "LightningDataModule",
+    "LightningModule",
+    "ParallelStrategy",
+    "StochasticWeightAveraging",
+    "Trainer",
+    "batches_that_stepped",
+    "before_batch_transfer",
+    "callbacks_of",
+    "combined_loader",
+    "is_param_in_hook_signature",
+    "rank_zero_info",
+    "rank_zero_warn",
+    "twin_of_combined",
+]
+
+
+def callbacks_of(trainer: Trainer) -> list[Callback]:
+    """Return the Trainer's callbacks, in the order in which their hooks are called."""
+    return trainer.callbacks  # type: ignore[attr-defined, no-any-return]
+
+
+def batches_that_stepped(trainer: Trainer) -> int:
+    """Return the x of Lightning's own metrics: batches so far in which an optimizer stepped, less this one."""
+    return trainer.fit_loop.epoch_loop._batches_that_stepped
+
+
+def combined_loader(trainer: Trainer) -> CombinedLoader | None:
+    """Return what the Trainer reads its training batches from; ``None`` before its data are set up."""
+    return trainer.fit_loop._combined_loader
+
+
+def twin_of_combined(combined: CombinedLoader, loaders: Sequence[Any]) -> CombinedLoader:
+    """Return one that combines ``loaders`` as ``combined`` does its own."""
+    twin = CombinedLoader(combined.iterables, combined._mode)
+    twin.flattened = list(loaders)
+    twin.limits = combined.limits  # of what is combined; the length of a pass is the Trainer's
+    return twin
+
+
+def before_batch_transfer(module: LightningModule, batch: Any) -> Any:
+    """Do what Lightning does to a batch before it goes to the device."""
+    return module._on_before_batch_transfer(batch, dataloader_idx=0)

@@ -1,0 +1,66 @@
+"""How a wrong value is answered, once for the whole package: what was given, what is possible, what to change.
+
+The ground floor: everything else may use it, and it uses the standard library alone.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def nearest(name: object, known: Iterable[str], most: int = 1) -> str:
+    """Return «(did you mean 'warmup'?)» with a space before it, or nothing where no known name is near.
+
+    Example:
+        >>> nearest("warmpu", ["warmup", "gamma"])
+        " (did you mean 'warmup'?)"
+    """
+    near = difflib.get_close_matches(name, list(known), n=most) if isinstance(name, str) else []
+    return f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
+
+
+def one_of(name: str, value: T, known: Iterable[str]) -> T:
+    """Return ``value`` if it is one of the ``known`` words.
+
+    Raises:
+        ValueError: it is not; the message lists the words and names the nearest one.
+    """
+    known = tuple(known)
+    if value not in known:
+        raise ValueError(f"{name}={value!r}{nearest(value, known)}: must be one of {', '.join(known)}")
+    return value
+
+
+def number(name: str, value: Any, low: float, high: float = math.inf, *, above: bool = False) -> None:
+    """Refuse what is not a finite number in [low, high], or above ``low`` where ``above`` is set.
+
+    Raises:
+        ValueError: with the name, the value and the limits.
+    """
+    limits = f"above {low:g}" if above else f"at least {low:g}"
+    limits += f" and at most {high:g}" if high < math.inf else ", and finite"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):  # a bool is an int in Python
+        raise ValueError(f"{name}={value!r}: must be a number, {limits}")
+    # Written so that not-a-number, which is neither below nor above anything, is refused too.
+    if not (low < value if above else low <= value) or not value <= high or math.isinf(value):
+        raise ValueError(f"{name}={value!r}: must be {limits}")
+
+
+def is_whole(value: Any, least: int = 1) -> bool:
+    """Whether a value is an ``int`` of at least ``least``; ``True`` and ``False`` are not."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def flag(name: str, value: Any) -> None:
+    """Refuse what is neither true nor false.
+
+    Raises:
+        ValueError: with the name and the value.
+    """
+    if not isinstance(value, bool):
+        raise ValueError(f"{name}={value!r}: must be true or false")

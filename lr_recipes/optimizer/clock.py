@@ -1,0 +1,197 @@
+"""Counts the updates of one optimizer: the only place where a position lives, and the only thing with hooks on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from torch.optim import Optimizer
+
+from lr_recipes.optimizer import internals
+from lr_recipes.plan.plan import Plan
+
+# Where an optimizer keeps its clock. Its pickles and copies leave it out: a copy is on its own.
+_PLACE = "_lr_recipes_clock"
+
+
+class Owner(Protocol):
+    """Who writes the groups of an optimizer; one at a time.
+
+    Attributes:
+        plan: what it carries out.
+        base_lrs: what the next update multiplies, by group.
+        planned_factor: what the next update multiplies it by.
+        every_update: whether ``write`` is called after every update; else the LR is held until somebody calls it.
+    """
+
+    plan: Plan
+    planned_factor: float
+    every_update: bool
+
+    @property
+    def base_lrs(self) -> Sequence[float]: ...
+
+    def write(self, position: int) -> None:
+        """Write what the update at ``position`` shall use."""
+
+    def adopt(self) -> None:
+        """Take in groups that have joined, before their first update."""
+
+
+class Witness(Protocol):
+    """Who looks at what each step uses."""
+
+    def note(self, counts: bool) -> None:
+        """Look at the groups right after a step: ``counts`` says whether it changed parameters.
+
+        The groups still hold what the step used, and the clock the position of the update.
+        """
+
+
+class Clock:
+    """Counts the completed updates of one optimizer; a new clock takes the place of an older one on it.
+
+    Position ``n`` means that ``n`` updates are completed, and that the next one is update ``n``.
+
+    Args:
+        optimizer: a torch optimizer.
+
+    Attributes:
+        position: updates completed so far.
+        owner: who writes the groups; ``None`` where nobody of ours does.
+        witnesses: who looks at what a step uses.
+        counting: whether the optimizer's own steps move the position; else whoever calls ``go_to`` does.
+        stepped: whether the optimizer has stepped since the hooks are there.
+        bound: whether somebody has bound a schedule to the optimizer by hand, who is its owner then.
+
+    Raises:
+        TypeError: the optimizer is not torch's.
+    """
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(
+                f"{type(optimizer).__name__} is not a torch.optim.Optimizer: a schedule writes param_groups['lr']"
+            )
+        self.optimizer = optimizer
+        self.position = 0
+        self.owner: Owner | None = None
+        self.witnesses: list[Witness] = []
+        self.counting = self.stepped = self.bound = False
+        self._claim: tuple[str, str] | None = None
+        self._counts = False
+        self._handles: list[Any] = []
+        older = Clock.on(optimizer)
+        if older is not None:
+            older.stop()
+        setattr(optimizer, _PLACE, self)
+
+    @staticmethod
+    def on(optimizer: Optimizer) -> Clock | None:
+        """Return the clock of an optimizer, if it has one."""
+        return getattr(optimizer, _PLACE, None)
+
+    # Who writes
+
+    def claim(self, who: str, way_out: str = "") -> None:
+        """Say that ``who`` will write the groups; to be called before anybody writes.
+
+        Args:
+            who: the name that the user knows it by.
+            way_out: what the user can do instead, should there be a second one.
+
+        Raises:
+            ValueError: somebody else has said so; names both.
+        """
+        if self._claim is not None:
+            first, its_way_out = self._claim
+            raise ValueError(
+                f"{first} and {who} would both write the LR: {way_out or its_way_out or 'keep one of them'}"
+            )
+        self._claim = (who, way_out)
+
+    def take(self, owner: Owner) -> None:
+        """Make ``owner`` the one that writes the groups."""
+        self.owner = owner
+
+    def release(self, owner: Owner) -> None:
+        """Let ``owner`` go, if it still is the one that writes; the groups stay as they are."""
+        if self.owner is owner:
+            self.owner = None
+
+    def go_to(self, position: int) -> None:
+        """Set the position, and let the owner write what belongs there."""
+        self.position = position
+        if self.owner is not None:
+            self.owner.write(position)
+
+    # The hooks
+
+    def start(self, counting: bool = True) -> None:
+        """Put the hooks on the optimizer; a second call puts them in their places again.
+
+        Args:
+            counting: let the optimizer's own steps move the position.
+        """
+        self.stop()
+        self.counting = counting
+        self._handles = [
+            # Groups that have joined get their LR before anybody looks at what the step will use.
+            internals.first(self.optimizer.register_step_pre_hook(self._before)),
+            # Read before any other hook can write the LR of the next update, and write it after all that are there.
+            internals.first(self.optimizer.register_step_post_hook(self._look)),
+            self.optimizer.register_step_post_hook(self._after),
+        ]
+
+    def stop(self) -> None:
+        """Take the hooks off; the position stays."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles, self.counting = [], False
+
+    @property
+    def running(self) -> bool:
+        """Whether the hooks are on the optimizer."""
+        return bool(self._handles)
+
+    def owns(self, key: int) -> bool:
+        """Whether a step hook, by its key, is one of this clock."""
+        return any(handle.id == key for handle in self._handles)
+
+    def _before(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        if self.owner is not None:
+            self.owner.adopt()
+
+    def _look(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        """Look right after the step. Not before it: a closure runs within the step, and may still write the LR."""
+        self._counts = took_effect(optimizer)
+        for witness in self.witnesses:
+            witness.note(self._counts)
+
+    def _after(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        """Update ``position`` is completed: the next one is ``position + 1``, and uses what is written now."""
+        self.stepped = True
+        if self._counts and self.counting:
+            self.position += 1
+            owner = self.owner
+            if owner is not None and owner.every_update:
+                owner.write(self.position)
+
+
+def took_effect(optimizer: Optimizer) -> bool:
+    """Tell, right after ``optimizer.step()``, whether it changed parameters.
+
+    Two calls do not: one with no gradient at all (``training_step`` returned ``None``), and one of a fused optimizer
+    whose gradient scaler found an overflow. A scaler does not call other optimizers in that case. ``found_inf`` lives
+    on the device and is there only during a step under a scaler, so no other run pays for reading it.
+    """
+    overflow = getattr(optimizer, "found_inf", None)
+    if overflow is not None and bool(overflow):
+        return False
+    return any(p.grad is not None for group in optimizer.param_groups for p in group["params"])
+
+
+def completed_updates(optimizer: Optimizer) -> int | None:
+    """Return how many updates the optimizer itself has counted in its state; ``None`` where it does not count."""
+    steps = [int(state["step"]) for state in optimizer.state.values() if "step" in state]
+    return max(steps, default=None)

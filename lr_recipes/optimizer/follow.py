@@ -1,0 +1,280 @@
+"""The owner that follows a plan: it writes the groups of a torch optimizer, and is saved as one integer.
+
+The one rule: the LR that update ``n`` of group ``g`` uses is ``base(g) * factor(n)``. The base LR is what the optimizer
+was built with, per group. Everything here follows from the clock's position, so the state is that integer and the plain
+facts that say which plan it belongs to.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from torch.optim.lr_scheduler import LRScheduler
+
+from lr_recipes.optimizer.clock import Clock
+from lr_recipes.optimizer.groups import (
+    are_floats,
+    check_momentum,
+    joining_lrs,
+    own_tensor_lrs,
+    read_lrs,
+    write_lr,
+    write_momentum,
+)
+from lr_recipes.plan.curve import Curve
+from lr_recipes.plan.horizon import Horizon
+from lr_recipes.plan.plan import Plan, Source
+from lr_recipes.plan.resume import ResumeError, choose
+
+
+class BoundSchedule(LRScheduler):
+    """A plan that is carried out on a torch optimizer, with torch's ``LRScheduler`` interface.
+
+    On construction the groups get the LR of the clock's position. Call ``step()`` after each ``optimizer.step()``, or
+    ``attach()`` once and let the optimizer's own hooks count the updates that really happened.
+
+    Args:
+        plan: what to follow.
+        clock: of the optimizer whose groups to write; a float LR stays a float, a tensor LR is filled in place.
+
+    Attributes:
+        plan: what it follows; groups that join late are added to it.
+        scale: what a plateau's cuts so far multiply the curve by; 1 for every other schedule.
+        seen: what a plateau has seen; ``None`` for every other schedule.
+        planned_factor: the factor that the next update shall use: of its own position, or of the epoch's start while
+            the LR is held.
+
+    Raises:
+        ValueError: the plan moves the momentum and the optimizer has none.
+    """
+
+    def __init__(self, plan: Plan, clock: Clock) -> None:
+        # LRScheduler.__init__ is not called: it would wrap `optimizer.step` and write an LR of its own.
+        self.clock, self.optimizer, self.every_update = clock, clock.optimizer, True
+        self.planned_factor, self.scale = 1.0, 1.0
+        self._held_from = clock.position
+        self._order_checked = False
+        self._follow(plan)
+        self._note_groups()
+        clock.take(self)
+        self.refresh()
+        clock.start(counting=False)
+
+    def _follow(self, plan: Plan) -> None:
+        if any(line.key == "momentum" for line in plan.others):
+            check_momentum(self.optimizer)
+        self.plan = plan
+        self.seen = None if plan.reaction is None else plan.reaction.seen()
+
+    # What it follows, under the names that people know
+
+    @property
+    def schedule(self) -> Source:
+        """The schedule that the plan was made from."""
+        return self.plan.schedule
+
+    @property
+    def horizon(self) -> Horizon:
+        """The run that the plan is for."""
+        return self.plan.horizon
+
+    @property
+    def curve(self) -> Curve:
+        """The factor of the LR at each position."""
+        return self.plan.curve
+
+    @property  # type: ignore[override] # a list of floats or tensors, in torch
+    def base_lrs(self) -> Sequence[float]:
+        """The peak of each group; also in each group as ``initial_lr``, torch's name for it."""
+        return self.plan.base_lrs
+
+    @base_lrs.setter
+    def base_lrs(self, base_lrs: Sequence[float]) -> None:
+        self._follow(self.plan.schedule.plan(self.plan.horizon, base_lrs))
+        self._note_groups()
+
+    @property
+    def peak(self) -> float:
+        """The largest base LR at the start."""
+        return self.plan.peak
+
+    @property
+    def end_factor(self) -> float:
+        """The factor that the plan ends at; of a plateau, the one below which it never cuts."""
+        return self.plan.end_factor
+
+    @property
+    def position(self) -> int:
+        """Updates completed so far: the position of the next update."""
+        return self.clock.position
+
+    @position.setter
+    def position(self, position: int) -> None:
+        self.clock.go_to(position)
+
+    @property
+    def last_epoch(self) -> int:
+        """The position, under torch's name for it."""
+        return self.clock.position
+
+    @last_epoch.setter
+    def last_epoch(self, position: int) -> None:
+        self.clock.position = position
+
+    # Writing
+
+    def refresh(self) -> None:
+        """Write the LR (and momentum) of the present position into every group."""
+        self.write(self.clock.position)
+
+    def write(self, position: int) -> None:
+        """Write what the update at ``position`` shall use; while the LR is held, it is held from there on."""
+        self._held_from = position
+        self._write()
+
+    def _write(self) -> None:
+        """Write the LR (and momentum) of the position that the LR is held from."""
+        factor = self.planned_factor = self._factor(self._held_from) * self.scale
+        groups = self.optimizer.param_groups
+        if len(groups) != len(self._bases):
+            self._adopt_late_groups()
+        if self._floats and type(groups[0]["lr"]) is float:  # nearly always; asking each group takes as long as writing
+            for group, base in zip(groups, self._bases, strict=True):
+                group["lr"] = base * factor
+        else:
+            for group, base in zip(groups, self._bases, strict=True):
+                write_lr(group, base * factor)
+        for line in self.plan.others:
+            write_momentum(groups[line.group], line.base * line.curve(self._held_from))
+
+    def adopt(self) -> None:
+        """Take in groups that have joined, before their first update."""
+        if len(self.optimizer.param_groups) != len(self._bases):
+            self._write()
+
+    def _adopt_late_groups(self) -> None:
+        """Take the LR that a group joins with as its base; from its first update on it follows the curve."""
+        self.plan = self.plan.joined(joining_lrs(self.optimizer, self._bases))
+        self._note_groups()
+
+    def _note_groups(self) -> None:
+        """Keep what every update needs at hand, and the base of each group where torch's schedulers look for it."""
+        if len(self.optimizer.param_groups) > len(self.plan.base_lrs):
+            self.plan = self.plan.joined(joining_lrs(self.optimizer, self.plan.base_lrs))
+        self._bases, self._factor = self.plan.base_lrs, self.plan.curve.factor
+        own_tensor_lrs(self.optimizer)
+        for group, base in zip(self.optimizer.param_groups, self._bases, strict=True):
+            group["initial_lr"] = base
+        self._floats = are_floats(self.optimizer)
+
+    # Torch's interface
+
+    def step(self, epoch: int | None = None) -> None:
+        """Move on by one update, or to position ``epoch``; to be called after ``optimizer.step()``.
+
+        Where the clock counts the optimizer's own steps, it has moved on already, and there is nothing to do.
+        """
+        if epoch is None and self.clock.counting:
+            return
+        if not self._order_checked:
+            self._check_order()
+        self.clock.go_to(self.clock.position + 1 if epoch is None else epoch)
+
+    def _check_order(self) -> None:
+        """Warn, at the first step of the schedule, when the optimizer has not stepped before it."""
+        self._order_checked = True
+        if not self.clock.stepped:
+            warnings.warn(
+                "the schedule stepped before the optimizer: update 0 would not use the first LR of the plan. "
+                "Call optimizer.step() first, then the schedule's step()",
+                UserWarning,
+                stacklevel=3,
+            )
+
+    def get_lr(self) -> list[float]:  # type: ignore[override]
+        """Return the planned LR of each group for the next update."""
+        return [base * self.planned_factor for base in self.base_lrs]
+
+    def get_last_lr(self) -> list[float]:  # type: ignore[override]
+        """Return the LR that each group has now."""
+        return read_lrs(self.optimizer)
+
+    # The clock
+
+    def attach(self, every_update: bool = True) -> None:
+        """Let the optimizer's own steps move the position, one for each update that changed parameters.
+
+        Args:
+            every_update: refresh the LR after every update; else only the position moves, and the LR is held until
+                ``refresh()``.
+        """
+        self.every_update, self._order_checked = every_update, True
+        self.clock.start()
+
+    def detach(self) -> None:
+        """Stop following the optimizer's updates."""
+        self.clock.stop()
+
+    # A metric
+
+    def observe(self, value: float) -> bool:
+        """Take one fresh value of the metric; return whether it cut the LR. Only a ``Plateau`` asks for it."""
+        reaction = self.plan.reaction
+        if reaction is None:
+            return False
+        before = self.scale
+        self._set_seen(reaction.observe(self.seen, value))
+        self._write()
+        return self.scale < before
+
+    def _set_seen(self, seen: Any) -> None:
+        reaction = self.plan.reaction
+        if reaction is not None:
+            self.seen, self.scale = seen, reaction.scale(seen, self.plan.peak)
+
+    # The state
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the position and the plan it belongs to, as plain numbers, strings, lists and dicts."""
+        return {
+            "position": self.clock.position,
+            "refreshed_at": self._held_from,
+            **self.plan.state(),
+            "plateau": None if self.seen is None else dataclasses.asdict(self.seen),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue at a saved position of the same plan; another plan is an error (see ``restore``)."""
+        self.restore(state_dict, resume="error")
+
+    def restore(self, state_dict: dict[str, Any], resume: str) -> list[str]:
+        """Continue at a saved position.
+
+        Args:
+            state_dict: what ``state_dict()`` returned.
+            resume: what to do when the saved plan differs from this one: ``"error"``, follow the ``"checkpoint"``, or
+                follow the ``"config"`` from the saved position on.
+
+        Returns:
+            What differed, a line each.
+
+        Raises:
+            ResumeError: the plans differ and ``resume`` is ``"error"``.
+        """
+        if "base_lrs" not in state_dict or "schedule" not in state_dict:
+            raise ResumeError(
+                f"this is not the state of a schedule of lr_recipes; it has {', '.join(state_dict) or 'nothing'}: load "
+                "the state that a schedule of lr_recipes has saved, or start at its position with step(position)"
+            )
+        plan, differences = choose(state_dict, self.plan, resume)
+        self._follow(plan)
+        self._note_groups()
+        reaction = self.plan.reaction
+        if state_dict["plateau"] and reaction is not None:
+            self._set_seen(reaction.seen(state_dict["plateau"]))
+        self.clock.go_to(state_dict["refreshed_at"])  # where an epoch that holds its LR began
+        self.clock.position = state_dict["position"]
+        return differences

@@ -1,0 +1,51 @@
+"""The private parts of torch that this package leans on, all of them: a new version of torch is checked here."""
+
+from __future__ import annotations
+
+import copy
+import gc
+from collections.abc import Sequence
+from typing import Any
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.data import DataLoader
+
+
+def first(handle: Any) -> Any:
+    """Let a hook that has just been registered run before those that are there; return its handle."""
+    hooks = handle.hooks_dict_ref()  # an OrderedDict; torch has no argument for the order
+    hooks.move_to_end(handle.id, last=False)
+    return handle
+
+
+def step_hooks_of(optimizer: Any) -> list[dict[int, Any]]:
+    """Return the pre hooks and the post hooks of an optimizer's steps, by their keys; no two hooks share a key."""
+    return [getattr(optimizer, f"_optimizer_step_{when}_hooks", {}) for when in ("pre", "post")]
+
+
+def with_parts(schedulers: Sequence[Any]) -> list[Any]:
+    """Return schedulers, and those that they run one after another or together."""
+    return [part for one in schedulers for part in (one, *with_parts(getattr(one, "_schedulers", ())))]
+
+
+# The lists in which torch's schedulers keep LRs, a number for each group.
+LR_LISTS = ("base_lrs", "max_lrs", "_last_lr")
+
+
+def twin_of(loader: DataLoader[Any]) -> DataLoader[Any]:
+    """Return a loader of the same data in the same order that starts iterators, and workers, of its own."""
+    twin = copy.copy(loader)
+    twin._iterator = None  # persistent workers belong to the original
+    return twin
+
+
+def schedulers_on(optimizer: Optimizer) -> list[LRScheduler]:
+    """Return all schedulers of torch that are on an optimizer, those too that only a module knows.
+
+    A scheduler holds its optimizer, and nothing that can be reached from the optimizer holds the scheduler: so all
+    objects are looked at, which takes some hundredths of a second. Their types are, not they themselves: to ask a lazy
+    object for its class may load it.
+    """
+    found = (one for one in gc.get_objects() if issubclass(type(one), LRScheduler))
+    return [one for one in found if getattr(one, "optimizer", None) is optimizer]

@@ -1,0 +1,210 @@
+"""A witness of a clock: rows of what each step used, for a file, and compared with what its owner planned."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from lr_recipes.optimizer.clock import Clock
+from lr_recipes.optimizer.groups import group_names, on_device, read_momentum, snapshot
+
+_FLUSH_SECONDS = 1.0
+_FLUSH_ROWS = 1000
+
+
+class LearningRateError(RuntimeError):
+    """An update did not use the planned LR, and it was asked to stop then."""
+
+
+class Rows(Protocol):
+    """Where the rows go: a file."""
+
+    def write(self, rows: Iterable[Sequence[Any]]) -> None: ...
+
+    def add_groups(self, names: Mapping[str, Sequence[str]]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Comparison(Protocol):
+    """What compares used with planned, and counts."""
+
+    compared: int
+    unplanned: int
+    late: dict[str, int]
+
+    def compare(
+        self, position: int, used: Sequence[float], bases: Sequence[float], factor: float, names: Sequence[str]
+    ) -> str: ...
+
+    def skip(self, position: int, count: int = 1) -> None: ...
+
+
+class _Update(NamedTuple):
+    """What one update used; an LR may still be a tensor on a device."""
+
+    position: int
+    epoch: int
+    phase: str
+    factor: float | None
+    lrs: list[Any]
+    others: list[float | None]
+    bases: Sequence[float]
+
+
+# The values of a row: a flat tuple of numbers and text is no work for the garbage collector, however many wait.
+_Row = tuple[Any, ...]
+
+
+@dataclass
+class Recorder:
+    """Records what each update of one optimizer uses, and compares it with the plan of the clock's owner.
+
+    Args:
+        clock: of the optimizer.
+        audit: compares, and counts.
+        epoch: asked for the number of the epoch at each update.
+        samples_per_step: samples that one update sees, where that is known.
+        tell: is given a sentence at the first update that did not use what was planned.
+        strict: raise an error instead.
+        after_update: is called after each update.
+
+    Attributes:
+        file: where the rows go; to be set before the first step.
+        groups: names of the groups.
+    """
+
+    clock: Clock
+    audit: Comparison
+    epoch: Callable[[], int]
+    samples_per_step: int | None = None
+    tell: Callable[[str], None] = lambda sentence: None
+    strict: bool = False
+    after_update: Callable[[], None] | None = None
+    file: Rows = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.groups = group_names(self.clock.optimizer)
+        self.last_lrs: list[Any] = [group["lr"] for group in self.clock.optimizer.param_groups]
+        self._pending: list[_Update | _Row] = []
+        self._flush_at = 0.0
+        self._announced = False
+        self._updates = 0
+        self._there = self._present_in_groups()
+
+    # What a step does
+
+    def note(self, counts: bool) -> None:
+        """Record what the step that has just ended used, if it changed parameters."""
+        self._announced = False
+        if not counts:
+            self.audit.skip(self.clock.position)
+            return
+        if len(self.clock.optimizer.param_groups) != len(self.groups):
+            self._note_late_groups()
+        update = self._read()
+        self._updates += 1
+        self.last_lrs = update.lrs
+        if on_device(update.lrs[0]):
+            self._pending.append(update)  # judged and written when it is read back, all at once
+        else:
+            self._pending.append(self._row(update))
+            self._judge(update)
+        now = time.monotonic()
+        if now >= self._flush_at or len(self._pending) >= _FLUSH_ROWS:
+            self.flush()
+        if self.after_update is not None:
+            self.after_update()
+
+    def _read(self) -> _Update:
+        groups, owner, position = self.clock.optimizer.param_groups, self.clock.owner, self.clock.position
+        return _Update(
+            position,
+            self.epoch(),
+            "" if owner is None else owner.plan.curve.phase(position),
+            None if owner is None else owner.planned_factor,
+            [snapshot(group["lr"]) for group in groups],
+            [read_momentum(group) for group in groups] + [group.get("weight_decay") for group in groups],
+            () if owner is None else owner.base_lrs,
+        )
+
+    def _judge(self, update: _Update, strict: bool = True) -> None:
+        if update.factor is None:
+            self.audit.compared += 1
+            self.audit.unplanned += 1
+            return
+        found = self.audit.compare(update.position, update.lrs, update.bases, update.factor, self.groups)
+        if found and self.strict and strict:
+            raise LearningRateError(found)
+        if found:
+            self.tell(found)
+
+    # A gradient scaler that finds an overflow does not call the optimizer, so no step is seen then
+
+    def announce(self) -> None:
+        """Note that a step is about to be done, unless a gradient scaler skips it."""
+        self.settle()
+        self._announced = True
+
+    def settle(self) -> None:
+        """Take a step that was announced, and did not come, as skipped."""
+        if self._announced:
+            self.audit.skip(self.clock.position)
+        self._announced = False
+
+    # Rows
+
+    def flush(self, strict: bool = True) -> None:
+        """Write the pending rows."""
+        pending, self._pending = self._pending, []
+        self._flush_at = time.monotonic() + _FLUSH_SECONDS
+        read = [_read_back(one) if isinstance(one, _Update) else one for one in pending]
+        self.file.write(self._row(one) if isinstance(one, _Update) else one for one in read)
+        for one in read:
+            if isinstance(one, _Update):
+                self._judge(one, strict)
+
+    def _row(self, update: _Update) -> _Row:
+        # Update n is the (n + 1)-th: so many samples are seen when it is done.
+        samples = None if self.samples_per_step is None else (update.position + 1) * self.samples_per_step
+        fixed = (update.position, update.epoch, samples, update.phase, update.factor)
+        return (*fixed, *update.lrs, *self._present(update.others))
+
+    def _present(self, others: list[float | None]) -> list[float | None]:
+        """Momentum and weight decay of the groups that have them."""
+        return [value for value, there in zip(others, self._there, strict=True) if there]
+
+    def _present_in_groups(self) -> list[bool]:
+        """Which groups have a momentum, and which a weight decay."""
+        groups = self.clock.optimizer.param_groups
+        return [read_momentum(group) is not None for group in groups] + ["weight_decay" in group for group in groups]
+
+    def names(self) -> dict[str, list[str]]:
+        """Return the names of the groups for each kind of column: those that have such a value."""
+        count = len(self.groups)
+        momenta, decays = self._there[:count], self._there[count:]
+        return {
+            "lr": self.groups,
+            "momentum": [name for name, there in zip(self.groups, momenta, strict=True) if there],
+            "weight_decay": [name for name, there in zip(self.groups, decays, strict=True) if there],
+        }
+
+    def _note_late_groups(self) -> None:
+        self.flush()
+        known = len(self.groups)
+        self.groups = [*self.groups, *group_names(self.clock.optimizer)[known:]]
+        self._there = self._present_in_groups()
+        self.audit.late.update(dict.fromkeys(self.groups[known:], self.clock.position))
+        self.file.add_groups(self.names())
+
+    def take_updates(self) -> int:
+        """Return how many updates there were since the last question."""
+        updates, self._updates = self._updates, 0
+        return updates
+
+
+def _read_back(update: _Update) -> _Update:
+    """The update with numbers for LRs that are on a device."""
+    return update._replace(lrs=[float(lr) for lr in update.lrs])

@@ -1,0 +1,141 @@
+"""The owner that warms up somebody else's schedule: it multiplies what a scheduler writes, while the warmup lasts."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+
+from lr_recipes.optimizer.clock import Clock
+from lr_recipes.optimizer.groups import copies, own_tensor_lrs, write_lr
+from lr_recipes.plan.plan import Plan
+
+
+class WarmupOver:
+    """Multiplies the LR that a foreign scheduler writes by a warmup's factor, and hides that from the scheduler.
+
+    Between the optimizer's steps the groups hold what the next update uses, ``lr x factor``, where ``lr`` is the
+    scheduler's own. While a scheduler steps, whoever calls it, they hold ``lr`` itself: as long as the warmup lasts,
+    its object is of a class made for it whose ``step`` sees to this. When the warmup is over the groups hold ``lr``,
+    the very value, the schedulers are of their own class again, and nothing is left of it.
+
+    Args:
+        plan: the warmup; its factor is 1 once it is over.
+        clock: of the optimizer whose groups to warm up.
+        schedulers: whatever may write the LR of this optimizer.
+        lrs: what the scheduler wrote, by group; by default, and where the warmup is over, what the groups hold now.
+    """
+
+    every_update = True
+
+    def __init__(
+        self, plan: Plan, clock: Clock, schedulers: Sequence[Any] = (), lrs: Sequence[float] | None = None
+    ) -> None:
+        self.plan, self.clock, self.optimizer = plan, clock, clock.optimizer
+        self.planned_factor = 1.0
+        self._hidden = False
+        own_tensor_lrs(self.optimizer)
+        self._own: list[Any] = copies(self.optimizer) if lrs is None or self.over else list(lrs)
+        self._written = self._own
+        self._classes = [(one, type(one)) for one in schedulers]
+        for one, kind in self._classes:
+            one.__class__ = _shielded(kind, self.hidden)
+        clock.take(self)
+        self.write(clock.position)
+
+    @property
+    def length(self) -> int:
+        """Updates that the warmup lasts: update ``length - 1`` is its last."""
+        return self.plan.curve.warmup
+
+    @property
+    def over(self) -> bool:
+        """Whether the next update uses the scheduler's own LR."""
+        return self.clock.position >= self.length
+
+    @property
+    def base_lrs(self) -> Sequence[float]:
+        """The scheduler's own LR of each group."""
+        return self._own
+
+    def state(self) -> dict[str, Any]:
+        """Return the position and, while the warmup lasts, the scheduler's own LRs, as plain values."""
+        position = {"position": self.clock.position}
+        if self.over:
+            return position
+        self.adopt()
+        return {**position, "lrs": [float(lr) for lr in self._own]}
+
+    def write(self, position: int) -> None:
+        """Write what the update at ``position`` shall use; once the warmup is over, let go."""
+        self.planned_factor = 1.0 if self.over else self.plan.curve.factor(position)
+        # At a factor of 1 the very value: a product could be of another type, such as a float for a tensor.
+        self._written = self._own if self.planned_factor == 1.0 else [lr * self.planned_factor for lr in self._own]
+        self._write_all(self._written)
+        if self.over:
+            self.let_go()
+            self.clock.release(self)
+
+    def adopt(self) -> None:
+        """Take an LR that was written past ``hidden()``, and groups that have joined, as the scheduler's word."""
+        groups = self.optimizer.param_groups
+        changed = len(groups) != len(self._own)
+        for index, (group, written) in enumerate(zip(groups, self._written, strict=False)):
+            # A tensor is not compared: that would wait for its device.
+            if not isinstance(written, torch.Tensor) and group["lr"] != written:
+                self._own[index] = group["lr"]
+                changed = True
+        if changed:
+            self._own += copies(self.optimizer)[len(self._own) :]
+            self.write(self.clock.position)
+
+    @contextlib.contextmanager
+    def hidden(self) -> Iterator[None]:
+        """Show the scheduler its own LR, and take the one that it writes."""
+        if self._hidden:  # one that is made of others steps them within its own step
+            yield
+            return
+        self.adopt()
+        self._write_all(self._own)
+        self._hidden = True
+        try:
+            yield
+        finally:
+            self._hidden = False
+            self._own = copies(self.optimizer)
+            self.write(self.clock.position)
+
+    def let_go(self) -> None:
+        """Make the schedulers what they were; the LR stays as it is."""
+        for one, kind in self._classes:
+            one.__class__ = kind
+        self._classes = []
+
+    def _write_all(self, lrs: Sequence[Any]) -> None:
+        for group, lr in zip(self.optimizer.param_groups, lrs, strict=False):
+            write_lr(group, lr)
+
+
+def _shielded(kind: type[Any], hidden: Callable[[], contextlib.AbstractContextManager[None]]) -> type[Any]:
+    """A subclass of a scheduler's class, of the same name, that steps within ``hidden()``; copies are of the class."""
+
+    def within(step: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(step)
+        def stepping(self: Any, *args: Any, **kwargs: Any) -> Any:
+            with hidden():
+                return step(self, *args, **kwargs)
+
+        return stepping
+
+    def __reduce_ex__(self: Any, protocol: Any) -> Any:
+        reduced: Any = kind.__reduce_ex__(self, protocol)  # type: ignore[call-arg] # the class is not known here
+        make, (_, *given), *rest = reduced
+        return (make, (kind, *given), *rest)
+
+    # `step`, and what other libraries call beside it, such as timm's `step_update`.
+    names = [name for name in dir(kind) if name.startswith("step") and callable(getattr(kind, name))]
+    steps = {name: within(getattr(kind, name)) for name in names}
+    return type(kind.__name__, (kind,), {**steps, "__module__": kind.__module__, "__reduce_ex__": __reduce_ex__})

@@ -1,0 +1,104 @@
+"""A function of the position: what a schedule is once its lengths are whole steps. The standard library alone.
+
+Positions count from 0. In a run of ``T`` updates with a warmup of ``W``, update ``W - 1`` is the last of the warmup,
+update ``W`` the first after it, update ``T - 1`` the last of the plan, and update ``T`` the first past it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+Factor = Callable[[int], float]
+
+FOREVER = 2**62  # longer than any run
+
+
+class Phase(NamedTuple):
+    """A named stretch of updates, from ``first`` to ``last`` inclusive (``None``: without end)."""
+
+    name: str
+    first: int
+    last: int | None
+
+
+class Shape(NamedTuple):
+    """What a schedule does apart from its warmup.
+
+    Args:
+        factor: position -> factor; asked for positions below ``T`` only.
+        end: the factor from position ``T`` on. It is the limit from the left, so that a run which goes on past its plan
+            neither climbs again nor drops once more.
+        phases: name and first position of each stretch, in order.
+        momentum: position -> momentum, for a schedule that moves it too.
+        during_warmup: whether ``factor`` also counts for ``t < W``, as step sizes and milestones do, which count from
+            the start of training; else it is 1 there.
+    """
+
+    factor: Factor
+    end: float
+    phases: Sequence[tuple[str, int]]
+    momentum: Factor | None = None
+    during_warmup: bool = False
+
+
+class Curve:
+    """A resolved schedule: ``curve(n)`` is the factor of update ``n``, for any ``n >= 0`` and in any order.
+
+    Attributes:
+        factor: the same function without the check of ``n``, for the update path.
+        momentum: position -> momentum, for schedules that cycle it; else ``None``.
+        warmup: updates of the warmup.
+        total_steps: updates in the plan; ``None`` when it has no end.
+        phases: the named stretches of the plan, in order.
+        end: the factor from ``total_steps`` on.
+    """
+
+    __slots__ = ("_firsts", "end", "factor", "momentum", "phases", "total_steps", "warmup")
+
+    def __init__(self, shape: Shape, ramp: Factor, warmup: int, total_steps: int | None) -> None:
+        self.factor = _join(shape, ramp, warmup, total_steps)
+        self.momentum = shape.momentum
+        self.warmup = warmup
+        self.total_steps = total_steps
+        self.end = shape.end
+        self.phases = _phases([*([("warmup", 0)] if warmup else []), *shape.phases], warmup, total_steps)
+        self._firsts = [phase.first for phase in self.phases]
+
+    def __call__(self, position: int) -> float:
+        if position < 0:
+            raise ValueError(f"position={position}: updates are counted from 0")
+        return self.factor(position)
+
+    def phase(self, position: int) -> str:
+        """Return the name of the phase that holds the update at ``position``; ``"end"`` past the plan."""
+        if self.total_steps is not None and position >= self.total_steps:
+            return "end"
+        return self.phases[bisect_right(self._firsts, position) - 1].name
+
+
+def _join(shape: Shape, ramp: Factor, warmup: int, total: int | None) -> Factor:
+    """Warmup, shape and end as one function; a branch is there only if the curve has it, since this runs per update."""
+    after, end = shape.factor, shape.end
+    if warmup and shape.during_warmup:
+        before: Factor = lambda t: ramp(t) * after(t)  # noqa: E731 - a def could not be one of two
+    else:
+        before = ramp
+    # Update `warmup` is the first after the warmup, update `total` the first past the plan.
+    if total is None:
+        return (lambda t: after(t) if t >= warmup else before(t)) if warmup else after
+    if not warmup:
+        return lambda t: after(t) if t < total else end
+    return lambda t: (after(t) if t >= warmup else before(t)) if t < total else end
+
+
+def _phases(starts: Sequence[tuple[str, int]], warmup: int, total: int | None) -> list[Phase]:
+    """Give each start the position before the next one as its end; what the warmup or the end covers is left out."""
+    starts = [(name, first if name == "warmup" else max(first, warmup)) for name, first in starts]
+    nexts = [*(first for _, first in starts[1:]), FOREVER if total is None else total]
+    return [
+        Phase(name, first, None if after == FOREVER else after - 1)
+        for (name, first), after in zip(starts, nexts, strict=True)
+        if first < after
+    ]

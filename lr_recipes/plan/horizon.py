@@ -1,0 +1,311 @@
+"""Durations and run facts become whole optimizer steps here. The standard library alone.
+
+A *duration* is a length with its unit (``"500 steps"``, ``"5 epochs"``, ``"10%"``, ``"100k samples"`` or a plain
+``int`` of steps). A :class:`Horizon` holds the facts of one run that turn durations into steps.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lr_recipes import checks
+from lr_recipes.plan.curve import FOREVER
+
+UNITS = {
+    "steps": ("steps", "step", "st", "updates", "update"),
+    "epochs": ("epochs", "epoch", "ep"),
+    "%": ("%", "percent"),
+    "samples": ("samples", "sample", "sa"),
+}
+_UNIT_OF = {name: unit for unit, names in UNITS.items() for name in names}
+_PREFIXES = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9}
+_PATTERN = re.compile(r"\s*([-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([kKMG]?)\s*([^\W\d]*|%)\s*")
+_ADVICE = {
+    "total_steps": "Give it: Horizon(total_steps=1000)",
+    "steps_per_epoch": "Give it, Horizon(steps_per_epoch=100), or write the length in steps ('500 steps')",
+    "samples_per_step": "Give it, Horizon(samples_per_step=256), or write the length in steps ('500 steps')",
+}
+_EXAMPLES = "'500 steps', '5 epochs', '10%', '100k samples' or a whole number of steps"
+
+
+class HorizonError(ValueError):
+    """A schedule needs a fact about the run that the run does not have.
+
+    It carries its parts, so that whoever speaks to the user can say in its own words how the fact is given.
+
+    Args:
+        who: what needs the fact, such as ``"Cosine"`` or ``"warmup='5 epochs'"``.
+        fact: which one: ``"total_steps"``, ``"steps_per_epoch"`` or ``"samples_per_step"``.
+        why: why the run does not have it, where that is known.
+        advice: what to do about it; by default what suits somebody who made the ``Horizon``.
+    """
+
+    def __init__(self, who: str, fact: str, why: str = "", advice: str | None = None) -> None:
+        super().__init__(who, fact, why, advice)  # all of them, so that the error survives pickling
+        self.who, self.fact, self.why = who, fact, why
+        self.advice = _ADVICE[fact] if advice is None else advice
+
+    def __str__(self) -> str:
+        lacks = "and this run has no known end" if self.fact == "total_steps" else "which this run does not have"
+        because = f" ({self.why})" if self.why else ""
+        return f"{self.needs}, {lacks}{because}. {self.advice}"
+
+    @property
+    def needs(self) -> str:
+        """Who needs what, without the advice."""
+        what = "to know how many updates the run will do" if self.fact == "total_steps" else self.fact
+        return f"{self.who} needs {what}"
+
+    def advised(self, advice: str) -> HorizonError:
+        """Return the same error with other advice."""
+        return HorizonError(self.who, self.fact, self.why, advice)
+
+
+@dataclass(frozen=True)
+class Duration:
+    """A length with its unit.
+
+    Args:
+        value: how many units; never negative.
+        unit: ``"steps"``, ``"epochs"``, ``"%"`` (of the total number of updates) or ``"samples"``.
+
+    Example:
+        >>> Duration.parse("5ep")
+        Duration(value=5, unit='epochs')
+        >>> str(Duration.parse("100k samples"))
+        '100000 samples'
+    """
+
+    value: int | float
+    unit: str
+
+    def __str__(self) -> str:
+        return f"{self.value}%" if self.unit == "%" else f"{self.value} {self.unit}"
+
+    @classmethod
+    def parse(cls, given: int | str | Duration, name: str = "duration", minimum: float = 0) -> Duration:
+        """Read what somebody typed.
+
+        Args:
+            given: an ``int`` (steps) or a string with a unit.
+            name: what the value is called where it was typed; used in messages.
+            minimum: 0 allows no length at all; anything above 0 asks for a positive length.
+
+        Raises:
+            ValueError: the value cannot be read, is a bare float, is negative or infinite, or is zero where a length
+                is needed.
+        """
+        duration = given if isinstance(given, Duration) else cls._read(given, name)
+        if not 0 <= duration.value < math.inf or (minimum > 0 and duration.value == 0):
+            least = "positive" if minimum > 0 else "zero or more"
+            raise ValueError(f"{name}={given!r}: a length must be {least} and finite; write {_EXAMPLES}")
+        if duration.unit == "%" and duration.value > 100:
+            raise ValueError(f"{name}={given!r} is more than the whole run: at most '100%'")
+        return duration
+
+    @classmethod
+    def _read(cls, given: Any, name: str) -> Duration:
+        if isinstance(given, bool) or not isinstance(given, (int, float, str)):
+            raise ValueError(f"{name}={given!r} is not a duration: write {_EXAMPLES}")
+        if isinstance(given, int):
+            return cls(given, "steps")
+        if isinstance(given, float):
+            raise ValueError(_of_what(given, given, name))
+        match = _PATTERN.fullmatch(given)
+        if match is None:
+            raise ValueError(f"{name}={given!r} cannot be read: write {_EXAMPLES}")
+        return cls._from_match(match, given, name)
+
+    @classmethod
+    def _from_match(cls, match: re.Match[str], given: str, name: str) -> Duration:
+        number, prefix, word = match.groups()
+        value = float(number.replace("_", "")) * _PREFIXES[prefix]
+        if not word and not prefix and not _is_whole(number):
+            raise ValueError(_of_what(given, value, name))
+        unit = _UNIT_OF.get(word.lower() or "steps")
+        if unit is None:
+            hint = checks.nearest(word.lower(), _UNIT_OF)
+            raise ValueError(f"{name}={given!r}: unknown unit {prefix + word!r}{hint}; units are {', '.join(UNITS)}")
+        return cls(int(value) if value.is_integer() else value, unit)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Horizon:
+    """The facts about a run that turn durations into steps.
+
+    Args:
+        total_steps: optimizer updates in the whole run; ``None`` when the run has no known end.
+        steps_per_epoch: optimizer updates in an epoch. A sequence gives each epoch its own number, as a change of
+            gradient accumulation between epochs does; its last entry goes on for later epochs, so it is kept without
+            repeats at its end.
+        samples_per_step: samples that one update sees, over all devices and accumulated batches.
+        source: where the total came from, in words, for the printed plan.
+
+    Raises:
+        ValueError: a number is not positive.
+
+    Example:
+        >>> run = Horizon(total_steps=1000, steps_per_epoch=100)
+        >>> run.steps("5 epochs"), run.steps("10%"), run.steps(7)
+        (500, 100, 7)
+    """
+
+    total_steps: int | None = None
+    steps_per_epoch: int | Sequence[int] | None = None
+    samples_per_step: int | None = None
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.steps_per_epoch, Sequence) and not isinstance(self.steps_per_epoch, str):
+            object.__setattr__(self, "steps_per_epoch", _without_repeats(tuple(self.steps_per_epoch)))
+        for name in ("total_steps", "steps_per_epoch", "samples_per_step"):
+            given = getattr(self, name)
+            for value in given if isinstance(given, tuple) else (given,):
+                if value is not None and not checks.is_whole(value):
+                    raise ValueError(f"{name}={given!r}: must be a whole number of at least 1, or None")
+
+    def describe(self) -> dict[str, Any]:
+        """Return the facts as plain numbers, strings and lists, for checkpoints."""
+        epochs = self.steps_per_epoch
+        return {
+            "total_steps": self.total_steps,
+            "steps_per_epoch": list(epochs) if isinstance(epochs, tuple) else epochs,
+            "samples_per_step": self.samples_per_step,
+            "source": self.source,
+        }
+
+    def steps(self, duration: int | str | Duration, name: str = "duration", times: int = 1) -> int:
+        """Return the length of ``times`` x ``duration`` in whole steps.
+
+        Rounded half up; a positive length lasts at least one step.
+
+        Raises:
+            HorizonError: the unit needs a fact that this run does not have.
+        """
+        exact = self._exact(Duration.parse(duration, name), name, times)
+        # 4.6 % of 750 is 34.5, and 34.49999999999999 in floats.
+        whole = math.floor(round(exact, 6) + 0.5)
+        return max(whole, times) if exact > 0 else 0
+
+    def every(self, duration: int | str | Duration, name: str = "duration") -> Sequence[int]:
+        """Return the positions at which ``duration`` has passed once, twice, ... from the start of training.
+
+        Where all are equally far apart, a ``range`` without end. Others, such as half an epoch of 13 steps or epochs
+        of different lengths, are rounded each from the start, so that no drift builds up: a list up to the first one
+        beyond the end of the run, or, where the run has no known end, worked out when asked for.
+        """
+        parsed = Duration.parse(duration, name, minimum=1)
+        step = self.steps(parsed, name)
+        uneven = parsed.unit == "epochs" and isinstance(self.steps_per_epoch, tuple)
+        exact = self._exact(parsed, name, 1)
+        if not uneven and (exact < 1 or math.isclose(exact, step)):
+            return range(step, FOREVER, step)
+        if self.total_steps is None:
+            return _Marks(lambda times: self.steps(parsed, name, times))
+        marks = [step]
+        while marks[-1] <= self.total_steps:
+            marks.append(self.steps(parsed, name, len(marks) + 1))
+        return marks
+
+    def part(self, start: int, length: int | None) -> Horizon:
+        """Return the facts about a part of the run: ``length`` updates from position ``start`` on.
+
+        Its epochs have the lengths of the run's epochs from the one that holds ``start`` on.
+        """
+        epochs = self.steps_per_epoch
+        if isinstance(epochs, tuple):
+            epochs = epochs[self.epoch_of(start) :] or epochs[-1]
+        return replace(self, total_steps=length, steps_per_epoch=epochs)
+
+    def from_end(self) -> Horizon:
+        """Return the facts about the run as seen from its end, for lengths that are counted back from there."""
+        epochs = self.steps_per_epoch
+        if not isinstance(epochs, tuple) or self.total_steps is None:
+            return self
+        last = self.epoch_of(self.total_steps - 1) or 0
+        return replace(self, steps_per_epoch=[epochs[min(epoch, len(epochs) - 1)] for epoch in range(last, -1, -1)])
+
+    def _exact(self, duration: Duration, name: str, times: int) -> float:
+        """Length of ``times`` x ``duration`` in steps, before rounding."""
+        value = duration.value * times
+        if duration.unit == "steps":
+            return value
+        if duration.unit == "%":
+            return value * self.need_total(f"{name}={str(duration)!r}") / 100
+        if duration.unit == "samples":
+            return value / int(self._need("samples_per_step", duration, name))
+        return self._epochs_to_steps(value, self._need("steps_per_epoch", duration, name))
+
+    def _need(self, fact: str, duration: Duration, name: str) -> Any:
+        value = getattr(self, fact)
+        if value is None:
+            raise HorizonError(f"{name}={str(duration)!r}", fact)
+        return value
+
+    def need_total(self, who: str) -> int:
+        """Return the total number of updates.
+
+        Args:
+            who: what needs to know; named in the error.
+
+        Raises:
+            HorizonError: the run has no known end.
+        """
+        if self.total_steps is None:
+            raise HorizonError(who, "total_steps", self.source)
+        return self.total_steps
+
+    def epoch_of(self, position: int) -> int | None:
+        """Return the epoch (from 0) that holds the update at ``position``."""
+        if self.steps_per_epoch is None:
+            return None
+        if isinstance(self.steps_per_epoch, int):
+            return position // self.steps_per_epoch
+        for epoch, steps in enumerate(self.steps_per_epoch):
+            if position < steps:
+                return epoch
+            position -= steps
+        return len(self.steps_per_epoch) + position // self.steps_per_epoch[-1]
+
+    @staticmethod
+    def _epochs_to_steps(epochs: float, steps_per_epoch: int | Sequence[int]) -> float:
+        if isinstance(steps_per_epoch, int):
+            return epochs * steps_per_epoch
+        listed = min(math.floor(epochs), len(steps_per_epoch) - 1)  # the last one goes on
+        return sum(steps_per_epoch[:listed]) + (epochs - listed) * steps_per_epoch[listed]
+
+
+class _Marks(Sequence[int]):
+    """Positions without end, each worked out when asked for."""
+
+    def __init__(self, position_of: Callable[[int], int]) -> None:
+        self._position_of = position_of
+
+    def __len__(self) -> int:
+        return FOREVER
+
+    def __getitem__(self, index: int) -> int:  # type: ignore[override]  # no slices
+        return self._position_of(index + 1)
+
+
+def _without_repeats(epochs: tuple[int, ...]) -> int | tuple[int, ...] | None:
+    """Lengths of epochs up to the last change: the last entry stands for all that follow."""
+    while len(epochs) > 1 and epochs[-1] == epochs[-2]:
+        epochs = epochs[:-1]
+    return epochs if len(epochs) > 1 else epochs[0] if epochs else None
+
+
+def _of_what(given: float | str, value: float, name: str) -> str:
+    """The question to somebody who gave a number that is not whole, or not written as one, and no unit."""
+    guess = f"{value * 100:g}%" if 0 < value <= 1 else "10%"
+    if 1 < value < math.inf:
+        guess = f"{value:g} {'steps' if value.is_integer() else 'epochs'}"
+    return f"{name}={given!r}: {given} of what? Write {guess!r}, or {_EXAMPLES}"
+
+
+def _is_whole(text: str) -> bool:
+    return text.lstrip("+-").replace("_", "").isdigit()

@@ -1,0 +1,154 @@
+"""What every update of one optimizer shall use: for each group and each hyper-parameter a base and a curve.
+
+Whatever shows, compares, saves or carries out an LR takes a :class:`Plan` and does not ask where it came from. The
+standard library alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from lr_recipes.plan.curve import Curve
+from lr_recipes.plan.horizon import Horizon
+
+# How often an LR is refreshed: at every update, or at an epoch's first one, to be held until the next epoch.
+INTERVALS = ("step", "epoch")
+
+State = TypeVar("State")
+
+
+class Line(NamedTuple):
+    """One hyper-parameter of one group: update ``n`` uses ``base x curve(n)``.
+
+    Args:
+        group: index of the parameter group.
+        key: the hyper-parameter: ``"lr"`` or ``"momentum"``.
+        base: what the group was built with; 1 where the curve is the value itself.
+        curve: position -> factor.
+    """
+
+    group: int
+    key: str
+    base: float
+    curve: Callable[[int], float]
+
+
+class Source(Protocol):
+    """What a plan was made from, as far as a plan needs it: a schedule."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return it as plain values."""
+
+    def read(self, description: dict[str, Any]) -> Source:
+        """Build another one from what its ``describe()`` returned."""
+
+    def plan(self, horizon: Horizon, base_lrs: Sequence[float], peak: float | None = None) -> Plan:
+        """Make a plan."""
+
+
+class Reaction(Protocol[State]):
+    """How a plan reacts to a metric: what it has seen is a value of its own kind, and cuts multiply the curve."""
+
+    @property
+    def monitor(self) -> str:
+        """Name of the metric."""
+
+    def seen(self, saved: dict[str, Any] | None = None) -> State:
+        """Return what was seen: nothing yet, or what was saved."""
+
+    def observe(self, state: State, value: float) -> State:
+        """Return the state after one fresh value of the metric."""
+
+    def scale(self, state: State, peak: float | None = None) -> float:
+        """Return what the cuts so far multiply the curve by."""
+
+    def lowest(self, peak: float | None = None) -> float:
+        """Return the factor below which no cut goes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A schedule on a run and on an optimizer's groups.
+
+    Attributes:
+        schedule: what it was made from.
+        horizon: the run that it is for.
+        curve: factor of the LR at each position, and the phases.
+        lines: what each group uses, hyper-parameter by hyper-parameter.
+        peak: the largest base LR at the start; an absolute floor is measured against it.
+        reaction: how it reacts to a metric; ``None`` where it is a function of the position alone.
+    """
+
+    schedule: Source
+    horizon: Horizon
+    curve: Curve
+    lines: tuple[Line, ...]
+    peak: float
+    reaction: Reaction[Any] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        schedule: Source,
+        horizon: Horizon,
+        curve: Curve,
+        base_lrs: Sequence[float],
+        peak: float,
+        reaction: Reaction[Any] | None = None,
+    ) -> Plan:
+        """Return the plan in which all groups follow one curve, each from its own base LR."""
+        return cls(schedule, horizon, curve, tuple(_lines_of(curve, base_lrs)), peak, reaction)
+
+    def joined(self, base_lrs: Sequence[float]) -> Plan:
+        """Return the plan with further groups, which follow the same curve from their own base LRs."""
+        return replace(self, lines=(*self.lines, *_lines_of(self.curve, base_lrs, first=len(self.base_lrs))))
+
+    @cached_property
+    def base_lrs(self) -> list[float]:
+        """The base LR of each group, which is its peak."""
+        return [line.base for line in self.lines if line.key == "lr"]
+
+    @cached_property
+    def others(self) -> tuple[Line, ...]:
+        """The lines of other hyper-parameters than the LR."""
+        return tuple(line for line in self.lines if line.key != "lr")
+
+    @property
+    def total_steps(self) -> int | None:
+        """Updates in the plan; ``None`` when it has no end."""
+        return self.horizon.total_steps
+
+    @property
+    def end_factor(self) -> float:
+        """The factor that the plan ends at; of one that reacts, the one below which it never cuts."""
+        return self.curve.end if self.reaction is None else self.reaction.lowest(self.peak)
+
+    def momentum(self, position: int) -> float | None:
+        """Return the momentum of the update at ``position``; ``None`` where the plan leaves it alone."""
+        move = next((line for line in self.others if line.key == "momentum"), None)
+        return None if move is None else move.base * move.curve(position)
+
+    def uses(self, position: int) -> tuple[float, float | None]:
+        """Return what tells two plans for the same groups apart at an update: LR factor and momentum."""
+        return self.curve(position), self.momentum(position)
+
+    def state(self) -> dict[str, Any]:
+        """Return the plan as plain numbers, strings, lists and dicts, for checkpoints."""
+        return {
+            "schedule": self.schedule.describe(),
+            "base_lrs": [*self.base_lrs],
+            "peak": self.peak,
+            "horizon": self.horizon.describe(),
+            "cycles_momentum": any(line.key == "momentum" for line in self.others),
+        }
+
+
+def _lines_of(curve: Curve, base_lrs: Sequence[float], first: int = 0) -> Iterable[Line]:
+    """Lines of groups that follow ``curve``, the first of them with the index ``first``."""
+    for group, base in enumerate(base_lrs, start=first):
+        yield Line(group, "lr", base, curve.factor)
+        if curve.momentum is not None:  # the curve says momenta, not shares of one
+            yield Line(group, "momentum", 1.0, curve.momentum)

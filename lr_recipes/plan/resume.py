@@ -1,0 +1,158 @@
+"""Which plan a resumed run follows: the saved one, the configured one, or neither until somebody has chosen.
+
+Works on the plain state that a checkpoint holds; the standard library alone. Two plans differ when they would give some
+update another LR, not when the same curve is written in other words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from lr_recipes.plan.horizon import Horizon
+from lr_recipes.plan.plan import Plan, Source
+
+POLICIES = ("error", "checkpoint", "config")
+_SAMPLES = 10**5  # runs up to this long are compared at every update
+_FEW_SAMPLES = 10**3  # of runs without a known end, whose curves take longer
+_FAR = 10**5  # how far plans without a known end are compared
+
+
+class ResumeError(ValueError):
+    """The checkpoint's plan and the configured one differ, and nobody has chosen between them."""
+
+
+class Chosen(NamedTuple):
+    """The plan to follow; ``differences`` says, a line each, what it was chosen between."""
+
+    plan: Plan
+    differences: list[str]
+
+
+def choose(saved: dict[str, Any], configured: Plan, policy: str) -> Chosen:
+    """Return the plan to follow from the saved position on.
+
+    Args:
+        saved: a plan's ``state()`` as the checkpoint has it, and the ``position``.
+        configured: the plan of the run that is about to start.
+        policy: ``"error"``, ``"checkpoint"`` or ``"config"``.
+
+    Raises:
+        ResumeError: the plans differ and ``policy`` is ``"error"``; the message shows old and new side by side.
+    """
+    if len(saved["base_lrs"]) != len(configured.base_lrs):
+        raise ResumeError(
+            f"the checkpoint has {len(saved['base_lrs'])} parameter groups and this run has "
+            f"{len(configured.base_lrs)}: resume with the optimizer that the checkpoint was made with"
+        )
+    if _equal_in_words(saved, configured):
+        return Chosen(configured, [])
+    old = _readable(saved, configured.schedule)
+    differences = [] if old is not None and _same(old, configured) else _differences(saved, configured)
+    if differences and policy == "error":
+        raise ResumeError(_question(differences, saved["position"]))
+    if policy != "checkpoint":
+        return Chosen(configured, differences)
+    # Where it could not be read it is read once more: what stands in the way is then the message.
+    return Chosen(old or _read(saved, configured.schedule), differences)
+
+
+def rescaled_position(saved: dict[str, Any], horizon: Horizon) -> int:
+    """Return the position at the same share of the data, where an update now sees another number of samples.
+
+    Example:
+        >>> saved = {"position": 100, "horizon": {"samples_per_step": 32}}
+        >>> rescaled_position(saved, Horizon(samples_per_step=64))
+        50
+    """
+    position: int = saved["position"]
+    before, now = saved["horizon"]["samples_per_step"], horizon.samples_per_step
+    if before is None or now is None or before == now:
+        return position
+    return int(position * before / now + 0.5)
+
+
+def _equal_in_words(saved: dict[str, Any], configured: Plan) -> bool:
+    state = configured.state()
+    return all(saved[part] == state[part] for part in ("schedule", "base_lrs", "peak", "horizon"))
+
+
+def _readable(saved: dict[str, Any], own: Source) -> Plan | None:
+    """The saved plan; ``None`` where its schedule is of a kind that is not known here."""
+    try:
+        schedule = _schedule(saved, own)
+    except ValueError:
+        return None
+    return _plan_with(schedule, saved)
+
+
+def _read(saved: dict[str, Any], own: Source) -> Plan:
+    return _plan_with(_schedule(saved, own), saved)
+
+
+def _schedule(saved: dict[str, Any], own: Source) -> Source:
+    """The saved schedule; where it is the one at hand, that one, which cannot always be built from words."""
+    return own if saved["schedule"] == own.describe() else own.read(saved["schedule"])
+
+
+def _plan_with(schedule: Source, saved: dict[str, Any]) -> Plan:
+    return schedule.plan(Horizon(**saved["horizon"]), saved["base_lrs"], saved["peak"])
+
+
+def _same(old: Plan, new: Plan) -> bool:
+    """Whether every update that both plans have uses the same LR and momentum; of very long runs, a sample of them."""
+    if old.base_lrs != new.base_lrs:
+        return False
+    reacts = old.reaction is not None or new.reaction is not None
+    if reacts and old.schedule.describe() != new.schedule.describe():
+        return False
+    shared = min(old.total_steps or _FAR, new.total_steps or _FAR)
+    phases = [phase.first for phase in [*old.curve.phases, *new.curve.phases]]
+    samples = _SAMPLES if old.total_steps or new.total_steps else _FEW_SAMPLES
+    # `shared - 1` is the last update that both have.
+    positions = {*range(0, shared, max(shared // samples, 1)), *phases, shared - 1}
+    return all(old.uses(n) == new.uses(n) for n in positions if n < shared)
+
+
+def _differences(saved: dict[str, Any], configured: Plan) -> list[str]:
+    """One line for each value that differs, old and new side by side."""
+    state = configured.state()
+    pairs = [("peak LR", saved["base_lrs"], state["base_lrs"])]
+    for part in ("schedule", "horizon"):
+        for key in {**saved[part], **state[part]}:
+            pairs.append((key, saved[part].get(key), state[part].get(key)))
+    read = configured.schedule.read
+    shown = [(name, _show(old, read), _show(new, read)) for name, old, new in pairs if old != new and name != "source"]
+    return [f"{name}: {old} -> {new}" for name, old, new in shown]
+
+
+def _question(differences: list[str], position: int) -> str:
+    lines = "\n".join(f"    {line}" for line in differences)
+    return (
+        f"the checkpoint (at update {position:,}) and this run plan different learning rates "
+        f"(checkpoint -> this run):\n"
+        f"{lines}\n"
+        "Choose one: resume='checkpoint' follows the checkpoint's plan to its end; resume='config' follows this run's "
+        f"plan from update {position:,} on, whatever jump that makes; or make this run's settings equal to the "
+        "checkpoint's"
+    )
+
+
+def _show(value: Any, read: Callable[[dict[str, Any]], Any]) -> str:
+    """A value as somebody would write it; a schedule within it is built by ``read``, to be shown as it shows itself."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_show(item, read) for item in value) + "]"
+    if isinstance(value, dict):
+        return _show_call(value, read) if "calls" in value else repr(read(value)) if "schedule" in value else str(value)
+    if value is None or isinstance(value, bool):
+        return "none" if value is None else str(value)
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _show_call(call: dict[str, Any], read: Callable[[dict[str, Any]], Any]) -> str:
+    """A call that makes a torch scheduler."""
+    given = [_show(item, read) for item in call["args"]]
+    given += [f"{name}={_show(item, read)}" for name, item in call["kwargs"].items()]
+    return f"{call['calls'].rpartition('.')[2]}({', '.join(given)})"

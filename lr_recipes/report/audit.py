@@ -1,0 +1,129 @@
+"""Compares the LR that each update used with the planned one, and says at the end what came out. No torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from lr_recipes.report.words import counted
+
+# A tensor LR holds 32 bits; anything further from the plan was written by somebody else.
+_TOLERANCE = 1e-6
+_SMALLEST = 1e-37  # below it 32 bits round more coarsely, and to 0 in the end
+
+
+@dataclass
+class Audit:
+    """Counts of one optimizer's updates, and what was out of order.
+
+    Attributes:
+        compared: updates that were recorded, and compared with the plan where there was one.
+        different: updates at which some group used another LR.
+        worst: largest difference; ``worst_at`` and ``worst_group`` say where.
+        first_at: first update that differed.
+        skipped: optimizer steps that changed nothing; ``skipped_at`` is the position of the first.
+        late: groups that joined after the start, with the update they joined at.
+        unplanned: of ``compared``, updates that were only recorded: there was no plan to compare with.
+    """
+
+    compared: int = 0
+    different: int = 0
+    worst: float = 0.0
+    worst_at: int = -1
+    worst_group: str = ""
+    first_at: int = -1
+    skipped: int = 0
+    skipped_at: int = -1
+    late: dict[str, int] = field(default_factory=dict)
+    unplanned: int = 0
+
+    def compare(
+        self, position: int, used: Sequence[float], bases: Sequence[float], factor: float, names: Sequence[str]
+    ) -> str:
+        """Compare one update's LRs with ``base x factor``; return a sentence at the first difference, else nothing."""
+        self.compared += 1
+        wrong = [
+            index for index, (lr, base) in enumerate(zip(used, bases, strict=True)) if not _equal(lr, base * factor)
+        ]
+        if not wrong:
+            return ""
+        self.different += 1
+        gaps = {index: _gap(used[index], bases[index] * factor) for index in wrong}
+        largest = max(wrong, key=gaps.__getitem__)
+        if gaps[largest] > self.worst:
+            self.worst, self.worst_at, self.worst_group = gaps[largest], position, names[largest]
+        if self.first_at >= 0:
+            return ""
+        self.first_at = position
+        return (
+            f"update {position:,} used LR {used[largest]:.8g} in group {names[largest]!r}, and the plan says "
+            f"{bases[largest] * factor:.8g}: something else writes param_groups['lr']"
+        )
+
+    def skip(self, position: int, count: int = 1) -> None:
+        """Note optimizer steps that changed nothing."""
+        if not self.skipped:
+            self.skipped_at = position
+        self.skipped += count
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the counts as plain values, for checkpoints."""
+        return asdict(self)
+
+    def closing_line(self, position: int, total: int | None, planned: bool = True) -> str:
+        """Return the sentence that ends a run.
+
+        Args:
+            position: updates completed.
+            total: updates of the plan; ``None`` when it has no end.
+            planned: whether there was a plan to compare with.
+
+        Example:
+            >>> Audit(compared=100).closing_line(position=100, total=100)
+            'used = planned on 100 of 100 updates, schedule complete'
+        """
+        parts = [self._verdict(planned), *([share_of_schedule(position, total)] if planned else [])]
+        if self.skipped:
+            parts.append(f"{_updates(self.skipped, 'skipped ')} (the first at position {self.skipped_at:,})")
+        parts += [f"group {name} joined at update {at:,}" for name, at in self.late.items()]
+        return ", ".join(parts)
+
+    def _verdict(self, planned: bool) -> str:
+        if not planned:
+            return f"recorded {_updates(self.compared)}, there is no plan to compare with"
+        if not self.different:
+            return f"used = planned on {self.compared:,} of {self.compared:,} updates"
+        return (
+            f"used = planned on {self.compared - self.different:,} of {self.compared:,} updates, largest difference "
+            f"{self.worst:g} in group {self.worst_group} at update {self.worst_at:,} (the first at {self.first_at:,})"
+        )
+
+
+def share_of_schedule(position: int, total: int | None) -> str:
+    """Say how much of the schedule was run.
+
+    Example:
+        >>> share_of_schedule(370, 1000), share_of_schedule(1000, 1000), share_of_schedule(5, None)
+        ('schedule ended at 37% (370 of 1,000)', 'schedule complete', 'schedule has no end')
+    """
+    if total is None:
+        return "schedule has no end"
+    if position < total:
+        percent = 100 * position // total  # 99.9 % is not complete
+        return f"schedule ended at {percent}% ({position:,} of {total:,})"
+    return "schedule complete" + (f", {_updates(position - total)} past its end" if position > total else "")
+
+
+def _equal(used: float, planned: float) -> bool:
+    return used == planned or math.isclose(used, planned, rel_tol=_TOLERANCE, abs_tol=_SMALLEST)
+
+
+def _gap(used: float, planned: float) -> float:
+    gap = abs(used - planned)
+    return math.inf if math.isnan(gap) else gap  # an LR that is not a number is as wrong as can be
+
+
+def _updates(count: int, kind: str = "") -> str:
+    return counted(count, f"{kind}update")

@@ -1,0 +1,165 @@
+"""The file ``lr.csv``: one row per update, in order, each update once, whatever stopped the run before.
+
+The first columns are ``step,epoch,samples,phase,planned_factor``; then ``lr/<group>``, ``momentum/<group>`` and
+``weight_decay/<group>``. ``step`` is the position of the update, counted from 0; ``samples`` is the number seen when it
+is done. A value that is not known is empty; numbers are written in full, so reading them gives the same floats back.
+A row is a line: a name with a comma or a quote in it stands in quotes, and line breaks in names become spaces.
+No torch.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from lr_recipes.report.chart import Point
+
+FIXED = ("step", "epoch", "samples", "phase", "planned_factor")
+KINDS = ("lr", "momentum", "weight_decay")
+
+
+def columns_of(groups: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the columns for the group names of each kind.
+
+    Example:
+        >>> columns_of({"lr": ["decay", "no_decay"], "momentum": ["decay"]})[5:]
+        ['lr/decay', 'lr/no_decay', 'momentum/decay']
+    """
+    return [*FIXED, *(f"{kind}/{' '.join(name.splitlines())}" for kind in KINDS for name in groups.get(kind, ()))]
+
+
+class LrCsv:
+    """A file of rows that is written as a stream.
+
+    Args:
+        path: the file; its folder is made when missing.
+        columns: names of the columns, in order.
+        position: the first update that this run will do; older rows are kept, the others dropped.
+        history: the file of the run before this one, perhaps in another folder, whose rows this one begins with.
+
+    Attributes:
+        kept: rows that were kept.
+        dropped: lines that were dropped because they were damaged or belong to updates that are done again.
+
+    Raises:
+        OSError: the folder or the file cannot be written.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str], position: int = 0, history: Path | None = None) -> None:
+        self.path = path
+        self.columns = list(columns)
+        self.kept = self.dropped = 0
+        path.parent.mkdir(parents=True, exist_ok=True)
+        older = history if history is not None and history.exists() else path
+        self._begin(self._older_rows(older, position) if position and older.exists() else [])
+
+    def write(self, rows: Iterable[Sequence[Any]]) -> None:
+        """Append rows and hand them to the operating system, so that they outlive this process."""
+        _writer(self._file).writerows(rows)
+        self._file.flush()
+
+    def add_groups(self, names: Mapping[str, Sequence[str]]) -> None:
+        """Change to the columns for ``names``, as for ``columns_of``; the present groups are among them."""
+        self.add_columns(columns_of(names))
+
+    def add_columns(self, columns: Sequence[str]) -> None:
+        """Change to ``columns``, which hold the present ones; older rows get empty values for the new ones."""
+        self._file.close()
+        self.columns = list(columns)
+        self._begin(read_rows(self.path))
+
+    def close(self) -> None:
+        """Close the file; nothing more can be written."""
+        self._file.close()
+
+    def _older_rows(self, older: Path, position: int) -> Iterator[dict[str, str]]:
+        """Rows of updates before ``position``, each once; counts what it leaves out."""
+        last = -1
+        for row in read_rows(older):
+            step = row.get("step", "")
+            if not step.isdecimal() or not last < int(step) < position:
+                self.dropped += 1
+                continue
+            last = int(step)
+            self.kept += 1
+            yield row
+
+    def _begin(self, rows: Iterable[dict[str, str]]) -> None:
+        """Replace the file by the header and ``rows`` in one move, so that a crash leaves the old or the new one."""
+        fresh = self.path.with_suffix(f".{os.getpid()}.tmp")
+        with fresh.open("w", newline="", encoding="utf-8") as file:
+            writer = _writer(file)
+            writer.writerow(self.columns)
+            writer.writerows([row.get(name, "") for name in self.columns] for row in rows)
+        os.replace(fresh, self.path)
+        self._file: TextIO = self.path.open("a", newline="", encoding="utf-8")
+
+
+def read_rows(path: Path, stride: int = 1) -> Iterator[dict[str, str]]:
+    """Yield every ``stride``-th row of a file, and the last one, as text by column; a damaged line yields an empty row.
+
+    Damaged is a line with another number of values, one with bytes that the disk never got (NULs), and one without its
+    end: a number that was cut in half still looks like a number.
+    """
+    with path.open(newline="\n", encoding="utf-8", errors="replace") as file:
+        columns = _values(next(file, ""))
+        index, line = 0, ""
+        for index, line in enumerate(file):
+            if index % stride == 0:
+                yield _row(columns, line)
+        if index % stride:
+            yield _row(columns, line)
+
+
+def _row(columns: list[str], line: str) -> dict[str, str]:
+    values = _values(line) if line.endswith("\n") and "\0" not in line else []
+    return dict(zip(columns, values, strict=True)) if len(values) == len(columns) else {}
+
+
+def _values(line: str) -> list[str]:
+    """Values of one line, each line by itself: a stray quote must not swallow the lines after it."""
+    line = line.rstrip("\r\n")
+    try:
+        return next(csv.reader([line])) if '"' in line else line.split(",")
+    except csv.Error:
+        return []
+
+
+def _writer(file: TextIO) -> Any:
+    return csv.writer(file, lineterminator="\n")
+
+
+# Other files
+
+
+def write_several(path: Path, curves: Mapping[str, Sequence[Point]]) -> None:
+    """Write a row for each update that a curve has and a column ``lr/<name>`` for each curve, empty past its end."""
+    by_step: dict[int, dict[str, float]] = {}
+    for name, curve in curves.items():
+        for step, lr in curve:
+            by_step.setdefault(step, {})[name] = lr
+
+    def write(target: Path) -> None:
+        with target.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["step", *(f"lr/{name}" for name in curves)])
+            writer.writerows([step, *(lrs.get(name) for name in curves)] for step, lrs in sorted(by_step.items()))
+
+    with_replacement(path, write)
+
+
+def with_replacement(path: Path, write: Callable[[Path], None]) -> None:
+    """Let ``write`` make a file beside ``path`` that then takes its place, so that nobody finds half of one."""
+    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write(fresh)
+            os.replace(fresh, path)
+        finally:
+            fresh.unlink(missing_ok=True)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error  # under the name that was asked for

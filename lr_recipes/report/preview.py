@@ -1,0 +1,355 @@
+"""What a schedule will do, before anything is trained: as text, as a picture and as a file. No torch.
+
+Evaluates the same objects as a run does, a schedule resolved on a horizon, so what is shown is what will be used.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lr_recipes import checks
+from lr_recipes.plan.curve import Curve
+from lr_recipes.plan.horizon import Duration, Horizon
+from lr_recipes.plan.plan import INTERVALS, Plan
+from lr_recipes.report.chart import WIDTH, Point, draw_chart, is_plain, sparkline
+from lr_recipes.report.lr_csv import LrCsv, columns_of, with_replacement, write_several
+from lr_recipes.report.picture import figure_of, figure_of_several, log_axis, set_lr_scale
+from lr_recipes.report.words import cut, in_words
+from lr_recipes.schedules import Schedule
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SHARES = (0, 25, 50, 75, 100)
+_ROWS = 10_000  # of a file; more updates than that are thinned
+_DRAWN = 4000  # of a picture: more than it has pixels
+_SPARKS = (10, 40)  # characters of a sparkline, at least and at most
+_NO_END = 100  # updates that are shown at least of a run without a known end
+_NAME_WIDTH = 24  # characters of a name in a table
+_NO_SHARE = "LR / peak"
+
+Column = tuple[str, Sequence[str]]
+
+
+def preview(
+    schedule: Schedule | Mapping[str, Schedule],
+    horizon: Horizon,
+    lr: float | Mapping[str, float] | None = None,
+    interval: str = "step",
+    title: str = "",
+) -> Any:
+    """Show what a schedule will do in a run, without training.
+
+    Args:
+        schedule: one schedule; or several by name, to compare them.
+        horizon: the facts about the run.
+        lr: base LR, as the optimizer is built with: of all groups, or by the name of the group. Without it, LRs are
+            shown as shares of the peak.
+        interval: ``"step"``, or ``"epoch"`` for an LR that is held for each epoch, as in ``LearningRateScheduler``.
+        title: whose plan it is; by default the schedule's class.
+
+    Returns:
+        A `Preview`, or a `Comparison` of several. Both print as text and have ``table``, ``plot()`` and ``to_csv()``.
+
+    Raises:
+        HorizonError: the schedule needs a fact that ``horizon`` does not have.
+        ValueError: an argument is out of range, or the schedule does not fit the run.
+
+    Example:
+        >>> from lr_recipes import Horizon, schedules
+        >>> print(preview(schedules.Cosine(warmup="10%"), Horizon(total_steps=1000), lr=0.002).table)
+        Learning-rate plan for Cosine: 1,000 updates
+          warmup    updates 0 to 99      factor 0.01 -> 1
+          cosine    updates 100 to 999   factor 1 -> 3.05e-06
+          group0    peak LR 0.002, floor 0
+        <BLANKLINE>
+          of the run  update         LR
+                  0%       0      2e-05
+                 25%     250   0.001866
+                 50%     500   0.001174
+                 75%     750  0.0003572
+                100%     999  6.092e-09
+    """
+    if isinstance(schedule, Mapping):
+        if not schedule:
+            raise ValueError("schedule={}: give at least one schedule by name, as in {'cosine': Cosine()}")
+        return Comparison({name: preview(one, horizon, lr, interval, name) for name, one in schedule.items()})
+    if not isinstance(schedule, Schedule):
+        raise TypeError(f"schedule={schedule!r}: must be one of lr_recipes.schedules, as in Cosine(warmup='10%')")
+    checks.one_of("interval", interval, INTERVALS)
+    base_lrs = _base_lrs(lr)
+    bases = list(base_lrs.values())
+    # Without an LR there is no peak: a schedule that needs one, as for an absolute floor, says so.
+    curve = schedule.resolve(horizon, peak=None if lr is None else max(bases))
+    plan = Plan.of(schedule, horizon, curve, bases, max(bases), schedule.reaction())
+    return Preview(plan, list(base_lrs), interval, title or type(schedule).__name__, lr is not None)
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Preview:
+    """The sight of a plan, before training; prints as the plan, its LRs and its curve.
+
+    Attributes:
+        plan: what every update will use.
+        groups: names of the groups.
+        interval: ``"step"``, or ``"epoch"`` for an LR that is held for each epoch.
+        title: whose plan it is.
+        absolute: whether LRs are LRs; else they are shares of the peak.
+        notes: further lines below the plan.
+    """
+
+    plan: Plan
+    groups: Sequence[str]
+    interval: str
+    title: str
+    absolute: bool = True
+    notes: Sequence[str] = ()
+
+    @property
+    def horizon(self) -> Horizon:
+        """The run that it is for."""
+        return self.plan.horizon
+
+    @property
+    def curve(self) -> Curve:
+        """The factor at each position."""
+        return self.plan.curve
+
+    @cached_property
+    def base_lrs(self) -> dict[str, float]:
+        """Base LR by group."""
+        return dict(zip(self.groups, self.plan.base_lrs, strict=True))
+
+    def __repr__(self) -> str:
+        return f"{self.table}\n\n{self.chart()}"
+
+    @cached_property
+    def updates(self) -> int:
+        """How many updates are shown: all, or of a run without a known end as many as show what the schedule does."""
+        if self.horizon.total_steps is not None:
+            return self.horizon.total_steps
+        epoch = self.horizon.steps("1 epoch") if self.horizon.steps_per_epoch else 0
+        shortest = shown = 10 * max(self.curve.phases[-1].first, epoch, _NO_END // 10)
+        while shown < 100 * shortest and self.curve(shown - 1) > 0.2:
+            shown *= 2
+        return shown if self.curve(shown - 1) <= 0.2 else shortest
+
+    def factor(self, position: int) -> float:
+        """Return the factor that the update at ``position`` uses; it decides alone, whatever was asked for before."""
+        return self.curve(position if self.interval == "step" else self._epoch_start(position))
+
+    def lrs(self, position: int) -> dict[str, float]:
+        """Return the LR of each group at the update at ``position``."""
+        factor = self.factor(position)
+        return {name: base * factor for name, base in self.base_lrs.items()}
+
+    def momentum(self, position: int) -> float | None:
+        """Return the momentum at the update at ``position``, where the schedule moves it."""
+        return self.plan.momentum(position if self.interval == "step" else self._epoch_start(position))
+
+    @property
+    def table(self) -> str:
+        """The plan, and the LR at 0, 25, 50, 75 and 100 % of the updates; text that fits into 80 columns."""
+        return f"{self._plan_in_words()}\n\n{_aligned(self._share_columns())}"
+
+    def chart(self, plain: bool | None = None) -> str:
+        """Return the LR over the updates as a curve of characters, for 80 columns.
+
+        Args:
+            plain: ASCII only; by default where stdout can print nothing else.
+        """
+        ticks = {self._at(share): f"{self._at(share):,}" for share in SHARES}
+        group = max(self.base_lrs, key=self.base_lrs.__getitem__)
+        points = [(n, self.base_lrs[group] * self.factor(n)) for n in self._positions(_DRAWN)]
+        low, several = log_axis([points]), len(set(self.base_lrs.values())) > 1
+        title = self._y_title() + (f" of {group}, the others in proportion" if several else "")
+        return draw_chart(
+            points,
+            title=title + (", log scale" if low else ""),
+            x_title=self._x_title(),
+            ticks=ticks,
+            log_from=low,
+            plain=is_plain() if plain is None else plain,
+        )
+
+    def plot(self) -> Figure:
+        """Return a matplotlib figure: the LR of each group, the momentum where it moves, the phases."""
+        columns = self._columns()
+        rows = [dict(zip(columns, map(_cell, row), strict=True)) for row in self._rows(_DRAWN)]
+        total = "no known end" if self.horizon.total_steps is None else f"{self.horizon.total_steps:,} updates"
+        source = f" ({self.horizon.source})" if self.horizon.source else ""
+        figure = figure_of(rows, f"{self.title}: {total}{source}\n{self.plan.schedule!r}", {})
+        if len(self.base_lrs) == 1:
+            figure.legends[0].remove()  # nothing to tell apart
+        figure.axes[0].set_ylabel(self._y_title())
+        figure.axes[-1].set_xlabel(self._x_title())
+        lines = [[(n, base * self.factor(n)) for n in self._positions(_DRAWN)] for base in self.base_lrs.values()]
+        set_lr_scale(figure.axes[0], lines)
+        return figure
+
+    def points(self) -> list[Point]:
+        """Return updates and their LR in the group with the highest: all updates, or 10,000 that show the curve."""
+        base = max(self.base_lrs.values())
+        return [(n, base * self.factor(n)) for n in self._positions(_ROWS)]
+
+    def to_csv(self, path: str | Path) -> None:
+        """Write the plan with the columns of ``lr.csv``: a row for each update, of very many for 10,000 of them."""
+        with_replacement(Path(path), self._write)
+
+    def _write(self, path: Path) -> None:
+        file = LrCsv(path, self._columns())
+        file.write(self._rows(_ROWS))
+        file.close()
+
+    def _columns(self) -> list[str]:
+        names = list(self.base_lrs)
+        return columns_of({"lr": names, "momentum": names if self.curve.momentum else []})
+
+    def _rows(self, most: int) -> Iterable[list[Any]]:
+        """Rows of ``lr.csv``; how many samples an update sees is known when it has seen them."""
+        epoch_of, phase = self.horizon.epoch_of, self.curve.phase
+        for n in self._positions(most):
+            momentum = self.momentum(n)
+            momenta = [] if momentum is None else [momentum] * len(self.base_lrs)
+            yield [n, epoch_of(n), None, phase(n), self.factor(n), *self.lrs(n).values(), *momenta]
+
+    def _positions(self, most: int) -> list[int]:
+        """About ``most`` updates, evenly spaced, with the first and the last of every phase; all where they are few."""
+        edges = {edge for phase in self.curve.phases[:most] for edge in (phase.first - 1, phase.first)}
+        chosen = {*range(0, self.updates, max(self.updates // most, 1)), self.updates - 1, *edges}
+        return sorted(n for n in chosen if 0 <= n < self.updates)
+
+    def _epoch_start(self, position: int) -> int:
+        epoch = self.horizon.epoch_of(position)
+        if epoch is None:
+            raise ValueError("interval='epoch' needs steps_per_epoch, which this run does not have")
+        return self.horizon.steps(Duration(epoch, "epochs"))
+
+    def _at(self, share: int) -> int:
+        """The update at a share of the run; 100 % is the last one."""
+        return min(math.floor(share * self.updates / 100 + 0.5), self.updates - 1)
+
+    def _plan_in_words(self) -> str:
+        notes = [*self.notes, *(["the LR is held for each epoch"] if self.interval == "epoch" else [])]
+        notes += ["cuts are left out: they depend on the metric"] if self.plan.reaction is not None else []
+        return in_words(self.plan, self.title, self.groups if self.absolute else [], notes)
+
+    def _share_columns(self) -> list[Column]:
+        """Columns of the table; groups with the same LRs share one, and there are as many as fit beside each other."""
+        at = {self._at(share): f"{share}%" for share in SHARES}
+        known = self.horizon.total_steps is not None
+        columns = [("of the run" if known else "of what is shown", [*at.values()])]
+        columns.append(("update", [f"{n:,}" for n in at]))
+        if self.horizon.steps_per_epoch is not None:
+            columns.append(("epoch", [f"{self.horizon.epoch_of(n):,}" for n in at]))
+        moves = [("momentum", [f"{self.momentum(n):.4g}" for n in at])] if self.curve.momentum is not None else []
+        for number, (base, names) in enumerate(_sharing(self.base_lrs).items()):
+            head = f"LR {cut(', '.join(names), _NAME_WIDTH)}" if len(self.base_lrs) > 1 else "LR"
+            more = [(head if self.absolute else _NO_SHARE, [f"{base * self.factor(n):.4g}" for n in at])]
+            if number and len(_aligned([*columns, *more, *moves]).partition("\n")[0]) > WIDTH:
+                break
+            columns += more
+        return [*columns, *moves]
+
+    def _y_title(self) -> str:
+        return "learning rate" if self.absolute else "learning rate / peak"
+
+    def _x_title(self) -> str:
+        epoch = self.horizon.steps_per_epoch
+        return f"optimizer update ({epoch:,} an epoch)" if isinstance(epoch, int) else "optimizer update"
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Comparison:
+    """Several previews by name; prints as a row for each.
+
+    Attributes:
+        previews: a `Preview` by name.
+    """
+
+    previews: Mapping[str, Preview]
+
+    def __repr__(self) -> str:
+        return self._table(sparks=True)
+
+    @property
+    def table(self) -> str:
+        """The LR of each at 0, 25, 50, 75 and 100 % of its updates; text."""
+        return self._table(sparks=False)
+
+    def plot(self) -> Figure:
+        """Return a matplotlib figure with all LRs in one axis."""
+        first = next(iter(self.previews.values()))
+        return figure_of_several(self._points(), self.title, first._y_title())
+
+    def to_csv(self, path: str | Path) -> None:
+        """Write a row for each update and a column ``lr/<name>`` for each preview."""
+        write_several(Path(path), self._points())
+
+    @property
+    def title(self) -> str:
+        """What is compared, in a line."""
+        totals = {one.horizon.total_steps for one in self.previews.values()}
+        (total,) = totals if len(totals) == 1 else (None,)
+        return f"{len(self.previews)} schedules" + (f" over {total:,} updates" if total is not None else "")
+
+    def _points(self) -> dict[str, list[Point]]:
+        return {name: one.points() for name, one in self.previews.items()}
+
+    def _table(self, sparks: bool) -> str:
+        columns: list[Column] = [("", [cut(name, _NAME_WIDTH) for name in self.previews])]
+        for share in (0, 50, 100) if sparks else SHARES:
+            columns.append((f"{share}%", [f"{_highest(one, one._at(share)):.3g}" for one in self.previews.values()]))
+        if sparks:
+            room = WIDTH - len(_aligned(columns).partition("\n")[0]) - 2
+            count, plain = min(max(room, _SPARKS[0]), _SPARKS[1]), is_plain()
+            columns.append((" " * count, [_sparks(one, count, plain) for one in self.previews.values()]))
+        shown = next(iter(self.previews.values()))._y_title()
+        return f"{self.title[0].upper()}{self.title[1:]}: {shown} at shares of the run\n\n{_aligned(columns)}"
+
+
+def _highest(one: Preview, position: int) -> float:
+    return max(one.base_lrs.values()) * one.factor(position)
+
+
+def _sparks(one: Preview, count: int, plain: bool) -> str:
+    positions = [math.floor((one.updates - 1) * k / (count - 1)) for k in range(count)]
+    peak = max(one.factor(n) for n in one._positions(_DRAWN))
+    return sparkline([one.factor(n) for n in positions], peak, plain)
+
+
+def _base_lrs(lr: float | Mapping[str, float] | None) -> dict[str, float]:
+    base_lrs = dict(lr) if isinstance(lr, Mapping) else {"group0": 1.0 if lr is None else lr}
+    for name, value in base_lrs.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+            whose = f" of {name}" if isinstance(lr, Mapping) else ""
+            raise ValueError(f"lr={value!r}{whose}: must be a number above 0, the peak of the schedule, as in 0.001")
+    if not base_lrs:
+        raise ValueError("lr={}: give the base LR of at least one group, as in {'decay': 0.001}")
+    return {name: float(value) for name, value in base_lrs.items()}
+
+
+def _sharing(base_lrs: Mapping[str, float]) -> dict[float, list[str]]:
+    """Names of the groups by their base LR."""
+    sharing: dict[float, list[str]] = {}
+    for name, base in base_lrs.items():
+        sharing.setdefault(base, []).append(name)
+    return sharing
+
+
+def _aligned(columns: Sequence[Column]) -> str:
+    """Columns of text, each to the right."""
+    lines = zip(*([head, *values] for head, values in columns), strict=True)
+    widths = [max(map(len, [head, *values])) for head, values in columns]
+    return "\n".join(
+        "  " + "  ".join(f"{cell:>{width}}" for cell, width in zip(line, widths, strict=True)) for line in lines
+    )
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else str(value)

@@ -1,0 +1,89 @@
+"""A plan in words: what a run prints before its first update, and what a preview shows. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lr_recipes.plan.curve import Phase
+from lr_recipes.plan.plan import Plan
+
+_MANY = 8  # lines that are shown without cutting
+
+
+def in_words(plan: Plan, title: str, groups: Sequence[str], notes: Sequence[str] = ()) -> str:
+    """Return a plan as a short block: where the total came from, each phase, each group.
+
+    Args:
+        plan: the plan.
+        title: whose plan it is, such as the optimizer's name.
+        groups: names of the parameter groups; none where the LRs are shares of the peak.
+        notes: further lines, one each.
+
+    Example:
+        >>> from lr_recipes import Horizon, schedules
+        >>> run = Horizon(total_steps=100, source="max_steps=100")
+        >>> print(in_words(schedules.Cosine(warmup=10).plan(run, [0.002]), "AdamW", ["decay"]))
+        Learning-rate plan for AdamW: 100 updates (max_steps=100)
+          warmup       updates 0 to 9     factor 0.1 -> 1
+          cosine       updates 10 to 99   factor 1 -> 0.000305
+          group decay  peak LR 0.002, floor 0
+    """
+    count, phases = plan.total_steps, plan.curve.phases
+    total = "no known end" if count is None else counted(count, "update")
+    source = f" ({plan.horizon.source})" if plan.horizon.source else ""
+    labels = [_labelled(name) for name in groups]
+    wide = max(_MANY, *(len(phase.name) for phase in phases), *map(len, labels))
+    longest = max(len(_stretch(phase)) for phase in phases)
+    what = [f"{p.name:<{wide}}  {_stretch(p):<{longest}}   factor {_factors(plan, p)}" for p in phases]
+    whose = [
+        f"{label:<{wide}}  peak LR {base:g}, floor {base * plan.end_factor:g}"
+        for label, base in zip(labels, plan.base_lrs, strict=False)
+    ]
+    lines = [*few(what, "phases"), *few(whose, "groups"), *notes]
+    return "\n".join([f"Learning-rate plan for {title}: {total}{source}", *(f"  {line}" for line in lines)])
+
+
+def counted(count: int, what: str) -> str:
+    """Return a number of things.
+
+    Example:
+        >>> counted(1, "update"), counted(4680, "update")
+        ('1 update', '4,680 updates')
+    """
+    return f"{count:,} {what}{'s' if count != 1 else ''}"
+
+
+def few(lines: Sequence[str], what: str) -> list[str]:
+    """Return lines, or where they are many the first three and the last."""
+    if len(lines) <= _MANY:
+        return list(lines)
+    return [*lines[:3], f"... {len(lines) - 4:,} more {what} ...", lines[-1]]
+
+
+def cut(name: str, most: int) -> str:
+    """Return a name, or of a long one as much of its beginning as ``most`` characters take.
+
+    Example:
+        >>> cut("transformer.blocks", 12)
+        'transform...'
+    """
+    return name if len(name) <= most else f"{name[: most - 3]}..."
+
+
+def _stretch(phase: Phase) -> str:
+    if phase.last == phase.first:
+        return f"update {phase.first:,}"
+    return f"updates {phase.first:,} on" if phase.last is None else f"updates {phase.first:,} to {phase.last:,}"
+
+
+def _factors(plan: Plan, phase: Phase) -> str:
+    first = plan.curve(phase.first)
+    if phase.last is None:
+        return f"from {first:.3g}"
+    last = plan.curve(phase.last)
+    return f"{first:.3g}" if first == last else f"{first:.3g} -> {last:.3g}"
+
+
+def _labelled(name: str) -> str:
+    """A group's name, told apart from a phase of the same name, such as "decay"."""
+    return name if name.startswith("group") else f"group {name}"

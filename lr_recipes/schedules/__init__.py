@@ -1,0 +1,18 @@
+"""Learning-rate schedules: frozen descriptions whose lengths carry units, which become functions of the position.
+
+``Schedule``, ``ToFloor``, ``Shape`` and ``Span`` are what a schedule of one's own is made of.
+"""
+
+from lr_recipes.plan.curve import Curve as Curve
+from lr_recipes.plan.curve import Phase as Phase
+from lr_recipes.plan.curve import Shape
+from lr_recipes.schedules import catalogue
+from lr_recipes.schedules.base import Schedule, Span, ToFloor
+from lr_recipes.schedules.base import from_description as from_description
+from lr_recipes.schedules.catalogue import *  # noqa: F403 - so that a new schedule has its name in one list only
+from lr_recipes.schedules.from_torch import TorchSchedule
+from lr_recipes.schedules.plateau import Plateau
+from lr_recipes.schedules.plateau import PlateauState as PlateauState
+
+__all__ = ["Plateau", "Schedule", "Shape", "Span", "ToFloor", "TorchSchedule"]
+__all__ += catalogue.__all__

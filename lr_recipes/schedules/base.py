@@ -1,0 +1,330 @@
+"""What every schedule is made of: a warmup, perhaps a floor, checks of its fields, and how it becomes a plan.
+
+A schedule is a frozen description whose lengths carry units. ``schedule.resolve(horizon)`` turns it into a
+:class:`~lr_recipes.plan.curve.Curve`, and ``curve(n)`` is the factor that update ``n`` (counted from 0) multiplies each
+group's own base LR by.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import warnings
+from collections import abc
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lr_recipes import checks
+from lr_recipes.plan.curve import Curve, Factor, Shape
+from lr_recipes.plan.horizon import Duration, Horizon
+from lr_recipes.plan.plan import Plan, Reaction
+
+if TYPE_CHECKING:
+    from lr_recipes.optimizer.follow import BoundSchedule
+
+Length = int | str
+
+WARMUP_TYPES = ("linear", "cosine", "exponential", "constant")
+
+
+class Span(NamedTuple):
+    """What a shape is made for.
+
+    Args:
+        warmup: updates of the warmup.
+        floor: the lowest factor, a ratio of the peak.
+        horizon: the facts about the run.
+        peak: the largest base LR of the optimizer, where it is known; for settings that are LRs and not ratios.
+    """
+
+    warmup: int
+    floor: float
+    horizon: Horizon
+    peak: float | None
+
+    @property
+    def total(self) -> int | None:
+        """Updates in the run; ``None`` when it has no known end."""
+        return self.horizon.total_steps
+
+    def after_warmup(self, who: str) -> int:
+        """Return the updates from the end of the warmup to the end of the run, at least 1.
+
+        A run that is all warmup decays over one update that it never does.
+
+        Args:
+            who: what needs to know; named in the error.
+
+        Raises:
+            HorizonError: the run has no known end.
+        """
+        return max(self.horizon.need_total(who) - self.warmup, 1)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Schedule:
+    """What every schedule has: a warmup that multiplies whatever comes after it.
+
+    With ``r = (t + 1) / W``, or ``r = t / W`` when ``warmup_start_factor`` ``s`` is given (else ``s`` is 0 for
+    ``linear`` and ``cosine``, 1 / W for ``exponential``, 1 / 3 for ``constant``), the warmup's factor at ``t < W`` is
+
+    - ``linear``: s + (1 - s) r, so by default the first update uses 1 / W and update W - 1 exactly 1
+    - ``cosine``: s + (1 - s) (1 - cos(pi r)) / 2
+    - ``exponential``: s^(1 - r)
+    - ``constant``: s
+
+    Args:
+        warmup: length of the warmup, a duration; 0 for none.
+        warmup_type: ``"linear"``, ``"cosine"``, ``"exponential"`` or ``"constant"``.
+        warmup_start_factor: factor of the very first update, in [0, 1]; ``None`` for the defaults above.
+
+    Raises:
+        ValueError: a value is of the wrong kind or out of its range; the message says which range.
+    """
+
+    warmup: Length = 0
+    warmup_type: str = "linear"
+    warmup_start_factor: float | None = None
+
+    def __post_init__(self) -> None:
+        self.check_length("warmup")
+        self.check_one_of("warmup_type", WARMUP_TYPES)
+        self.check_number("warmup_start_factor", 0, 1)
+        if self.warmup_type == "exponential" and self.warmup_start_factor == 0:
+            raise ValueError("warmup_start_factor=0: an exponential warmup must start above 0, for example at 0.01")
+
+    def __repr__(self) -> str:
+        given = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self) if self._is_set(f))
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in given)})"
+
+    def _is_set(self, field: dataclasses.Field[Any]) -> bool:
+        return bool(getattr(self, field.name) != field.default)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the schedule as plain numbers, strings, lists and dicts, for checkpoints and comparisons."""
+        fields = {f.name: _to_plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
+        return {"schedule": type(self).__name__, **fields}
+
+    def resolve(self, horizon: Horizon, peak: float | None = None) -> Curve:
+        """Turn lengths into whole steps and return the curve.
+
+        Args:
+            horizon: the facts about the run.
+            peak: the largest base LR of the optimizer; needed only for an absolute ``min_lr``.
+
+        Raises:
+            HorizonError: a length or a decay needs a fact that the run does not have.
+            ValueError: the warmup or another length does not fit into the run.
+
+        Example:
+            >>> from lr_recipes.schedules import Cosine
+            >>> curve = Cosine(warmup=10).resolve(Horizon(total_steps=110))
+            >>> curve(0), curve(9), curve(60), curve(110)
+            (0.1, 1.0, 0.5, 0.0)
+        """
+        curve = self.curve_of(horizon, peak, "the run")
+        warmup, total = horizon.steps(self.warmup, "warmup"), horizon.total_steps
+        if total is not None and warmup * 2 > total:
+            warnings.warn(
+                f"warmup={self.warmup!r} is {warmup:,} updates, and the run does {total:,}: more than half of the run "
+                "is warmup",
+                UserWarning,
+                stacklevel=2,
+            )
+        return curve
+
+    def curve_of(self, horizon: Horizon, peak: float | None, whole: str) -> Curve:
+        """Do what ``resolve`` does, for ``whole``: the run, or a phase, which may be all warmup without a warning."""
+        warmup, total = horizon.steps(self.warmup, "warmup"), horizon.total_steps
+        if total is not None and warmup > total:
+            raise ValueError(
+                f"warmup={self.warmup!r} is {warmup:,} updates, and {whole} does {total:,}: the peak LR would never "
+                "be reached. Shorten the warmup or train longer"
+            )
+        shape = self.shape(Span(warmup, self._floor(peak), horizon, peak))
+        return Curve(shape, self._ramp(warmup), warmup, total)
+
+    def plan(self, horizon: Horizon, base_lrs: abc.Sequence[float], peak: float | None = None) -> Plan:
+        """Return what every update of an optimizer shall use.
+
+        Args:
+            horizon: the facts about the run.
+            base_lrs: the base LR of each parameter group.
+            peak: what an absolute floor is measured against; by default the largest base LR.
+
+        Raises:
+            HorizonError, ValueError: see ``resolve``.
+        """
+        top = max(base_lrs) if peak is None else peak
+        return Plan.of(self, horizon, self.resolve(horizon, peak=top), base_lrs, top, self.reaction())
+
+    def bind(self, optimizer: Any, horizon: Horizon) -> BoundSchedule:
+        """Bind the schedule to a torch optimizer, for a plain PyTorch loop; the result is a torch ``LRScheduler``.
+
+        Args:
+            optimizer: a ``torch.optim.Optimizer``; each group's LR of this moment is its peak.
+            horizon: the facts about the run.
+
+        Example:
+            >>> import torch
+            >>> from lr_recipes.schedules import Linear
+            >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
+            >>> scheduler = Linear().bind(optimizer, Horizon(total_steps=10))
+            >>> for _ in range(5):
+            ...     optimizer.step()
+            ...     scheduler.step()
+            >>> scheduler.get_last_lr()
+            [0.05]
+        """
+        from lr_recipes.optimizer.clock import Clock  # torch takes seconds to import
+        from lr_recipes.optimizer.follow import BoundSchedule
+        from lr_recipes.optimizer.groups import built_lrs
+
+        clock = Clock(optimizer)
+        plan = self.plan(horizon, built_lrs(optimizer))
+        clock.bound = True
+        clock.claim(f"{self!r}, which is bound to the optimizer,")
+        return BoundSchedule(plan, clock)
+
+    def read(self, description: dict[str, Any]) -> Schedule:
+        """Build any schedule from what its ``describe()`` returned; see ``from_description``."""
+        return from_description(description)
+
+    # What a schedule of one's own defines
+
+    def shape(self, span: Span) -> Shape:
+        """Return what the schedule does apart from its warmup.
+
+        Args:
+            span: warmup, floor and run, in whole steps.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define shape(self, span), which returns a Shape")
+
+    def reaction(self) -> Reaction[Any] | None:
+        """Return how the schedule reacts to a metric; ``None`` where it is a function of the position alone."""
+        return None
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any]) -> Schedule:
+        """Build a schedule of this class from the fields that ``describe()`` returned."""
+        return cls(**fields)
+
+    def _floor(self, peak: float | None) -> float:
+        return 0.0
+
+    def _ramp(self, warmup: int) -> Factor:
+        """The warmup's factor for t < warmup."""
+        given = self.warmup_start_factor
+        # By default update 0 uses 1/W, for an update with LR 0 would do nothing; who gives a start gets it at update 0.
+        ahead = 1 if given is None else 0
+        start = _default_start(self.warmup_type, warmup) if given is None else given
+        if self.warmup_type == "constant":
+            return lambda t: start
+        if self.warmup_type == "cosine":
+            return lambda t: start + (1 - start) * (1 - math.cos(math.pi * (t + ahead) / warmup)) / 2
+        if self.warmup_type == "exponential":
+            return lambda t: start ** (1 - (t + ahead) / warmup)
+        return lambda t: start + (1 - start) * (t + ahead) / warmup
+
+    # Checks of fields, for ``__post_init__``
+
+    def check_length(self, name: str, minimum: int = 0) -> None:
+        """Check that a field is a duration, and keep it as a number or a string: what is saved is plain."""
+        value = getattr(self, name)
+        Duration.parse(value, name, minimum)
+        object.__setattr__(self, name, plain_length(value))
+
+    def check_number(self, name: str, low: float, high: float = math.inf, *, above: bool = False) -> None:
+        """Check that a field is a number in [low, high] (or above low), or None where None is its default."""
+        value = getattr(self, name)
+        if value is not None or _default(self, name) is not None:
+            checks.number(name, value, low, high, above=above)
+
+    def check_one_of(self, name: str, known: abc.Sequence[str]) -> None:
+        """Check that a field is one of the known words."""
+        checks.one_of(name, getattr(self, name), known)
+
+    def check_flag(self, name: str) -> None:
+        """Check that a field is true or false."""
+        checks.flag(name, getattr(self, name))
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ToFloor(Schedule):
+    """A schedule that decays to a floor: at most one of ``min_lr_ratio`` and ``min_lr``; neither means 0.
+
+    Args:
+        min_lr_ratio: floor as a ratio of each group's peak, in [0, 1].
+        min_lr: floor as an LR, of the group with the largest peak; the other groups keep their ratio to it.
+    """
+
+    min_lr_ratio: float | None = None
+    min_lr: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_number("min_lr_ratio", 0, 1)
+        self.check_number("min_lr", 0)
+        if self.min_lr_ratio is not None and self.min_lr is not None:
+            raise ValueError(
+                f"min_lr_ratio={self.min_lr_ratio!r} and min_lr={self.min_lr!r} both set the floor: give one, "
+                "and set the other to null (None)"
+            )
+
+    def _floor(self, peak: float | None) -> float:
+        if self.min_lr is None:
+            return 0.0 if self.min_lr_ratio is None else float(self.min_lr_ratio)
+        if peak is None:
+            raise ValueError(f"min_lr={self.min_lr!r} needs the peak LR: resolve(horizon, peak=...), or min_lr_ratio")
+        if self.min_lr > peak:
+            raise ValueError(
+                f"min_lr={self.min_lr!r} is above the peak LR {peak!r}: lower it, or raise the optimizer's lr"
+            )
+        return self.min_lr / peak if self.min_lr else 0.0
+
+
+def from_description(description: dict[str, Any]) -> Schedule:
+    """Build a schedule from what ``describe()`` returned.
+
+    Example:
+        >>> from lr_recipes.schedules import Cosine
+        >>> from_description(Cosine(warmup="10%").describe())
+        Cosine(warmup='10%')
+    """
+    fields = dict(description)
+    name = fields.pop("schedule")
+    kind = {kind.__name__: kind for kind in _kinds(Schedule)}.get(name)
+    if kind is None:
+        raise ValueError(f"schedule={name!r} is not known here: import the module that defines it first")
+    return kind.from_fields(fields)
+
+
+def _kinds(kind: type[Schedule]) -> list[type[Schedule]]:
+    """The class and all that are made from it, a user's own included."""
+    return [kind, *(found for below in kind.__subclasses__() for found in _kinds(below))]
+
+
+def _default_start(warmup_type: str, warmup: int) -> float:
+    return {"exponential": 1 / max(warmup, 1), "constant": 1 / 3}.get(warmup_type, 0.0)
+
+
+def _default(schedule: Schedule, name: str) -> Any:
+    return type(schedule).__dataclass_fields__[name].default
+
+
+def as_tuple(given: Any, name: str, example: str) -> tuple[Any, ...]:
+    """Any list-like value, such as a config's list, as a tuple that is not empty."""
+    if isinstance(given, (str, bytes)) or not isinstance(given, abc.Iterable) or not (found := tuple(given)):
+        raise ValueError(f"{name}={given!r}: must be a list that is not empty, as in {example}")
+    return found
+
+
+def plain_length(value: Any) -> Any:
+    return str(value) if isinstance(value, Duration) else value
+
+
+def _to_plain(value: Any) -> Any:
+    """A list for a tuple, and a float for what only behaves as one, such as numpy's."""
+    if isinstance(value, tuple):
+        return list(value)
+    return float(value) if isinstance(value, float) else value

@@ -1,0 +1,104 @@
+"""The schedule that reacts to a metric."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from lr_recipes.plan.curve import Shape
+from lr_recipes.plan.plan import Reaction
+from lr_recipes.schedules.base import Span, ToFloor
+
+
+@dataclass(frozen=True)
+class PlateauState:
+    """What a plateau has seen: plain numbers, one state after each fresh validation result."""
+
+    best: float | None = None
+    bad: int = 0
+    cooldown: int = 0
+    reductions: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Plateau(ToFloor):
+    """A cut whenever a metric has stopped improving: max(factor^(number of reductions so far), m).
+
+    Args:
+        monitor: name of the logged metric.
+        mode: ``"min"`` or ``"max"``: which way is better.
+        factor: factor of each cut, in (0, 1).
+        patience: validations without improvement that are tolerated; the next one cuts.
+        threshold: how much better counts as better.
+        threshold_mode: ``"rel"``: relative to the size of the best, so negative metrics work too; ``"abs"``: absolute.
+        cooldown: validations after a cut during which none is counted as bad.
+
+    Source: torch ``ReduceLROnPlateau``.
+
+    Example:
+        >>> plateau, state = Plateau(patience=1), PlateauState()
+        >>> for loss in (1.0, 0.9, 0.9, 0.9):
+        ...     state = plateau.observe(state, loss)
+        >>> state.reductions, plateau.scale(state)
+        (1, 0.1)
+    """
+
+    monitor: str = "val_loss"
+    mode: str = "min"
+    factor: float = 0.1
+    patience: int = 10
+    threshold: float = 1e-4
+    threshold_mode: str = "rel"
+    cooldown: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.monitor, str) or not self.monitor:
+            raise ValueError(f"monitor={self.monitor!r}: must be the name of a logged metric, as in 'val_loss'")
+        self.check_one_of("mode", ("min", "max"))
+        self.check_one_of("threshold_mode", ("rel", "abs"))
+        self.check_number("factor", 0, 1, above=True)
+        if self.factor == 1:
+            raise ValueError("factor=1: a cut must lower the LR; choose a factor below 1, as in 0.1")
+        self.check_number("threshold", 0)
+        for name in ("patience", "cooldown"):
+            self.check_number(name, 0)
+            if not isinstance(getattr(self, name), int):
+                raise ValueError(f"{name}={getattr(self, name)!r}: must be a whole number of validations")
+
+    def shape(self, span: Span) -> Shape:
+        return Shape(lambda t: 1.0, 1.0, [("plateau", span.warmup)])
+
+    def reaction(self) -> Reaction[PlateauState]:
+        return self
+
+    def seen(self, saved: dict[str, Any] | None = None) -> PlateauState:
+        """Return what was seen: nothing yet, or what was saved."""
+        return PlateauState(**(saved or {}))
+
+    def observe(self, state: PlateauState, value: float) -> PlateauState:
+        """Return the state after one fresh validation result; a value that is not a number changes nothing."""
+        if math.isnan(value):
+            return state
+        better = self._is_better(value, state.best)
+        best = value if better else state.best
+        bad = 0 if better or state.cooldown else state.bad + 1
+        cooldown = max(state.cooldown - 1, 0)
+        if bad > self.patience:
+            return PlateauState(best, 0, self.cooldown, state.reductions + 1)
+        return PlateauState(best, bad, cooldown, state.reductions)
+
+    def scale(self, state: PlateauState, peak: float | None = None) -> float:
+        """Return the factor after ``state.reductions`` cuts."""
+        return max(self.factor**state.reductions, self.lowest(peak))
+
+    def lowest(self, peak: float | None = None) -> float:
+        """Return the factor below which no cut goes."""
+        return self._floor(peak)
+
+    def _is_better(self, value: float, best: float | None) -> bool:
+        if best is None:
+            return not math.isinf(value) or (value > 0) == (self.mode == "max")
+        margin = self.threshold * abs(best) if self.threshold_mode == "rel" else self.threshold
+        return value < best - margin if self.mode == "min" else value > best + margin
