@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch.optim import Optimizer
 
 from lr_recipes.audit import Audit
 from lr_recipes.callbacks.hooks import leave_out
 from lr_recipes.callbacks.learning_rate_scheduler import LearningRateScheduler
+from lr_recipes.callbacks.telling import end_bar, shortest, tell, warn
 from lr_recipes.callbacks.trainer_facts import check_optimizers, forgets, horizon_of, optimizer_names
 from lr_recipes.horizon import HorizonError
 from lr_recipes.lr_csv import KINDS, LrCsv, columns_of
@@ -136,20 +136,24 @@ class LearningRateLogger(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the pictures and say what came out."""
         self._state = self.state_dict()
+        end_bar(trainer)
         for track in self._tracks:
             line = track.closing_line()
             if self.plot:
                 track.draw(line)
-            rank_zero_info(f"Learning rate{track.suffix}: {line}")
+            tell(trainer, f"Learning rate{track.suffix}: {line}")
             if not trainer.fast_dev_run:  # type: ignore[attr-defined]
                 track.warn_if_short()
+        if self._tracks:
+            tell(trainer, _where([path for track in self._tracks for path in track.files(self.plot)]))
         self._close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Lose nothing: write what is still in memory, and say how far the run came."""
+        end_bar(trainer)
         for track in self._tracks:
             track.flush(strict=False)
-            rank_zero_info(f"Learning rate{track.suffix}: {track.closing_line()}, see {track.file.path}")
+            tell(trainer, f"Learning rate{track.suffix}: {track.closing_line()}, see {shortest(track.file.path)}")
         self._state = self.state_dict()
         self._close()
 
@@ -278,9 +282,10 @@ class _Track:
                 "LearningRateLogger a folder that can be written"
             ) from error
         if self.position and self.file.kept < self.position:
-            rank_zero_info(
+            tell(
+                self.trainer,
                 f"{path} has {self.file.kept:,} of the {self.position:,} updates before this one; the others were not "
-                "recorded, or their lines were damaged"
+                "recorded, or their lines were damaged",
             )
         if self.bound is not None:
             self.bound.observers.append(self._on_stepped)
@@ -351,7 +356,7 @@ class _Track:
         if found and self.strict and strict:
             raise LearningRateError(found)
         if found:
-            rank_zero_warn(found)
+            warn(self.trainer, found)
 
     def flush(self, strict: bool = True) -> None:
         """Write the pending rows."""
@@ -428,14 +433,24 @@ class _Track:
         if self.position:
             draw(self.file.path, self.file.path.with_suffix(".png"), f"{self.name}: {title}", peaks)
 
+    def files(self, plot: bool) -> list[Path]:
+        """Return what was written: the picture, if there is one, and the file."""
+        return [*([self.file.path.with_suffix(".png")] if plot and self.position else []), self.file.path]
+
     def warn_if_short(self) -> None:
         """Warn when the run ended well before its schedule did."""
         total = None if self.bound is None else self.bound.horizon.total_steps
         if total is not None and self.position < _COMPLETE * total:
-            rank_zero_warn(
+            warn(
+                self.trainer,
                 f"the run ended at update {self.position:,} of the {total:,} that its schedule was made for, so the LR "
-                "never came down to its planned end; give the schedule the length that the run really has"
+                "never came down to its planned end; give the schedule the length that the run really has",
             )
+
+
+def _where(files: Sequence[Path]) -> str:
+    """Say where the files are: the first as it can be typed here, then the names of those beside it."""
+    return f"See {', '.join([shortest(files[0]), *(path.name for path in files[1:])])}"
 
 
 def _snapshot(lr: Any) -> Any:

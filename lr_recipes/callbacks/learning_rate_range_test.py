@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import OneCycleLR
@@ -18,6 +17,7 @@ from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
 from lr_recipes.callbacks.hooks import leave_out
 from lr_recipes.callbacks.sweep_loop import SweepError, run_sweep, schedulers_of, step_hooks
+from lr_recipes.callbacks.telling import tell, warn
 from lr_recipes.callbacks.trainer_facts import forgets, optimizer_names
 from lr_recipes.callbacks.training_state import TrainingState
 from lr_recipes.lr_range_test import PEAK, RULES, DivergenceWatch, RangeTest, Sweep
@@ -117,7 +117,7 @@ class LearningRateRangeTest(Callback):
         optimizer = self._chosen(trainer)
         self._module_hooks = step_hooks(trainer)  # the other callbacks come later
         if self._peak is not None:
-            rank_zero_info(f"LR range test: not made again, this run goes on at the peak LR {self._peak:g}")
+            tell(trainer, f"LR range test: not made again, this run goes on at the peak LR {self._peak:g}")
             set_peak(optimizer, schedulers_of(trainer), self._peak)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -126,7 +126,7 @@ class LearningRateRangeTest(Callback):
         if self.epoch != 0 or trainer.ckpt_path or trainer.fit_loop.total_batch_idx >= 0:
             return
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
-            rank_zero_info("LR range test: left out, fast_dev_run only shows that the code runs")
+            tell(trainer, "LR range test: left out, fast_dev_run only shows that the code runs")
             return
         result = self._test(trainer, ["on_train_start", "on_train_epoch_start"])
         if self.apply:
@@ -182,7 +182,7 @@ class LearningRateRangeTest(Callback):
         self.result = result = self.run(trainer, before_hooks)
         if trainer.is_global_zero:
             write(result, folder, self.plot)
-        rank_zero_info(f"{result.table}\n  see {folder / FILES[-1 if self.plot else 0]}")
+        tell(trainer, f"{result.table}\n  see {folder / FILES[-1 if self.plot else 0]}")
         if result.stop == "interrupted":
             raise KeyboardInterrupt
         return result
@@ -192,11 +192,11 @@ class LearningRateRangeTest(Callback):
         before, peak = max(built_lrs(optimizer)), result.suggestions.get(self.rule)
         if peak is None:
             why = result.reason or f"the rule {self.rule!r} finds nothing on this curve"
-            rank_zero_warn(f"the LR range test suggests nothing, so training goes on at LR {before:g}: {why}")
+            warn(trainer, f"the LR range test suggests nothing, so training goes on at LR {before:g}: {why}")
             return
         self._peak = peak
         set_peak(optimizer, schedulers_of(trainer), peak)
-        rank_zero_info(f"LR range test: the peak LR is now {peak:g} ({self.rule}); it was {before:g}")
+        tell(trainer, f"LR range test: the peak LR is now {peak:g} ({self.rule}); it was {before:g}")
 
     def _chosen(self, trainer: Trainer) -> Optimizer:
         """The optimizer that is swept: the one that was named, or the only one."""

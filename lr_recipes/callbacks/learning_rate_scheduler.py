@@ -8,9 +8,9 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import StochasticWeightAveraging
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from lr_recipes.callbacks.hooks import leave_out
+from lr_recipes.callbacks.telling import tell, warn
 from lr_recipes.callbacks.trainer_facts import (
     check_optimizers,
     forgets,
@@ -120,7 +120,7 @@ class LearningRateScheduler(Callback):
             self._fit_begins = False
             set_accumulation(trainer)
         if not self._overrun_told:
-            self._tell_overrun()
+            self._tell_overrun(trainer)
         if trainer.current_epoch != self._epoch:
             self._epoch = trainer.current_epoch
             for bound in self.bound.values():
@@ -142,7 +142,7 @@ class LearningRateScheduler(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop following the optimizers."""
         if not self._overrun_told:
-            self._tell_overrun()
+            self._tell_overrun(trainer)
         self._state = self.state_dict()
         for bound in self.bound.values():
             bound.detach()
@@ -185,7 +185,7 @@ class LearningRateScheduler(Callback):
         self._overrun_told = self._nan_told = False
         for name, one in bound.items():
             one.attach(every_update=self.interval == "step")
-            rank_zero_info(_plan(name, one, differences.get(name, []), before[name]))
+            tell(trainer, _plan(name, one, differences.get(name, []), before[name]))
 
     def plan_of(self, optimizer: Any) -> BoundSchedule | None:
         """Return the schedule bound to ``optimizer``, if there is one."""
@@ -270,25 +270,26 @@ class LearningRateScheduler(Callback):
                 continue
             value = monitored(trainer, bound.schedule.monitor)
             if math.isnan(value):
-                self._warn_nan(bound.schedule.monitor)
+                self._warn_nan(trainer, bound.schedule.monitor)
             before = read_lrs(bound.optimizer)[0]
             if bound.observe(value):
                 now = read_lrs(bound.optimizer)[0]
-                rank_zero_info(f"{name}: {bound.schedule.monitor} has stopped improving, LR {before:g} -> {now:g}")
+                tell(trainer, f"{name}: {bound.schedule.monitor} has stopped improving, LR {before:g} -> {now:g}")
 
-    def _warn_nan(self, metric: str) -> None:
+    def _warn_nan(self, trainer: Trainer, metric: str) -> None:
         if not self._nan_told:
             self._nan_told = True
-            rank_zero_warn(f"{metric} is not a number: this validation does not count for the plateau")
+            warn(trainer, f"{metric} is not a number: this validation does not count for the plateau")
 
-    def _tell_overrun(self) -> None:
+    def _tell_overrun(self, trainer: Trainer) -> None:
         for name, bound in self.bound.items():
             total = bound.horizon.total_steps
             if total is not None and bound.position > total:
                 self._overrun_told = True
-                rank_zero_info(
+                tell(
+                    trainer,
                     f"{name} has gone past the {total:,} updates of its plan: the LR stays at its floor "
-                    f"({bound.curve.end:g} x peak)"
+                    f"({bound.curve.end:g} x peak)",
                 )
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_info
 
 from lr_recipes.callbacks.hooks import leave_out
 from lr_recipes.callbacks.learning_rate_scheduler import LearningRateScheduler
+from lr_recipes.callbacks.telling import tell
 from lr_recipes.callbacks.trainer_facts import check_optimizers, forgets, horizon_of, optimizer_names
 from lr_recipes.horizon import Horizon
 from lr_recipes.resume import POLICIES, chosen_plan
@@ -86,7 +86,7 @@ class LearningRateWarmup(Callback):
             self._warmups[name] = WarmupOver(
                 curve, length, optimizer, saved.get("position", trainer.global_step), saved.get("lrs")
             )
-            rank_zero_info(_plan(name, self._warmups[name], schedule))
+            tell(trainer, _plan(name, self._warmups[name], schedule))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let go of the optimizers."""

@@ -9,9 +9,9 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
-from lightning.pytorch.utilities import rank_zero_warn
 from torch.optim import Optimizer
 
+from lr_recipes.callbacks.telling import warn
 from lr_recipes.horizon import Horizon, HorizonError, count_updates
 
 # What Lightning takes, with a warning that is easily missed, when neither max_epochs nor max_steps is given.
@@ -168,8 +168,9 @@ def monitored(trainer: Trainer, metric: str) -> float:
         return float(value)
     everywhere: Any = trainer.strategy.all_gather(value.float().to(trainer.strategy.root_device))
     if not bool((everywhere == everywhere[0]).all() | everywhere.isnan().all()):
-        rank_zero_warn(
+        warn(
+            trainer,
             f"{metric} differs between processes: the plateau takes their mean. Log it with "
-            f"self.log({metric!r}, ..., sync_dist=True)"
+            f"self.log({metric!r}, ..., sync_dist=True)",
         )
     return float(everywhere.mean())
