@@ -22,8 +22,8 @@ SETTINGS = ".hydra"
 _OF_ONE_START = ("ckpt_path", "resume", "weights")
 
 
-# Lightning's talk about itself; the log file has it.
-_CHATTER = ("💡 Tip", "TPU available", "Restoring states from", "Loaded model weights")
+# Lightning's talk about itself; the log file has it. How a run ended is said by the closing line of its LR.
+_CHATTER = ("💡 Tip", "TPU available", "Restoring states from", "Loaded model weights", "`Trainer.fit` stopped")
 
 
 class OfInterest(logging.Filter):
