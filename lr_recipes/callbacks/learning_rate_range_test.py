@@ -17,7 +17,7 @@ from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
 from lr_recipes.callbacks.hooks import leave_out
 from lr_recipes.callbacks.sweep_loop import SweepError, run_sweep, schedulers_of, step_hooks
-from lr_recipes.callbacks.telling import tell, warn
+from lr_recipes.callbacks.telling import live_display_aside, shortest, tell, warn
 from lr_recipes.callbacks.trainer_facts import forgets, optimizer_names
 from lr_recipes.callbacks.training_state import TrainingState
 from lr_recipes.lr_range_test import PEAK, RULES, DivergenceWatch, RangeTest, Sweep
@@ -159,7 +159,11 @@ class LearningRateRangeTest(Callback):
         """
         optimizer, bar = self._chosen(trainer), trainer.progress_bar_callback
         hidden = not trainer.is_global_zero or not getattr(bar, "is_enabled", bar is not None)
-        with tqdm(total=self.sweep.num_training_steps, desc="LR range test", disable=hidden, leave=False) as progress:
+        steps = self.sweep.num_training_steps
+        with (
+            live_display_aside(trainer),
+            tqdm(total=steps, desc="LR range test", disable=hidden, leave=False) as progress,
+        ):
 
             def show(lr: float, loss: float) -> None:
                 progress.set_postfix_str(f"lr {lr:.1e}, loss {loss:.4g}", refresh=False)
@@ -182,7 +186,7 @@ class LearningRateRangeTest(Callback):
         self.result = result = self.run(trainer, before_hooks)
         if trainer.is_global_zero:
             write(result, folder, self.plot)
-        tell(trainer, f"{result.table}\n  see {folder / FILES[-1 if self.plot else 0]}")
+        tell(trainer, f"{result.table}\n  see {shortest(folder / FILES[-1 if self.plot else 0])}")
         if result.stop == "interrupted":
             raise KeyboardInterrupt
         return result

@@ -57,25 +57,36 @@ def end_bar(trainer: Trainer) -> None:
 
 @contextmanager
 def bars_aside(trainer: Trainer) -> Iterator[None]:
-    """Take the bars off the terminal, and draw them again below what was written meanwhile."""
-    with _rich_aside(_rich_progress(trainer)), tqdm.external_write_mode():  # tqdm knows all of its bars
+    """Take the bars off the terminal, and draw them again below what was written meanwhile.
+
+    For a moment only: tqdm, which knows all of its bars, keeps its lock.
+    """
+    with live_display_aside(trainer), tqdm.external_write_mode():
         yield
 
 
 @contextmanager
-def _rich_aside(progress: Any) -> Iterator[None]:
-    """Hide the rows of a live display: it then holds no line, and its cursor stands at the start of an empty one."""
-    shown = [] if progress is None else [task.id for task in progress.tasks if task.visible]
+def live_display_aside(trainer: Trainer) -> Iterator[None]:
+    """Take a Rich bar off the terminal; while it is live, what is printed goes through Rich, line by line.
+
+    Its rows are hidden first: a live display that is stopped would leave them on the screen, and one that is started
+    again would erase as many rows as it had.
+    """
+    progress = _rich_progress(trainer)
+    if progress is None:
+        yield
+        return
+    shown = [task.id for task in progress.tasks if task.visible]
     _set_visible(progress, shown, False)
+    progress.stop()
     try:
         yield
     finally:
+        progress.start()
         _set_visible(progress, shown, True)
 
 
 def _set_visible(progress: Any, tasks: list[Any], visible: bool) -> None:
-    if progress is None:
-        return
     for task in tasks:
         progress.update(task, visible=visible)
     progress.refresh()  # now: Lightning's own refreshes wait for a thread, also that which hides the sanity check's row
