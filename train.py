@@ -35,6 +35,7 @@ from recipes.run_folder import (
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+    from torch.nn import Module
 
 log = logging.getLogger(__name__)
 register_resolvers()
@@ -79,6 +80,8 @@ def run(cfg: DictConfig, callbacks: Sequence[Callback] = ()) -> dict[str, float]
 
     check(cfg)
     parts = build(cfg, callbacks)
+    if is_first_process():
+        log.info("Model: %s", size(parts.model))
     parts.trainer.fit(parts.model, datamodule=parts.data, ckpt_path=cfg.ckpt_path, weights_only=True)
     return measure(parts)
 
@@ -133,6 +136,17 @@ def load_weights(cfg: DictConfig, model: LightningModule) -> None:
 
         path = str(pretrained(cfg))
         load_backbone(read_checkpoint(path, "pretraining"), model, f"pretraining ({path})", new_head=True)
+
+
+def size(model: Module) -> str:
+    """Return how many parameters a model has, in words.
+
+    Example:
+        >>> from torch.nn import Linear
+        >>> size(Linear(99, 10))
+        '1,000 parameters'
+    """
+    return f"{sum(parameter.numel() for parameter in model.parameters()):,} parameters"
 
 
 def settings_saver(cfg: DictConfig) -> Callback:

@@ -23,14 +23,21 @@ _OF_ONE_START = ("ckpt_path", "resume", "weights")
 
 
 # Lightning's talk about itself; the log file has it.
-_CHATTER = ("💡 Tip", "TPU available", "Restoring states from", "Loaded model weights")
+_CHATTER = (
+    "💡 Tip",
+    "TPU available",
+    "Restoring states from",
+    "Loaded model weights",
+    "`Trainer.fit` stopped",  # the closing line of the LR says how the run ended
+    "Detected KeyboardInterrupt",  # whoever pressed Ctrl-C is told how to go on
+)
 
 
 class OfInterest(logging.Filter):
     """Keeps stdout for what a run has to say: errors go to stderr, chatter to the log file only."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return record.levelno < logging.ERROR and not record.getMessage().startswith(_CHATTER)
+        return record.levelno < logging.ERROR and not record.getMessage().lstrip().startswith(_CHATTER)
 
 
 def register_resolvers() -> None:

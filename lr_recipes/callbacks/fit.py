@@ -11,7 +11,8 @@ from typing import Any
 from torch.optim import Optimizer
 
 from lr_recipes import checks
-from lr_recipes.callbacks.lightning import GradientAccumulationScheduler, Trainer, callbacks_of, rank_zero_warn
+from lr_recipes.callbacks.lightning import GradientAccumulationScheduler, Trainer, callbacks_of
+from lr_recipes.callbacks.telling import warn
 from lr_recipes.optimizer import internals
 from lr_recipes.optimizer.clock import Clock, completed_updates
 from lr_recipes.plan.horizon import Horizon, HorizonError
@@ -276,9 +277,10 @@ class Fit:
             return float(value)
         everywhere: Any = trainer.strategy.all_gather(value.float().to(trainer.strategy.root_device))
         if not bool((everywhere == everywhere[0]).all() | everywhere.isnan().all()):
-            rank_zero_warn(
+            warn(
+                trainer,
                 f"{name} differs between processes: the plateau takes their mean. Log it with "
-                f"self.log({name!r}, ..., sync_dist=True)"
+                f"self.log({name!r}, ..., sync_dist=True)",
             )
         return float(everywhere.mean())
 

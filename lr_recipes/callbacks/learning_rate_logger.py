@@ -12,13 +12,8 @@ from torch.optim import Optimizer
 from lr_recipes import checks
 from lr_recipes.callbacks.base import Remembering, leave_out
 from lr_recipes.callbacks.fit import Fit
-from lr_recipes.callbacks.lightning import (
-    LightningModule,
-    Trainer,
-    batches_that_stepped,
-    rank_zero_info,
-    rank_zero_warn,
-)
+from lr_recipes.callbacks.lightning import LightningModule, Trainer, batches_that_stepped
+from lr_recipes.callbacks.telling import end_bar, shortest, tell, warn
 from lr_recipes.optimizer.clock import Clock
 from lr_recipes.optimizer.recorder import LearningRateError, Recorder
 from lr_recipes.plan.plan import Plan
@@ -104,22 +99,27 @@ class LearningRateLogger(Remembering):
         self._flush()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw the pictures and say what came out."""
+        """Draw the pictures and say what came out, below the bar's last state."""
         self.remember(trainer)
+        end_bar(trainer)
         for record in self._records.values():
             line = record.closing_line()
             if self.plot:
                 record.draw(line)
-            rank_zero_info(f"Learning rate{record.suffix}: {line}")
+            tell(trainer, f"Learning rate{record.suffix}: {line}")
             if not trainer.fast_dev_run:  # type: ignore[attr-defined]
-                record.warn_if_short()
+                record.warn_if_short(trainer)
+        if self._records:
+            tell(trainer, _where([path for record in self._records.values() for path in record.files(self.plot)]))
         self._close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Lose nothing: write what is still in memory, and say how far the run came."""
+        end_bar(trainer)
         for record in self._records.values():
             record.recorder.flush(strict=False)
-            rank_zero_info(f"Learning rate{record.suffix}: {record.closing_line()}, see {record.file.path}")
+            line = f"{record.closing_line()}, see {shortest(record.file.path)}"
+            tell(trainer, f"Learning rate{record.suffix}: {line}")
         super().on_exception(trainer, pl_module, exception)
         self._close()
 
@@ -163,13 +163,13 @@ class LearningRateLogger(Remembering):
             audit,
             epoch=lambda: trainer.current_epoch,
             samples_per_step=samples,
-            tell=rank_zero_warn,
+            tell=partial(warn, trainer),
             strict=self.audit == "error",
         )
         late = recorder.groups[Fit.of(trainer).group_counts[name] :]
         audit.late.update(dict.fromkeys(late, clock.position))
         record = _Record(name, suffix, clock, recorder, audit)
-        record.open(folder, Path(history) if history else None)
+        record.open(trainer, folder, Path(history) if history else None)
         return record
 
     def _idle_hooks(self, trainer: Trainer, pl_module: LightningModule) -> list[str]:
@@ -231,7 +231,7 @@ class _Record:
         self.name, self.suffix = name, suffix
         self.clock, self.recorder, self.audit = clock, recorder, audit
 
-    def open(self, folder: Path, history: Path | None) -> None:
+    def open(self, trainer: Trainer, folder: Path, history: Path | None) -> None:
         """Open the file, and begin to watch."""
         path, position = folder / f"lr{self.suffix}.csv", self.clock.position
         try:
@@ -242,9 +242,10 @@ class _Record:
                 "LearningRateLogger a folder that can be written"
             ) from error
         if position and self.file.kept < position:
-            rank_zero_info(
+            tell(
+                trainer,
                 f"{path} has {self.file.kept:,} of the {position:,} updates before this one; the others were not "
-                "recorded, or their lines were damaged"
+                "recorded, or their lines were damaged",
             )
         self.recorder.file = self.file
         self.clock.witnesses.append(self.recorder)
@@ -282,11 +283,22 @@ class _Record:
         if self.clock.position:
             draw(self.file.path, self.file.path.with_suffix(".png"), f"{self.name}: {title}", peaks)
 
-    def warn_if_short(self) -> None:
+    def files(self, plot: bool) -> list[Path]:
+        """Return what was written: the picture, if there is one, and the file."""
+        drawn = [self.file.path.with_suffix(".png")] if plot and self.clock.position else []
+        return [*drawn, self.file.path]
+
+    def warn_if_short(self, trainer: Trainer) -> None:
         """Warn when the run ended well before its schedule did."""
         total = None if self.plan is None else self.plan.total_steps
         if total is not None and self.clock.position < _COMPLETE * total:
-            rank_zero_warn(
+            warn(
+                trainer,
                 f"the run ended at update {self.clock.position:,} of the {total:,} that its schedule was made for, so "
-                "the LR never came down to its planned end; give the schedule the length that the run really has"
+                "the LR never came down to its planned end; give the schedule the length that the run really has",
             )
+
+
+def _where(files: Sequence[Path]) -> str:
+    """Say where the files are: the first as it can be typed here, then the names of those beside it."""
+    return f"See {', '.join([shortest(files[0]), *(path.name for path in files[1:])])}"

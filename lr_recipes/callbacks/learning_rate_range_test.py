@@ -23,10 +23,9 @@ from lr_recipes.callbacks.lightning import (
     LightningModule,
     Trainer,
     callbacks_of,
-    rank_zero_info,
-    rank_zero_warn,
 )
 from lr_recipes.callbacks.sweep_loop import SweepError, run_sweep, schedulers_of, step_hooks
+from lr_recipes.callbacks.telling import live_display_aside, shortest, tell, warn
 from lr_recipes.callbacks.training_state import TrainingState
 from lr_recipes.optimizer import internals
 from lr_recipes.optimizer.groups import built_lrs
@@ -127,7 +126,7 @@ class LearningRateRangeTest(Callback):
         optimizer = self._chosen(trainer)
         self._module_hooks = step_hooks(trainer)  # the other callbacks come later
         if self._peak is not None:
-            rank_zero_info(f"LR range test: not made again, this run goes on at the peak LR {self._peak:g}")
+            tell(trainer, f"LR range test: not made again, this run goes on at the peak LR {self._peak:g}")
             set_peak(optimizer, schedulers_of(trainer), self._peak)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -136,7 +135,7 @@ class LearningRateRangeTest(Callback):
         if self.epoch != 0 or trainer.ckpt_path or trainer.fit_loop.total_batch_idx >= 0:
             return
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
-            rank_zero_info("LR range test: left out, fast_dev_run only shows that the code runs")
+            tell(trainer, "LR range test: left out, fast_dev_run only shows that the code runs")
             return
         result = self._test(trainer, ["on_train_start", "on_train_epoch_start"])
         if self.apply:
@@ -169,7 +168,11 @@ class LearningRateRangeTest(Callback):
         """
         optimizer, bar = self._chosen(trainer), trainer.progress_bar_callback
         hidden = not trainer.is_global_zero or not getattr(bar, "is_enabled", bar is not None)
-        with tqdm(total=self.sweep.num_training_steps, desc="LR range test", disable=hidden, leave=False) as progress:
+        steps = self.sweep.num_training_steps
+        with (
+            live_display_aside(trainer),
+            tqdm(total=steps, desc="LR range test", disable=hidden, leave=False) as progress,
+        ):
 
             def show(lr: float, loss: float) -> None:
                 progress.set_postfix_str(f"lr {lr:.1e}, loss {loss:.4g}", refresh=False)
@@ -192,7 +195,7 @@ class LearningRateRangeTest(Callback):
         self.result = result = self.run(trainer, before_hooks)
         if trainer.is_global_zero:
             write(result, folder, self.plot)
-        rank_zero_info(f"{result.table}\n  see {folder / FILES[-1 if self.plot else 0]}")
+        tell(trainer, f"{result.table}\n  see {shortest(folder / FILES[-1 if self.plot else 0])}")
         if result.stop == "interrupted":
             raise KeyboardInterrupt
         return result
@@ -202,11 +205,11 @@ class LearningRateRangeTest(Callback):
         before, peak = max(built_lrs(optimizer)), result.suggestions.get(self.rule)
         if peak is None:
             why = result.reason or f"the rule {self.rule!r} finds nothing on this curve"
-            rank_zero_warn(f"the LR range test suggests nothing, so training goes on at LR {before:g}: {why}")
+            warn(trainer, f"the LR range test suggests nothing, so training goes on at LR {before:g}: {why}")
             return
         self._peak = peak
         set_peak(optimizer, schedulers_of(trainer), peak)
-        rank_zero_info(f"LR range test: the peak LR is now {peak:g} ({self.rule}); it was {before:g}")
+        tell(trainer, f"LR range test: the peak LR is now {peak:g} ({self.rule}); it was {before:g}")
 
     def _chosen(self, trainer: Trainer) -> Optimizer:
         """The optimizer that is swept: the one that was named, or the only one."""

@@ -14,9 +14,8 @@ from lr_recipes.callbacks.lightning import (
     StochasticWeightAveraging,
     Trainer,
     callbacks_of,
-    rank_zero_info,
-    rank_zero_warn,
 )
+from lr_recipes.callbacks.telling import tell, warn
 from lr_recipes.optimizer.follow import BoundSchedule
 from lr_recipes.optimizer.groups import built_lrs, group_names, read_lrs, read_momentum, write_momentum
 from lr_recipes.plan.horizon import Horizon, HorizonError
@@ -118,7 +117,7 @@ class LearningRateScheduler(Remembering):
         self._overrun_told = self._nan_told = False
         for name, bound in self.bound.items():
             bound.every_update = self.interval == "step"
-            rank_zero_info(_announcement(name, bound, differences.get(name, []), before[name]))
+            tell(trainer, _announcement(name, bound, differences.get(name, []), before[name]))
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Refresh the LR at an epoch's first batch: after every callback that writes one when an epoch starts.
@@ -133,7 +132,7 @@ class LearningRateScheduler(Remembering):
             fit.set_accumulation()
             fit.start()
         if not self._overrun_told:
-            self._tell_overrun()
+            self._tell_overrun(trainer)
         if trainer.current_epoch != self._epoch:
             self._epoch = trainer.current_epoch
             for bound in self.bound.values():
@@ -156,7 +155,7 @@ class LearningRateScheduler(Remembering):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop following the optimizers."""
         if not self._overrun_told:
-            self._tell_overrun()
+            self._tell_overrun(trainer)
         self.remember(trainer)
 
     def now(self) -> dict[str, Any]:
@@ -258,25 +257,26 @@ class LearningRateScheduler(Remembering):
                 continue
             value = Fit.of(trainer).metric(reaction.monitor)
             if math.isnan(value):
-                self._warn_nan(reaction.monitor)
+                self._warn_nan(trainer, reaction.monitor)
             before = read_lrs(bound.optimizer)[0]
             if bound.observe(value):
                 now = read_lrs(bound.optimizer)[0]
-                rank_zero_info(f"{name}: {reaction.monitor} has stopped improving, LR {before:g} -> {now:g}")
+                tell(trainer, f"{name}: {reaction.monitor} has stopped improving, LR {before:g} -> {now:g}")
 
-    def _warn_nan(self, metric: str) -> None:
+    def _warn_nan(self, trainer: Trainer, metric: str) -> None:
         if not self._nan_told:
             self._nan_told = True
-            rank_zero_warn(f"{metric} is not a number: this validation does not count for the plateau")
+            warn(trainer, f"{metric} is not a number: this validation does not count for the plateau")
 
-    def _tell_overrun(self) -> None:
+    def _tell_overrun(self, trainer: Trainer) -> None:
         for name, bound in self.bound.items():
             total = bound.horizon.total_steps
             if total is not None and bound.position > total:
                 self._overrun_told = True
-                rank_zero_info(
+                tell(
+                    trainer,
                     f"{name} has gone past the {total:,} updates of its plan: the LR stays at its floor "
-                    f"({bound.curve.end:g} x peak)"
+                    f"({bound.curve.end:g} x peak)",
                 )
 
 

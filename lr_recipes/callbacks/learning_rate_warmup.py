@@ -7,7 +7,8 @@ from typing import Any
 from lr_recipes import checks
 from lr_recipes.callbacks.base import Remembering, leave_out
 from lr_recipes.callbacks.fit import Fit
-from lr_recipes.callbacks.lightning import LightningModule, Trainer, rank_zero_info
+from lr_recipes.callbacks.lightning import LightningModule, Trainer
+from lr_recipes.callbacks.telling import tell
 from lr_recipes.optimizer.groups import read_lrs
 from lr_recipes.optimizer.warmup import WarmupOver
 from lr_recipes.plan.plan import Plan
@@ -75,7 +76,7 @@ class LearningRateWarmup(Remembering):
             fit.check_position(name)
             saved = self._state.get("optimizers", {}).get(name, {})
             self._warmups[name] = WarmupOver(plan, clock, fit.schedulers_on(name), saved.get("lrs"))
-            rank_zero_info(_announcement(name, self._warmups[name]))
+            tell(trainer, _announcement(name, self._warmups[name]))
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Let the clocks count from the first batch on: now all other callbacks have their hooks on the optimizers."""

@@ -6,7 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import GradientAccumulationScheduler, StochasticWeightAveraging
+from lightning.pytorch.callbacks import (
+    GradientAccumulationScheduler,
+    RichProgressBar,
+    StochasticWeightAveraging,
+    TQDMProgressBar,
+)
 from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.strategies import ParallelStrategy
 from lightning.pytorch.utilities import CombinedLoader, rank_zero_info, rank_zero_warn
@@ -20,7 +25,9 @@ __all__ = [
     "LightningDataModule",
     "LightningModule",
     "ParallelStrategy",
+    "RichProgressBar",
     "StochasticWeightAveraging",
+    "TQDMProgressBar",
     "Trainer",
     "batches_that_stepped",
     "before_batch_transfer",

@@ -128,6 +128,8 @@ def test_a_path_that_hydra_would_not_read_is_quoted(run: Path, monkeypatch: pyte
         (logging.ERROR, "Error", False),
         (logging.INFO, "💡 Tip: buy", False),
         (logging.INFO, "Restoring states from the checkpoint path at x", False),
+        (logging.INFO, "`Trainer.fit` stopped: `max_epochs=20` reached.", False),
+        (logging.INFO, "\nDetected KeyboardInterrupt, attempting graceful shutdown ...", False),
     ],
 )
 def test_the_console_shows_what_is_of_interest(level: int, message: str, shown: bool) -> None:
