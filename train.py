@@ -21,9 +21,9 @@ from hydra.types import RunMode
 from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig
 
-from recipes.batch_scaling import in_words, is_scaled
-from recipes.messages import explain
-from recipes.run_folder import (
+from recipes.app.batch_scaling import in_words, is_scaled
+from recipes.app.messages import explain
+from recipes.app.run_folder import (
     discard,
     how_to_go_on,
     is_new,
@@ -75,7 +75,7 @@ def run(cfg: DictConfig, callbacks: Sequence[Callback] = ()) -> dict[str, float]
     Raises:
         ValueError, OSError: the config asks for something impossible; says what and how to change it.
     """
-    from recipes.validation import check
+    from recipes.app.validation import check
 
     check(cfg)
     parts = build(cfg, callbacks)
@@ -118,7 +118,7 @@ def load_weights(cfg: DictConfig, model: LightningModule) -> None:
     The Trainer itself loads what is in ``ckpt_path``; here it is checked. The head is new where it is for other
     classes, and always after pretraining.
     """
-    from recipes.checkpoints import check_optimizer_state, check_weights, load_backbone, read_checkpoint
+    from recipes.app.checkpoints import check_optimizer_state, check_weights, load_backbone, read_checkpoint
 
     if cfg.ckpt_path is not None:
         checkpoint, name = read_checkpoint(cfg.ckpt_path, "ckpt_path"), f"ckpt_path={cfg.ckpt_path!r}"
@@ -129,7 +129,7 @@ def load_weights(cfg: DictConfig, model: LightningModule) -> None:
         if new:
             log.info("weights: taken for the backbone; the head is for other classes, and new (%s)", ", ".join(new))
     elif cfg.pretraining is not None:
-        from recipes.pretraining import pretrained
+        from recipes.app.pretraining import pretrained
 
         path = str(pretrained(cfg))
         load_backbone(read_checkpoint(path, "pretraining"), model, f"pretraining ({path})", new_head=True)

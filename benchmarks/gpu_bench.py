@@ -33,12 +33,12 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from benchmarks import gpu_clock
 from benchmarks.gpu_floors import Floors, floors_of, matmul_rate, memory_rate, timed, transformer_flops, wait
 from lr_recipes import Horizon, LearningRateLogger, LearningRateScheduler
-from recipes import gpu_clock
-from recipes.facts import ImageFacts, TextFacts
-from recipes.images import GlyphsData, Ticketed
-from recipes.transformer import GPT
+from recipes.data.glyphs import GlyphsData, Ticketed
+from recipes.data.task import ImageFacts, TextFacts
+from recipes.models.transformer import GPT
 
 CONF = Path(__file__).parents[1] / "conf"
 WARM_UP = 10  # updates before the clock starts; the first ones compile

@@ -23,7 +23,7 @@ from hydra import compose, initialize_config_dir
 from lightning.pytorch import LightningModule, Trainer
 
 from lr_recipes import range_test
-from recipes import ranging
+from recipes.app import range_test as ranging
 
 CONF = Path(__file__).parents[1] / "conf"
 CASES = {

@@ -20,7 +20,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from recipes import ranging
+from recipes.app import range_test as ranging
 from train import run
 
 CONF = Path(__file__).parents[1] / "conf"

@@ -17,14 +17,14 @@ ROOT = Path(__file__).parents[1]
 IMPORT = "import lr_recipes"
 COMPOSE = """
 from hydra import compose, initialize_config_dir
-from recipes.run_folder import register_resolvers
+from recipes.app.run_folder import register_resolvers
 register_resolvers()
 with initialize_config_dir({conf!r}, version_base="1.3"):
     compose("config", ["recipe=transformer", "schedule=warmup_cosine", "output_dir=unused"])
 """
 _TIMED = "import time; begun = time.perf_counter()\n{code}\nprint(time.perf_counter() - begun)"
 # What `compose` imports is not part of composing.
-_BEFORE = {IMPORT: "", COMPOSE: "import hydra, recipes.run_folder\n"}
+_BEFORE = {IMPORT: "", COMPOSE: "import hydra, recipes.app.run_folder\n"}
 
 
 def milliseconds(code: str, repeats: int) -> float:

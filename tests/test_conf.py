@@ -17,8 +17,8 @@ from lightning.pytorch import Trainer
 from omegaconf import DictConfig, OmegaConf
 
 from lr_recipes import Horizon, LearningRateLogger, LearningRateScheduler
-from recipes.previewing import previews_of
-from recipes.validation import check
+from recipes.app.preview import previews_of
+from recipes.app.validation import check
 from train import register_resolvers
 
 CONF = Path(__file__).parents[1] / "conf"

@@ -19,9 +19,9 @@ from hydra.utils import instantiate
 from lightning.pytorch import Callback, LightningModule, Trainer
 from omegaconf import DictConfig, OmegaConf
 
+from benchmarks.gpu_check import UsedLearningRates
 from lr_recipes import Horizon
-from recipes.gpu_check import UsedLearningRates
-from recipes.messages import explain
+from recipes.app.messages import explain
 from train import build, register_resolvers, run, table
 
 ROOT = Path(__file__).parents[1]

@@ -10,9 +10,9 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from recipes.messages import explain
+from recipes.app.messages import explain
 from recipes.reproduction.driver import Stopped, reproduce
-from recipes.reproduction.plan import Plan
+from recipes.reproduction.experiment import Plan
 from recipes.reproduction.table import Row, rows_of
 
 ROOT = Path(__file__).parents[2]

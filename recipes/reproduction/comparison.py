@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from recipes.reproduction.plan import Plan, Results
+from recipes.reproduction.experiment import Plan, Results
 from recipes.reproduction.table import BASELINE
 
 USABLE = 1.1  # times the best loss

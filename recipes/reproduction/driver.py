@@ -14,8 +14,8 @@ from statistics import fmean
 
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
+from recipes.reproduction.experiment import Plan, Result, Run
 from recipes.reproduction.page import Page
-from recipes.reproduction.plan import Plan, Result, Run
 from recipes.reproduction.store import Store
 from recipes.reproduction.worker import Job, origin_of, prepare, train_once
 

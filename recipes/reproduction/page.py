@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recipes.reproduction.comparison import Line, curve_of, lines_of, usable
+from recipes.reproduction.experiment import BEYOND, FACTOR, Plan, Result, Run
 from recipes.reproduction.pictures import draw_robustness, draw_row
-from recipes.reproduction.plan import BEYOND, FACTOR, Plan, Result, Run
 from recipes.reproduction.table import ROWS, Row
 
 ROBUSTNESS = "warmup.png"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from recipes.reproduction.plan import Result, Run
+from recipes.reproduction.experiment import Result, Run
 
 METRICS = ("val_loss", "val_acc", "test_loss", "test_acc")
 # What must be as it is now for a line to count; with the words that say what differs.

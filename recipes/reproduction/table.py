@@ -203,7 +203,7 @@ def rows_of(names: list[str]) -> list[Row]:
     Raises:
         ValueError: there is no such row.
     """
-    from recipes.messages import nearest
+    from recipes.app.messages import nearest
 
     known = [row.name for row in ROWS]
     for name in names:

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from lr_recipes.lr_csv import read_rows
-from recipes.messages import explain
-from recipes.reproduction.plan import Result, Run
+from recipes.app.messages import explain
+from recipes.reproduction.experiment import Result, Run
 
 CONF = Path(__file__).parents[2] / "conf"
 # The LR of every update is compared with the plan, and a difference ends the run. Measured are the last weights: the
@@ -105,7 +105,7 @@ def composed(overrides: tuple[str, ...]) -> Any:
     """Compose what `python train.py` would be given."""
     from hydra import compose, initialize_config_dir
 
-    from recipes.run_folder import register_resolvers
+    from recipes.app.run_folder import register_resolvers
 
     register_resolvers()
     with initialize_config_dir(str(CONF), version_base="1.3"):

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from recipes.reproduction.comparison import curve_of, lines_of, paired, usable
-from recipes.reproduction.plan import Plan, Result, Run
+from recipes.reproduction.experiment import Plan, Result, Run
 from recipes.reproduction.table import BASELINE, Row
 
 

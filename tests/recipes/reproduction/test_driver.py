@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from recipes.reproduction.driver import _Progress, failures, job_of
-from recipes.reproduction.plan import Plan, Result, Run
+from recipes.reproduction.experiment import Plan, Result, Run
 from recipes.reproduction.table import BASELINE, ROWS
 
 ROOT = Path(__file__).parents[3]

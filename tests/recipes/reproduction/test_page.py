@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
+from recipes.reproduction.experiment import Plan, Result, Run
 from recipes.reproduction.page import Page
 from recipes.reproduction.pictures import draw_losses, draw_row, smoothed
-from recipes.reproduction.plan import Plan, Result, Run
 from recipes.reproduction.table import BASELINE, Row
 
 ROOT = Path(__file__).parents[3]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from recipes.reproduction.plan import Result, Run
+from recipes.reproduction.experiment import Result, Run
 from recipes.reproduction.store import COLUMNS, ORIGIN, Store, line_of, parsed
 
 HERE = {**dict.fromkeys(ORIGIN, "1"), "torch": "2.15", "python": "3.11", "machine": "2 cores"}

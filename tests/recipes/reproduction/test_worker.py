@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from recipes.reproduction.plan import Result, Run
+from recipes.reproduction.experiment import Result, Run
 from recipes.reproduction.worker import Job, composed, origin_of, train_once
 from train import run as train
 
