@@ -36,7 +36,8 @@ from torch.utils.data import DataLoader, Dataset
 from benchmarks import gpu_clock
 from benchmarks.gpu_floors import Floors, floors_of, matmul_rate, memory_rate, timed, transformer_flops, wait
 from lr_recipes import Horizon, LearningRateLogger, LearningRateScheduler
-from recipes.data.glyphs import GlyphsData, Ticketed
+from recipes.data.glyphs import GlyphsData
+from recipes.data.seeded import Ticketed
 from recipes.data.task import ImageFacts, TextFacts
 from recipes.models.transformer import GPT
 

@@ -32,8 +32,7 @@ from recipes.app.batch_scaling import devices_of, in_words, is_scaled
 from recipes.app.checkpoints import read_checkpoint
 from recipes.app.run_folder import SETTINGS, save_settings, shown
 from recipes.app.validation import check
-from recipes.data.glyphs import Tickets
-from recipes.data.seeded import SeededData
+from recipes.data.seeded import SeededData, Tickets
 
 log = logging.getLogger(__name__)
 

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from lightning.pytorch import LightningDataModule
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
@@ -38,6 +39,14 @@ def seeded(*key: int | str, device: torch.device | str = "cpu") -> torch.Generat
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
+def hash_of(*parts: Tensor) -> str:
+    """Return the SHA-256 of the tensors' bytes, one after another."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.numpy().tobytes())
+    return digest.hexdigest()
+
+
 class Batches(Dataset[Any]):
     """A data set that gathers a whole batch at once, so that no Python code runs per sample."""
 
@@ -49,6 +58,40 @@ class Batches(Dataset[Any]):
 
     def __getitem__(self, index: int) -> Any:
         return self.__getitems__([index])
+
+
+class InMemory(Batches):
+    """Images and labels as two tensors; a batch is ``(images, labels)``."""
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        self.images, self.labels = images, labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitems__(self, indices: list[int]) -> Any:
+        places = torch.tensor(indices) % len(self)  # a ticket is an index plus whole epochs
+        return self.images[places], self.labels[places]
+
+
+class Ticketed(NamedTuple):
+    """What identifies a batch that is still to be made: its tickets, and the first of them on the host."""
+
+    tickets: Tensor
+    first: int  # a plain number survives the transfer as it is, so that seeding needs no device synchronisation
+
+
+class Tickets(Batches):
+    """A data set of tickets alone."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitems__(self, indices: list[int]) -> Ticketed:
+        return Ticketed(torch.tensor(indices), indices[0])
 
 
 class TicketSampler(DistributedSampler[int]):
@@ -76,7 +119,7 @@ class TicketSampler(DistributedSampler[int]):
         # past the end it wraps, so that every rank gets as many
         return iter((order[places % self.size] + self.epoch * self.size).tolist())
 
-    def _order(self) -> torch.Tensor:
+    def _order(self) -> Tensor:
         if not self.shuffle:
             return torch.arange(self.size)
         return torch.randperm(self.size, generator=seeded(self.seed, "order", self.epoch))

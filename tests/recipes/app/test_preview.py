@@ -26,7 +26,8 @@ from lr_recipes.resume import ResumeError
 from recipes.app import preview as previewing
 from recipes.app.messages import explain
 from recipes.app.preview import draw_together, labels, previews_of
-from recipes.data.glyphs import DigitsData, GlyphsData
+from recipes.data.digits import DigitsData
+from recipes.data.glyphs import GlyphsData
 from recipes.data.task import ImageFacts
 from recipes.models.cnn import ImageClassifier
 from train import register_resolvers, run

@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from recipes.data.glyphs import DigitsData
+from recipes.data.digits import DigitsData
 from recipes.data.task import ImageFacts, TextFacts
 from recipes.models.cnn import MLP, ImageClassifier, ResNet18, SmallCNN
 
