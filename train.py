@@ -101,7 +101,7 @@ def build(cfg: DictConfig, callbacks: Sequence[Callback] = ()) -> Parts:
         log.info(in_words(cfg))
     seed_everything(cfg.seed, workers=True, verbose=False)
     data = instantiate(cfg.data)
-    model = instantiate(cfg.model, optimizer=instantiate(cfg.optimizer), facts=data.facts)
+    model = instantiate(cfg.model, optimizer=instantiate(cfg.optimizer), task=data.task)
     load_weights(cfg, model)
     own = [instantiate(node) for node in cfg.callbacks.values()]
     trainer = instantiate(

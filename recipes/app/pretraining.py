@@ -107,7 +107,7 @@ def _train(first: DictConfig, data: Any, path: Path, listed: Any) -> None:
     started = time.perf_counter()
     with _undisturbed():
         seed_everything(first.seed, workers=True, verbose=False)
-        model: LightningModule = instantiate(first.model, optimizer=instantiate(first.optimizer), facts=data.facts)
+        model: LightningModule = instantiate(first.model, optimizer=instantiate(first.optimizer), task=data.task)
         trainer: Trainer = instantiate(
             first.trainer,
             callbacks=[instantiate(node) for node in first.callbacks.values()],

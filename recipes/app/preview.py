@@ -122,7 +122,7 @@ def _model(cfg: DictConfig, data: Any) -> LightningModule:
     plain = {key: value for key, value in {"compile": False, "pretrained": None}.items() if key in cfg.model}
 
     def build() -> LightningModule:
-        model: LightningModule = instantiate(cfg.model, optimizer=optimizer, facts=data.facts, **plain)
+        model: LightningModule = instantiate(cfg.model, optimizer=optimizer, task=data.task, **plain)
         return model
 
     try:

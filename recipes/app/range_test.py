@@ -78,7 +78,7 @@ def build(cfg: DictConfig) -> tuple[Any, Any]:
         logging.getLogger("lightning").handlers.clear()  # or everything would be printed twice
     seed_everything(cfg.seed, workers=True, verbose=False)
     data = instantiate(cfg.data)
-    model = instantiate(cfg.model, optimizer=instantiate(cfg.optimizer), facts=data.facts)
+    model = instantiate(cfg.model, optimizer=instantiate(cfg.optimizer), task=data.task)
     load_weights(cfg, model)
     return model, data
 

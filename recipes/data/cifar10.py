@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from recipes.data.seeded import InMemory, SeededData, hash_of, seeded
-from recipes.data.task import ImageFacts
+from recipes.data.task import ImageTask
 
 
 class StoredImages(NamedTuple):
@@ -89,9 +89,9 @@ class CIFAR10Data(SeededData):
             raise FileNotFoundError(_how_to_get_cifar(root, "has no folder"))
 
     @property
-    def facts(self) -> ImageFacts:
+    def task(self) -> ImageTask:
         """Shape of the task."""
-        return ImageFacts(num_classes=10, channels=3, height=32, width=32)
+        return ImageTask(num_classes=10, channels=3, height=32, width=32)
 
     @property
     def data_hash(self) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from recipes.data.seeded import InMemory, SeededData, at_least, hash_of, seeded
-from recipes.data.task import ImageFacts
+from recipes.data.task import ImageTask
 
 DIGITS = 1257  # images for training; 270 more are for validation and 270 for the test
 
@@ -49,9 +49,9 @@ class DigitsData(SeededData):
         self.size, self.label_noise = size, label_noise
 
     @property
-    def facts(self) -> ImageFacts:
+    def task(self) -> ImageTask:
         """Shape of the task."""
-        return ImageFacts(num_classes=10, channels=1, height=self.size, width=self.size)
+        return ImageTask(num_classes=10, channels=1, height=self.size, width=self.size)
 
     @property
     def data_hash(self) -> str:

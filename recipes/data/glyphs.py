@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from recipes.data.digits import check_label_noise, replaced
 from recipes.data.seeded import InMemory, SeededData, Ticketed, Tickets, at_least, hash_of, seeded
-from recipes.data.task import ImageFacts
+from recipes.data.task import ImageTask
 
 # Digits, then capitals, then small letters, without the twins that only size or a serif tells apart at 16x16
 # pixels: I and l (1), O and o (0), S and s (5), Z and z (2), and small letters shaped like their capitals or
@@ -137,9 +137,9 @@ class GlyphsData(SeededData):
         self.val_size, self.label_noise = val_size, label_noise
 
     @property
-    def facts(self) -> ImageFacts:
+    def task(self) -> ImageTask:
         """Shape of the task."""
-        return ImageFacts(num_classes=self.num_classes, channels=1, height=self.size, width=self.size)
+        return ImageTask(num_classes=self.num_classes, channels=1, height=self.size, width=self.size)
 
     @cached_property
     def _drawn(self) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 
 @dataclass(frozen=True)
-class ImageFacts:
+class ImageTask:
     """Shape of an image classification task.
 
     Args:
@@ -24,7 +24,7 @@ class ImageFacts:
 
 
 @dataclass(frozen=True)
-class TextFacts:
+class TextTask:
     """Shape of a next-token task.
 
     Args:
@@ -36,28 +36,28 @@ class TextFacts:
     context: int
 
 
-Facts = TypeVar("Facts", ImageFacts, TextFacts)
+Task = TypeVar("Task", ImageTask, TextTask)
 
-_KINDS: dict[type[Any], str] = {ImageFacts: "images", TextFacts: "text"}
+_KINDS: dict[type[Any], str] = {ImageTask: "images", TextTask: "text"}
 _WAYS_OUT = {
     "images": "choose a model for {given} (like model=transformer), or data with images (like data=digits)",
     "text": "choose a model for {given} (like model=cnn), or data with text (like data=topics)",
 }
 
 
-def expect(kind: type[Facts], facts: object, *, model: str) -> Facts:
-    """Return ``facts`` if they are of the kind that the model was written for.
+def expect(kind: type[Task], task: object, *, model: str) -> Task:
+    """Return ``task`` if it is of the kind that the model was written for.
 
     Args:
-        kind: `ImageFacts` or `TextFacts`.
-        facts: what the data module gave.
+        kind: `ImageTask` or `TextTask`.
+        task: what the data module gave.
         model: name of the model, for the message.
 
     Raises:
         ValueError: the data is of another kind; says what is wanted, what was given and what to change.
     """
-    if isinstance(facts, kind):
-        return facts
-    wanted, given = _KINDS[kind], _KINDS.get(type(facts), repr(facts))
+    if isinstance(task, kind):
+        return task
+    wanted, given = _KINDS[kind], _KINDS.get(type(task), repr(task))
     way_out = _WAYS_OUT[wanted].format(given=given)
     raise ValueError(f"{model} needs {wanted}, the data gives {given}: {way_out}")

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from recipes.data.seeded import Batches, SeededData, at_least, seeded
-from recipes.data.task import TextFacts
+from recipes.data.task import TextTask
 
 
 def encode(text: str | bytes) -> tuple[Tensor, int]:
@@ -125,9 +125,9 @@ class TextData(SeededData):
         return self._hash
 
     @property
-    def facts(self) -> TextFacts:
+    def task(self) -> TextTask:
         """Shape of the task."""
-        return TextFacts(vocab_size=self._vocab_size, context=self.context)
+        return TextTask(vocab_size=self._vocab_size, context=self.context)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Load random windows of the training part."""

@@ -12,7 +12,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from recipes.data.task import ImageFacts, expect
+from recipes.data.task import ImageTask, expect
 from recipes.models.compiling import Mode, compile_in_place
 from recipes.models.metrics import is_written
 from recipes.models.parameter_groups import HEAD, lr_ratios, optimizer_of
@@ -31,16 +31,16 @@ class MLP(_Stack):
     """Two hidden layers with ReLU and a linear layer, on the pixels in a row.
 
     Args:
-        facts: shape of the task.
+        task: shape of the task.
         width: units of a hidden layer.
     """
 
-    def __init__(self, facts: ImageFacts, width: int = 64) -> None:
+    def __init__(self, task: ImageTask, width: int = 64) -> None:
         super().__init__(
             nn.Flatten(),
-            _hidden(facts.channels * facts.height * facts.width, width),
+            _hidden(task.channels * task.height * task.width, width),
             _hidden(width, width),
-            nn.Linear(width, facts.num_classes),
+            nn.Linear(width, task.num_classes),
         )
 
     def parts(self) -> dict[str, nn.Module]:
@@ -56,20 +56,20 @@ class SmallCNN(_Stack):
     """Three convolution stages, a global average and a linear layer; for images of 8x8 pixels and larger.
 
     Args:
-        facts: shape of the task.
+        task: shape of the task.
         width: channels of the first stage; the second has twice, the third four times as many.
     """
 
-    def __init__(self, facts: ImageFacts, width: int = 32) -> None:
+    def __init__(self, task: ImageTask, width: int = 32) -> None:
         super().__init__(
-            _stage(facts.channels, width),
+            _stage(task.channels, width),
             nn.MaxPool2d(2),
             _stage(width, 2 * width),
             nn.MaxPool2d(2),
             _stage(2 * width, 4 * width),
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
-            nn.Linear(4 * width, facts.num_classes),
+            nn.Linear(4 * width, task.num_classes),
         )
 
     def parts(self) -> dict[str, nn.Module]:
@@ -90,7 +90,7 @@ class ResNet18(nn.Module):
     max-pooling leaves 32x32 pixels for the blocks to work on (He et al. 2016, section 4.2).
 
     Args:
-        facts: shape of the task.
+        task: shape of the task.
         pretrained: ``"IMAGENET1K_V1"``, or a file with a state dict of torchvision's ResNet-18. The head is new.
 
     Raises:
@@ -98,7 +98,7 @@ class ResNet18(nn.Module):
         ValueError, OSError: ``pretrained`` is unknown, of another network, or cannot be read or fetched.
     """
 
-    def __init__(self, facts: ImageFacts, pretrained: str | None = None) -> None:
+    def __init__(self, task: ImageTask, pretrained: str | None = None) -> None:
         super().__init__()
         try:
             # imported here: it is slow, and the other networks do without
@@ -107,12 +107,12 @@ class ResNet18(nn.Module):
             raise ImportError(
                 f"network=resnet18 needs torchvision ({error}): install the extra 'recipes', or set network=small"
             ) from error
-        self.body = resnet18(num_classes=facts.num_classes)
+        self.body = resnet18(num_classes=task.num_classes)
         if pretrained is None:
-            self.body.conv1 = nn.Conv2d(facts.channels, 64, kernel_size=3, padding=1, bias=False)
+            self.body.conv1 = nn.Conv2d(task.channels, 64, kernel_size=3, padding=1, bias=False)
             self.body.maxpool = nn.Identity()
         else:
-            self._load(torchvision_weights(pretrained), facts.channels, f"pretrained={pretrained!r}")
+            self._load(torchvision_weights(pretrained), task.channels, f"pretrained={pretrained!r}")
 
     def _load(self, state: dict[str, Tensor], channels: int, name: str) -> None:
         state = {key: value for key, value in state.items() if not key.startswith("fc.")}
@@ -179,7 +179,7 @@ class ImageClassifier(LightningModule):
 
     Args:
         optimizer: builds the optimizer when called with parameter groups.
-        facts: the data's `ImageFacts`.
+        task: the data's `ImageTask`.
         network: ``"mlp"``, ``"small"`` or ``"resnet18"``.
         width: units of the MLP's hidden layers (64 if not given), or channels of the small network's first stage (32);
             ResNet-18 has fixed widths.
@@ -196,7 +196,7 @@ class ImageClassifier(LightningModule):
         self,
         *,
         optimizer: Callable[..., Optimizer],
-        facts: ImageFacts,
+        task: ImageTask,
         network: str = "small",
         width: int | None = None,
         pretrained: str | None = None,
@@ -210,9 +210,9 @@ class ImageClassifier(LightningModule):
             raise ValueError(f"label_smoothing={label_smoothing}: must be 0 or more, below 1; 0.1 is usual")
         self.optimizer = optimizer
         self.label_smoothing = label_smoothing
-        facts = expect(ImageFacts, facts, model="ImageClassifier (model=cnn)")
+        task = expect(ImageTask, task, model="ImageClassifier (model=cnn)")
         # convolutions run faster on channels-last memory, on CPUs and on tensor cores
-        self.network = _build(network, facts, width, pretrained).to(memory_format=torch.channels_last)
+        self.network = _build(network, task, width, pretrained).to(memory_format=torch.channels_last)
         self.lr_ratios = lr_ratios(list(self.network.parts()), head_lr_ratio, layer_decay)
         compile_in_place(self.network, compile)
 
@@ -256,11 +256,11 @@ class ImageClassifier(LightningModule):
         self.log_dict(metrics, prog_bar=stage != "test", batch_size=batch_size, sync_dist=stage != "train")
 
 
-def _build(network: str, facts: ImageFacts, width: int | None, pretrained: str | None) -> MLP | SmallCNN | ResNet18:
+def _build(network: str, task: ImageTask, width: int | None, pretrained: str | None) -> MLP | SmallCNN | ResNet18:
     if network == "resnet18":
         if width is not None:
             raise ValueError(f"width={width} belongs to other networks: leave it out, ResNet-18 has fixed widths")
-        return ResNet18(facts, pretrained)
+        return ResNet18(task, pretrained)
     if network not in _WIDTHS:
         raise ValueError(f"network={network!r} is unknown: choose 'mlp', 'small' or 'resnet18'")
     if pretrained is not None:
@@ -269,7 +269,7 @@ def _build(network: str, facts: ImageFacts, width: int | None, pretrained: str |
     width = usual if width is None else width
     if width < 1:
         raise ValueError(f"width={width}: must be at least 1; {usual} suits a CPU")
-    return build(facts, width)
+    return build(task, width)
 
 
 _WIDTHS: dict[str, tuple[type[MLP] | type[SmallCNN], int]] = {"mlp": (MLP, 64), "small": (SmallCNN, 32)}

@@ -15,7 +15,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from recipes.data.task import TextFacts, expect
+from recipes.data.task import TextTask, expect
 from recipes.models.compiling import Mode, compile_in_place
 from recipes.models.metrics import is_written
 from recipes.models.parameter_groups import lr_ratios, optimizer_of
@@ -152,7 +152,7 @@ class LanguageModel(LightningModule):
 
     Args:
         optimizer: builds the optimizer when called with parameter groups.
-        facts: the data's `TextFacts`, which fix vocabulary and context.
+        task: the data's `TextTask`, which fixes vocabulary and context.
         layers, heads, width, dropout, bias: see `GPT`.
         layer_decay: see `lr_ratios`; the embeddings, which are the output too, count as the lowest part.
         compile: run the network through ``torch.compile``; or one of its modes, such as ``"reduce-overhead"``.
@@ -165,7 +165,7 @@ class LanguageModel(LightningModule):
         self,
         *,
         optimizer: Callable[..., Optimizer],
-        facts: TextFacts,
+        task: TextTask,
         layers: int,
         heads: int,
         width: int,
@@ -176,8 +176,8 @@ class LanguageModel(LightningModule):
     ) -> None:
         super().__init__()
         self.optimizer = optimizer
-        facts = expect(TextFacts, facts, model="LanguageModel (model=transformer)")
-        self.network = GPT(facts.vocab_size, facts.context, layers, heads, width, dropout, bias)
+        task = expect(TextTask, task, model="LanguageModel (model=transformer)")
+        self.network = GPT(task.vocab_size, task.context, layers, heads, width, dropout, bias)
         self.lr_ratios = lr_ratios(list(self.network.parts()), layer_decay=layer_decay)
         compile_in_place(self.network, compile)
 

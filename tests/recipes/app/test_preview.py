@@ -28,7 +28,7 @@ from recipes.app.messages import explain
 from recipes.app.preview import draw_together, labels, previews_of
 from recipes.data.digits import DigitsData
 from recipes.data.glyphs import GlyphsData
-from recipes.data.task import ImageFacts
+from recipes.data.task import ImageTask
 from recipes.models.cnn import ImageClassifier
 from train import register_resolvers, run
 
@@ -269,8 +269,8 @@ class OwnData(LightningDataModule):
         self.length = length
 
     @property
-    def facts(self) -> ImageFacts:
-        return ImageFacts(num_classes=10, channels=1, height=8, width=8)
+    def task(self) -> ImageTask:
+        return ImageTask(num_classes=10, channels=1, height=8, width=8)
 
     def setup(self, stage: str) -> None:
         self.samples = TensorDataset(torch.zeros(self.length, 1, 8, 8), torch.zeros(self.length).long())

@@ -72,4 +72,4 @@ def test_the_config_builds(tmp_path: Path) -> None:
     config = OmegaConf.create({"seed": 5, "data": OmegaConf.load(CONF / "data" / "cifar10.yaml")})
     (tmp_path / "cifar-10-batches-py").mkdir()
     data = hydra.utils.instantiate(config.data, root=str(tmp_path))
-    assert (data.seed, data.facts.num_classes) == (5, 10)
+    assert (data.seed, data.task.num_classes) == (5, 10)

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from recipes.data.digits import DigitsData, replaced
 from recipes.data.seeded import seeded
-from recipes.data.task import ImageFacts
+from recipes.data.task import ImageTask
 
 CONF = Path(__file__).parents[3] / "conf"
 
@@ -38,7 +38,7 @@ def test_digits_are_normalised_with_training_statistics() -> None:
     data.setup("fit")
     assert data.train.images.mean().item() == pytest.approx(0.0, abs=1e-5)
     assert data.train.images.std().item() == pytest.approx(1.0, abs=1e-5)
-    assert data.facts == ImageFacts(num_classes=10, channels=1, height=8, width=8)
+    assert data.task == ImageTask(num_classes=10, channels=1, height=8, width=8)
     assert data.train.images.shape[1:] == (1, 8, 8)
 
 
@@ -83,7 +83,7 @@ def test_larger_digits_are_the_same_ones() -> None:
     data, large = DigitsData(), DigitsData(size=16)
     for one in (data, large):
         one.setup("fit")
-    assert large.facts == ImageFacts(num_classes=10, channels=1, height=16, width=16)
+    assert large.task == ImageTask(num_classes=10, channels=1, height=16, width=16)
     assert large.val.images.shape == (270, 1, 16, 16)
     assert torch.equal(large.val.labels, data.val.labels)
     shrunk = torch.nn.functional.avg_pool2d(large.val.images, 2)
@@ -127,4 +127,4 @@ def test_refuses(options: dict[str, Any], message: str) -> None:
 def test_the_config_builds() -> None:
     config = OmegaConf.create({"seed": 5, "data": OmegaConf.load(CONF / "data" / "digits.yaml")})
     data = hydra.utils.instantiate(config.data)
-    assert (data.seed, data.facts.num_classes) == (5, 10)
+    assert (data.seed, data.task.num_classes) == (5, 10)

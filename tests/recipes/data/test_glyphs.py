@@ -96,4 +96,4 @@ def test_refuses(options: dict[str, Any], message: str) -> None:
 def test_the_config_builds() -> None:
     config = OmegaConf.create({"seed": 5, "data": OmegaConf.load(CONF / "data" / "glyphs.yaml")})
     data = hydra.utils.instantiate(config.data)
-    assert (data.seed, data.facts.num_classes) == (5, 36)
+    assert (data.seed, data.task.num_classes) == (5, 36)

@@ -12,7 +12,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from recipes.data.task import TextFacts
+from recipes.data.task import TextTask
 from recipes.data.text import StandardLibraryData, TextData, TextFileData, TopicsData, encode, split
 
 CONF = Path(__file__).parents[3] / "conf"
@@ -102,8 +102,8 @@ def test_drawing_windows_leaves_the_global_generator_alone() -> None:
 
 def test_topics_need_no_file() -> None:
     data = TopicsData(context=64)
-    assert data.facts.context == 64
-    assert 90 <= data.facts.vocab_size <= 200
+    assert data.task.context == 64
+    assert 90 <= data.task.vocab_size <= 200
     assert len(data.train.tokens) > 300_000
     assert data.data_hash == TopicsData(context=32, seed=2).data_hash
     assert len(data.data_hash) == 64
@@ -111,7 +111,7 @@ def test_topics_need_no_file() -> None:
 
 def test_topics_as_bytes_share_their_tokens_with_other_texts() -> None:
     topics, source = TopicsData(level="byte"), StandardLibraryData(modules=["argparse", "textwrap"])
-    assert topics.facts == source.facts == TextFacts(vocab_size=256, context=64)
+    assert topics.task == source.task == TextTask(vocab_size=256, context=64)
     assert topics.data_hash == TopicsData().data_hash
     assert source.data_hash != StandardLibraryData(modules=["argparse"]).data_hash
     start = bytes(source.train.tokens[:2000].tolist())
@@ -130,8 +130,8 @@ def test_a_file_is_read_by_character_or_byte(tmp_path: Path) -> None:
     path.write_bytes("añb".encode() * 100)
     characters = TextFileData(path=str(path), context=4, train_windows=32)
     bytewise = TextFileData(path=str(path), level="byte", context=4, train_windows=32)
-    assert characters.facts == TextFacts(vocab_size=3, context=4)
-    assert bytewise.facts == TextFacts(vocab_size=256, context=4)
+    assert characters.task == TextTask(vocab_size=3, context=4)
+    assert bytewise.task == TextTask(vocab_size=256, context=4)
     assert characters.data_hash == bytewise.data_hash
 
 
@@ -194,4 +194,4 @@ def test_configs_build(tmp_path: Path) -> None:
             assert OmegaConf.is_missing(config.data, "path")
             config.data.path = str(path)
         data = hydra.utils.instantiate(config.data)
-        assert (data.seed, data.facts.context) == (5, config.data.context)
+        assert (data.seed, data.task.context) == (5, config.data.context)

@@ -15,11 +15,11 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from recipes.data.digits import DigitsData
-from recipes.data.task import ImageFacts, TextFacts
+from recipes.data.task import ImageTask, TextTask
 from recipes.models.cnn import MLP, ImageClassifier, ResNet18, SmallCNN
 
 CONF = Path(__file__).parents[3] / "conf"
-DIGITS = ImageFacts(num_classes=10, channels=1, height=8, width=8)
+DIGITS = ImageTask(num_classes=10, channels=1, height=8, width=8)
 adamw = partial(torch.optim.AdamW, lr=2e-3, weight_decay=0.1)
 
 
@@ -27,12 +27,12 @@ adamw = partial(torch.optim.AdamW, lr=2e-3, weight_decay=0.1)
 @pytest.mark.parametrize("side", [8, 16, 32])
 @pytest.mark.parametrize("build", [MLP, SmallCNN, ResNet18])
 def test_networks_take_small_images_of_any_channels(build: Any, side: int, channels: int) -> None:
-    network = build(ImageFacts(num_classes=7, channels=channels, height=side, width=side))
+    network = build(ImageTask(num_classes=7, channels=channels, height=side, width=side))
     assert network(torch.randn(2, channels, side, side)).shape == (2, 7)
 
 
 def test_resnet_stem_keeps_every_pixel() -> None:
-    network: Any = ResNet18(ImageFacts(num_classes=10, channels=3, height=32, width=32))
+    network: Any = ResNet18(ImageTask(num_classes=10, channels=3, height=32, width=32))
     seen: list[torch.Size] = []
     network.body.layer1.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape))
     network(torch.randn(1, 3, 32, 32))
@@ -51,8 +51,8 @@ def torchvision_file(folder: Path, **changes: Tensor) -> tuple[str, dict[str, Te
 @pytest.mark.parametrize("channels", [1, 3])
 def test_trained_weights_bring_their_own_stem_and_leave_the_head_new(channels: int, tmp_path: Path) -> None:
     file, state = torchvision_file(tmp_path)
-    facts = ImageFacts(num_classes=7, channels=channels, height=32, width=32)
-    network = ResNet18(facts, file)
+    task = ImageTask(num_classes=7, channels=channels, height=32, width=32)
+    network = ResNet18(task, file)
     own = network.body.state_dict()
     assert {key for key in state if not torch.equal(own[key], state[key])} == {"fc.weight", "fc.bias"} | (
         {"conv1.weight"} if channels == 1 else set()
@@ -83,7 +83,7 @@ def test_weights_that_do_not_fit_or_cannot_be_had_are_refused(tmp_path: Path, mo
 
 
 def test_configures_an_optimizer_and_no_scheduler() -> None:
-    optimizer = ImageClassifier(optimizer=adamw, facts=DIGITS).configure_optimizers()
+    optimizer = ImageClassifier(optimizer=adamw, task=DIGITS).configure_optimizers()
     assert isinstance(optimizer, torch.optim.AdamW)
     assert [(g["name"], g["lr"], g["weight_decay"]) for g in optimizer.param_groups] == [
         ("decay", 2e-3, 0.1),
@@ -95,7 +95,7 @@ def test_configures_an_optimizer_and_no_scheduler() -> None:
     ("options", "message"),
     [
         (
-            {"facts": TextFacts(vocab_size=5, context=8)},
+            {"task": TextTask(vocab_size=5, context=8)},
             "needs images, the data gives text: choose a model for text",
         ),
         ({"network": "resnet19"}, "network='resnet19' is unknown: choose 'mlp', 'small' or 'resnet18'"),
@@ -108,12 +108,12 @@ def test_configures_an_optimizer_and_no_scheduler() -> None:
 )
 def test_refuses(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        ImageClassifier(**{"optimizer": adamw, "facts": DIGITS, **options})
+        ImageClassifier(**{"optimizer": adamw, "task": DIGITS, **options})
 
 
 def test_training_step_never_waits_for_the_device() -> None:
     """Tensors on the meta device hold no values: reading one back, as ``.item()`` does, raises."""
-    model = ImageClassifier(optimizer=adamw, facts=DIGITS).to("meta")
+    model = ImageClassifier(optimizer=adamw, task=DIGITS).to("meta")
     logged: dict[str, Tensor] = {}
     model.log_dict = lambda metrics, **options: logged.update(metrics)  # type: ignore[method-assign]
     images, labels = torch.empty(4, 1, 8, 8, device="meta"), torch.empty(4, dtype=torch.long, device="meta")
@@ -126,7 +126,7 @@ def test_label_smoothing_raises_the_training_loss_only() -> None:
     losses = {}
     for smoothing in (0.0, 0.5):
         torch.manual_seed(0)
-        model = ImageClassifier(optimizer=adamw, facts=DIGITS, label_smoothing=smoothing)
+        model = ImageClassifier(optimizer=adamw, task=DIGITS, label_smoothing=smoothing)
         logged: dict[str, Tensor] = {}
         model.log_dict = lambda metrics, logged=logged, **options: logged.update(metrics)  # type: ignore[method-assign]
         model.training_step(batch)
@@ -141,14 +141,14 @@ def test_label_smoothing_raises_the_training_loss_only() -> None:
 def test_configs_build(name: str, optimizer: str) -> None:
     build = hydra.utils.instantiate(OmegaConf.load(CONF / "optimizer" / f"{optimizer}.yaml"))
     config = OmegaConf.load(CONF / "model" / f"{name}.yaml")
-    model = hydra.utils.instantiate(config, optimizer=build, facts=DIGITS)
+    model = hydra.utils.instantiate(config, optimizer=build, task=DIGITS)
     assert [group["name"] for group in model.configure_optimizers().param_groups] == ["decay", "no_decay"]
 
 
 # torch 2.11's compiler warns of what it does itself
 @pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")
 def test_compile_keeps_the_names_in_the_state_dict() -> None:
-    plain, compiled = (ImageClassifier(optimizer=adamw, facts=DIGITS, compile=flag) for flag in (False, True))
+    plain, compiled = (ImageClassifier(optimizer=adamw, task=DIGITS, compile=flag) for flag in (False, True))
     assert list(plain.state_dict()) == list(compiled.state_dict())
     assert compiled.network._compiled_call_impl is not None
 
@@ -156,7 +156,7 @@ def test_compile_keeps_the_names_in_the_state_dict() -> None:
 def test_learns_digits_logs_and_saves_plainly(tmp_path: Path) -> None:
     torch.manual_seed(1)
     data = DigitsData(seed=1)
-    model = ImageClassifier(optimizer=adamw, facts=data.facts, width=16)
+    model = ImageClassifier(optimizer=adamw, task=data.task, width=16)
     trainer = Trainer(
         max_epochs=4,
         accelerator="cpu",

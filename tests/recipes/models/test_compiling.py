@@ -8,29 +8,29 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from recipes.data.task import ImageFacts
+from recipes.data.task import ImageTask
 from recipes.models.cnn import SmallCNN
 from recipes.models.compiling import MODES, compile_in_place
 
-FACTS = ImageFacts(num_classes=3, channels=1, height=8, width=8)
+TASK = ImageTask(num_classes=3, channels=1, height=8, width=8)
 
 
 @pytest.mark.parametrize("compile", [True, *MODES])
 def test_the_network_is_compiled_in_the_mode(compile: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
     monkeypatch.setattr(nn.Module, "compile", lambda self, **options: asked.append(options))
-    compile_in_place(SmallCNN(FACTS, 4), compile)
+    compile_in_place(SmallCNN(TASK, 4), compile)
     assert asked == [{"mode": None if compile is True else compile}]
 
 
 def test_nothing_happens_unless_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nn.Module, "compile", lambda self, **options: pytest.fail("compiled"))
-    compile_in_place(SmallCNN(FACTS, 4), False)
+    compile_in_place(SmallCNN(TASK, 4), False)
 
 
 def test_an_unknown_mode_lists_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"compile='fast' is unknown: .*reduce-overhead"):
-        compile_in_place(SmallCNN(FACTS, 4), "fast")
+        compile_in_place(SmallCNN(TASK, 4), "fast")
 
 
 def test_the_small_network_is_really_compiled() -> None:
@@ -41,7 +41,7 @@ def test_the_small_network_is_really_compiled() -> None:
         compiled.append(len(inputs))
         return graph.forward
 
-    network = SmallCNN(FACTS, 4)
+    network = SmallCNN(TASK, 4)
     names = list(network.state_dict())
     network.compile(backend=backend)
     out: Tensor = network(torch.zeros(2, 1, 8, 8))

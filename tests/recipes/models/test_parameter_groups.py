@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from recipes.data.task import ImageFacts, TextFacts
+from recipes.data.task import ImageTask, TextTask
 from recipes.models.cnn import ImageClassifier
 from recipes.models.parameter_groups import lr_ratios, parameter_groups
 from recipes.models.transformer import LanguageModel
 
-DIGITS = ImageFacts(num_classes=10, channels=1, height=8, width=8)
+DIGITS = ImageTask(num_classes=10, channels=1, height=8, width=8)
 adamw = partial(torch.optim.AdamW, lr=0.5, weight_decay=0.1)
 
 
@@ -24,7 +24,7 @@ def ids(parameters: Any) -> list[int]:
 
 def lrs(**options: Any) -> dict[str, float]:
     """LR of each group of a classifier."""
-    model = ImageClassifier(optimizer=adamw, facts=DIGITS, **options)
+    model = ImageClassifier(optimizer=adamw, task=DIGITS, **options)
     groups = model.configure_optimizers().param_groups
     every = [parameter for group in groups for parameter in group["params"]]
     assert sorted(ids(every)) == sorted(ids(model.parameters()))  # each once
@@ -74,7 +74,7 @@ def test_layers_may_have_lower_lrs_the_lower_they_are() -> None:
 
 def test_blocks_of_a_transformer_too() -> None:
     sizes = {"layers": 2, "heads": 2, "width": 8}
-    model = LanguageModel(optimizer=adamw, facts=TextFacts(vocab_size=5, context=4), layer_decay=0.5, **sizes)
+    model = LanguageModel(optimizer=adamw, task=TextTask(vocab_size=5, context=4), layer_decay=0.5, **sizes)
     groups = model.configure_optimizers().param_groups
     assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
     assert {group["name"].partition("_")[0]: group["lr"] for group in groups} == {
@@ -83,7 +83,7 @@ def test_blocks_of_a_transformer_too() -> None:
 
 
 def test_weight_decay_stays_with_the_matrices() -> None:
-    model = ImageClassifier(optimizer=adamw, facts=DIGITS, head_lr_ratio=10.0)
+    model = ImageClassifier(optimizer=adamw, task=DIGITS, head_lr_ratio=10.0)
     decays = {group["name"]: group["weight_decay"] for group in model.configure_optimizers().param_groups}
     assert decays == {"backbone_decay": 0.1, "backbone_no_decay": 0.0, "head_decay": 0.1, "head_no_decay": 0.0}
 

@@ -15,12 +15,12 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from recipes.data.task import ImageFacts, TextFacts
+from recipes.data.task import ImageTask, TextTask
 from recipes.data.text import TextData
 from recipes.models.transformer import GPT, LanguageModel
 
 CONF = Path(__file__).parents[3] / "conf"
-FACTS = TextFacts(vocab_size=11, context=16)
+TASK = TextTask(vocab_size=11, context=16)
 adamw = partial(torch.optim.AdamW, lr=5e-3, weight_decay=0.1)
 
 
@@ -93,7 +93,7 @@ def test_dropout_acts_in_training_only() -> None:
 
 
 def test_norms_do_not_decay_and_embeddings_do() -> None:
-    model = LanguageModel(optimizer=adamw, facts=FACTS, layers=2, heads=2, width=16, bias=True)
+    model = LanguageModel(optimizer=adamw, task=TASK, layers=2, heads=2, width=16, bias=True)
     decay, no_decay = model.configure_optimizers().param_groups
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     assert all("norm" in n or n.endswith("bias") for n in (names[id(p)] for p in no_decay["params"]))
@@ -104,38 +104,38 @@ def test_norms_do_not_decay_and_embeddings_do() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"facts": ImageFacts(10, 1, 8, 8)}, "needs text, the data gives images: choose a model for images"),
+        ({"task": ImageTask(10, 1, 8, 8)}, "needs text, the data gives images: choose a model for images"),
         ({"layers": 0}, "layers=0: must be at least 1"),
         ({"heads": 3}, "width=16 is not a multiple of heads=3: set width=18"),
         ({"dropout": 1.0}, "dropout=1.0: must be 0 or more and below 1"),
     ],
 )
 def test_refuses(options: dict[str, Any], message: str) -> None:
-    good = {"optimizer": adamw, "facts": FACTS, "layers": 1, "heads": 2, "width": 16}
+    good = {"optimizer": adamw, "task": TASK, "layers": 1, "heads": 2, "width": 16}
     with pytest.raises(ValueError, match=message):
         LanguageModel(**{**good, **options})
 
 
 @pytest.mark.parametrize(
-    ("name", "facts", "millions"),
+    ("name", "task", "millions"),
     [
-        ("transformer", TextFacts(103, 64), 0.35),
-        ("transformer_10m", TextFacts(65, 256), 10.65),
-        ("transformer_124m", TextFacts(50_257, 1024), 123.5),
-        ("transformer_124m", TextFacts(103, 1024), 85.0),
+        ("transformer", TextTask(103, 64), 0.35),
+        ("transformer_10m", TextTask(65, 256), 10.65),
+        ("transformer_124m", TextTask(50_257, 1024), 123.5),
+        ("transformer_124m", TextTask(103, 1024), 85.0),
     ],
 )
-def test_configs_have_the_size_they_claim(name: str, facts: TextFacts, millions: float) -> None:
+def test_configs_have_the_size_they_claim(name: str, task: TextTask, millions: float) -> None:
     config = OmegaConf.load(CONF / "model" / f"{name}.yaml")
     with torch.device("meta"):  # shapes without memory
-        network = hydra.utils.instantiate(config, optimizer=adamw, facts=facts).network
+        network = hydra.utils.instantiate(config, optimizer=adamw, task=task).network
     assert (count(network) - network.positions.weight.numel()) / 1e6 == pytest.approx(millions, rel=0.03)
 
 
 def test_training_step_never_waits_for_the_device() -> None:
     """Tensors on the meta device hold no values: reading one back, as ``.item()`` does, raises."""
     with torch.device("meta"):
-        model = LanguageModel(optimizer=adamw, facts=FACTS, layers=1, heads=2, width=16)
+        model = LanguageModel(optimizer=adamw, task=TASK, layers=1, heads=2, width=16)
         windows = torch.empty(4, 17, dtype=torch.long)
     logged: dict[str, Tensor] = {}
     model.log_dict = lambda metrics, **options: logged.update(metrics)  # type: ignore[method-assign]
@@ -146,7 +146,7 @@ def test_training_step_never_waits_for_the_device() -> None:
 # torch 2.11's compiler warns of what it does itself
 @pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")
 def test_compile_keeps_the_names_in_the_state_dict() -> None:
-    build = partial(LanguageModel, optimizer=adamw, facts=FACTS, layers=1, heads=2, width=16)
+    build = partial(LanguageModel, optimizer=adamw, task=TASK, layers=1, heads=2, width=16)
     assert list(build().state_dict()) == list(build(compile=True).state_dict())
     assert build(compile=True).network._compiled_call_impl is not None
 
@@ -154,7 +154,7 @@ def test_compile_keeps_the_names_in_the_state_dict() -> None:
 def test_learns_a_cycle_logs_and_saves_plainly(tmp_path: Path) -> None:
     torch.manual_seed(1)
     data = TextData("abcdefghij" * 200, context=16, train_windows=256, batch_size=16)
-    model = LanguageModel(optimizer=adamw, facts=data.facts, layers=1, heads=2, width=32)
+    model = LanguageModel(optimizer=adamw, task=data.task, layers=1, heads=2, width=32)
     trainer = Trainer(
         max_epochs=4,
         accelerator="cpu",
