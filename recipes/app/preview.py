@@ -162,7 +162,8 @@ def _loader(trainer: Trainer, data: LightningDataModule) -> Any:
     data.trainer = trainer
     if isinstance(data, SeededData):
         data.num_workers = 0
-        return data.train_loader(Tickets(data.train_size))
+        data.train = Tickets(data.train_size)  # as many samples, none of which has to be made
+        return data.train_dataloader()
     data.prepare_data()
     data.setup("fit")
     return data.train_dataloader()

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from recipes.data.seeded import InMemory, SeededData, hash_of, seeded
 from recipes.data.task import ImageTask
@@ -122,18 +121,6 @@ class CIFAR10Data(SeededData):
         except RuntimeError as error:  # torchvision found files missing or damaged
             raise FileNotFoundError(_how_to_get_cifar(self.root, "has missing or damaged files in")) from error
         return torch.from_numpy(stored.data), torch.tensor(stored.targets)
-
-    def train_dataloader(self) -> DataLoader[Any]:
-        """Load the 45,000 training images in a new order every epoch."""
-        return self.train_loader(self.train)
-
-    def val_dataloader(self) -> DataLoader[Any]:
-        """Load the 5,000 validation images."""
-        return self.eval_loader(self.val)
-
-    def test_dataloader(self) -> DataLoader[Any]:
-        """Load the 10,000 test images."""
-        return self.eval_loader(self.test)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Augment a training batch, and normalise any: ``(images, labels)`` with channels first."""

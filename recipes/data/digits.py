@@ -7,7 +7,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from recipes.data.seeded import InMemory, SeededData, at_least, hash_of, seeded
 from recipes.data.task import ImageTask
@@ -30,6 +29,8 @@ class DigitsData(SeededData):
     Raises:
         ValueError: an argument is out of range.
     """
+
+    train: InMemory
 
     def __init__(
         self,
@@ -67,18 +68,6 @@ class DigitsData(SeededData):
             images = F.interpolate(images, size=(self.size, self.size), mode="bilinear", align_corners=False)
         self.train, self.val, self.test = (InMemory(images[part], labels[part]) for part in (train, val, test))
         self.train.labels = replaced(self.train.labels, self.label_noise, 10, seeded(self.seed, "digits", "noise"))
-
-    def train_dataloader(self) -> DataLoader[Any]:
-        """Load the training images in a new order every epoch."""
-        return self.train_loader(self.train)
-
-    def val_dataloader(self) -> DataLoader[Any]:
-        """Load the 270 validation images."""
-        return self.eval_loader(self.val)
-
-    def test_dataloader(self) -> DataLoader[Any]:
-        """Load the 270 test images."""
-        return self.eval_loader(self.test)
 
 
 def _digits() -> tuple[Tensor, Tensor]:

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from recipes.data.digits import check_label_noise, replaced
 from recipes.data.seeded import InMemory, SeededData, Ticketed, Tickets, at_least, hash_of, seeded
@@ -154,6 +153,7 @@ class GlyphsData(SeededData):
     def setup(self, stage: str) -> None:
         """Render the templates and generate the fixed validation and test sets."""
         self._templates = self._drawn.float() / 255
+        self.train = Tickets(self.train_size)  # `on_after_batch_transfer` makes images and labels of them
         self.val, self.test = (self._fixed_set(split) for split in ("val", "test"))
 
     def _fixed_set(self, split: str) -> InMemory:
@@ -163,18 +163,6 @@ class GlyphsData(SeededData):
     def _images(self, labels: Tensor, generator: torch.Generator) -> Tensor:
         fonts = torch.randint(len(FONTS), labels.shape, generator=generator, device=labels.device)
         return distort(self._templates.to(labels.device)[labels, fonts], self.size, generator)
-
-    def train_dataloader(self) -> DataLoader[Any]:
-        """Load tickets; ``on_after_batch_transfer`` makes images and labels of them."""
-        return self.train_loader(Tickets(self.train_size))
-
-    def val_dataloader(self) -> DataLoader[Any]:
-        """Load the fixed validation set."""
-        return self.eval_loader(self.val)
-
-    def test_dataloader(self) -> DataLoader[Any]:
-        """Load the fixed test set."""
-        return self.eval_loader(self.test)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Generate a training batch ``(images, labels)`` from its tickets; leave other batches alone."""

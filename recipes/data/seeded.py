@@ -128,6 +128,9 @@ class TicketSampler(DistributedSampler[int]):
 class SeededData(LightningDataModule):
     """Base of the data modules: checked arguments, and loaders that are the same under a seed.
 
+    A data module sets ``train``, ``val`` and ``test`` in `setup`, which Lightning calls in every process before it asks
+    for a loader; the three loaders are made here.
+
     Args:
         batch_size: samples in a batch on each device.
         seed: fixes everything random about training; validation and test sets do not depend on it.
@@ -135,6 +138,10 @@ class SeededData(LightningDataModule):
         train_size: samples in an epoch.
         shuffle: whether the training order is random.
     """
+
+    train: Batches
+    val: Batches
+    test: Batches
 
     def __init__(self, *, batch_size: int, seed: int, num_workers: int, train_size: int, shuffle: bool = True) -> None:
         super().__init__()
@@ -153,16 +160,20 @@ class SeededData(LightningDataModule):
         """SHA-256 of what the data module reads or draws from, whatever it makes of it; versions may change it."""
         raise NotImplementedError
 
-    def train_loader(self, dataset: Batches) -> DataLoader[Any]:
+    def train_dataloader(self) -> DataLoader[Any]:
         """Load training batches, all of them full: a short last one would give its samples more weight."""
         trainer = self.trainer
         devices, rank = (trainer.world_size, trainer.global_rank) if trainer is not None else (1, 0)
         sampler = TicketSampler(self.train_size, seed=self.seed, shuffle=self.shuffle, devices=devices, rank=rank)
-        return self._loader(dataset, sampler=sampler, drop_last=True)
+        return self._loader(self.train, sampler=sampler, drop_last=True)
 
-    def eval_loader(self, dataset: Batches) -> DataLoader[Any]:
-        """Load validation or test batches: every sample once, in order."""
-        return self._loader(dataset)
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Load validation batches: every sample once, in order."""
+        return self._loader(self.val)
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Load test batches: every sample once, in order."""
+        return self._loader(self.test)
 
     def _loader(self, dataset: Batches, **options: Any) -> DataLoader[Any]:
         return DataLoader(

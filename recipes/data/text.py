@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from recipes.data.seeded import Batches, SeededData, at_least, seeded
 from recipes.data.task import TextTask
@@ -115,9 +114,13 @@ class TextData(SeededData):
         self.context = context
         self._hash = hashlib.sha256(text if isinstance(text, bytes) else text.encode()).hexdigest()
         tokens, self._vocab_size = encode(text)
-        train, val, test = split(tokens, context)
-        self.train = RandomWindows(train, context, train_windows, seed)
-        self.val, self.test = EveryWindow(val, context), EveryWindow(test, context)
+        self._parts = split(tokens, context)  # here and not in `setup`: a text that is too short is refused at once
+
+    def setup(self, stage: str) -> None:
+        """Lay windows over the three parts."""
+        train, val, test = self._parts
+        self.train = RandomWindows(train, self.context, self.train_size, self.seed)
+        self.val, self.test = EveryWindow(val, self.context), EveryWindow(test, self.context)
 
     @property
     def data_hash(self) -> str:
@@ -128,18 +131,6 @@ class TextData(SeededData):
     def task(self) -> TextTask:
         """Shape of the task."""
         return TextTask(vocab_size=self._vocab_size, context=self.context)
-
-    def train_dataloader(self) -> DataLoader[Any]:
-        """Load random windows of the training part."""
-        return self.train_loader(self.train)
-
-    def val_dataloader(self) -> DataLoader[Any]:
-        """Load the windows that cover the validation part."""
-        return self.eval_loader(self.val)
-
-    def test_dataloader(self) -> DataLoader[Any]:
-        """Load the windows that cover the test part."""
-        return self.eval_loader(self.test)
 
 
 class TopicsData(TextData):

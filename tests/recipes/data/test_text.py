@@ -23,7 +23,9 @@ forks = pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 def counting(length: int = 4000, **options: Any) -> TextData:
     """Text whose every character differs, so that a token is its own position."""
     text = "".join(chr(0x4E00 + place) for place in range(length))
-    return TextData(text, **{"context": 8, "train_windows": 48, "batch_size": 16, **options})
+    data = TextData(text, **{"context": 8, "train_windows": 48, "batch_size": 16, **options})
+    data.setup("fit")
+    return data
 
 
 def epoch(data: TextData, number: int) -> Tensor:
@@ -104,6 +106,7 @@ def test_topics_need_no_file() -> None:
     data = TopicsData(context=64)
     assert data.task.context == 64
     assert 90 <= data.task.vocab_size <= 200
+    data.setup("fit")
     assert len(data.train.tokens) > 300_000
     assert data.data_hash == TopicsData(context=32, seed=2).data_hash
     assert len(data.data_hash) == 64
@@ -114,6 +117,7 @@ def test_topics_as_bytes_share_their_tokens_with_other_texts() -> None:
     assert topics.task == source.task == TextTask(vocab_size=256, context=64)
     assert topics.data_hash == TopicsData().data_hash
     assert source.data_hash != StandardLibraryData(modules=["argparse"]).data_hash
+    source.setup("fit")
     start = bytes(source.train.tokens[:2000].tolist())
     assert Path(argparse.__file__).read_bytes().startswith(start)
 
