@@ -20,13 +20,11 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
 import torch.nn.functional as F
-from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from lightning.pytorch import Callback, LightningModule, Trainer
 from omegaconf import DictConfig
@@ -36,12 +34,12 @@ from torch.utils.data import DataLoader, Dataset
 from benchmarks import gpu_clock
 from benchmarks.gpu_floors import Floors, floors_of, matmul_rate, memory_rate, timed, transformer_flops, wait
 from lr_recipes import Horizon, LearningRateLogger, LearningRateScheduler
+from recipes.app.config import composed
 from recipes.data.glyphs import GlyphsData
 from recipes.data.seeded import Ticketed
 from recipes.data.task import ImageTask, TextTask
 from recipes.models.transformer import GPT
 
-CONF = Path(__file__).parents[1] / "conf"
 WARM_UP = 10  # updates before the clock starts; the first ones compile
 BATCHES = 4  # different ones, which take turns
 REPEATS = 3
@@ -205,8 +203,7 @@ def config(case: Case, device: str) -> DictConfig:
     trainer = "trainer=gpu" if device == "cuda" else "trainer=cpu"
     updates = WARM_UP + case.updates
     more = (trainer, *QUIET, f"trainer.max_steps={updates}", "trainer.max_epochs=-1", "trainer.precision=bf16-mixed")
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", [*case.overrides, *more])
+    return composed(*case.overrides, *more)
 
 
 def model_of(cfg: DictConfig, case: Case) -> LightningModule:

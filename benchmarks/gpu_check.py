@@ -1,4 +1,4 @@
-"""Trains on the GPU through `train.py`'s own code and compares the LRs that updates used with the plan.
+"""Trains on the GPU as `train.py` does and compares the LRs that updates used with the plan.
 
     python -m benchmarks.gpu_check
 
@@ -15,19 +15,17 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from benchmarks import gpu_clock
 from lr_recipes import Horizon
-from train import run
+from recipes.app.config import composed
+from recipes.app.training import run
 
-CONF = Path(__file__).parents[1] / "conf"
 _HEADER = f"{'check':<14}{'updates':>8}{'largest |used - planned| / peak':>34}{'seconds':>9}  metrics"
 
 
@@ -98,9 +96,9 @@ def run_check(check: Check, overrides: Sequence[str]) -> Result:
     """Train as ``python train.py`` would, and compare."""
     used = UsedLearningRates()
     started = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder, initialize_config_dir(str(CONF), version_base="1.3"):
+    with tempfile.TemporaryDirectory() as folder:
         limits = [f"trainer.max_steps={check.updates}", "trainer.max_epochs=-1", f"output_dir={folder}"]
-        cfg = compose("config", [*check.overrides, *limits, *overrides])
+        cfg = composed(*check.overrides, *limits, *overrides)
         metrics = run(cfg, [used])
     curve = instantiate(cfg.schedule).resolve(Horizon(total_steps=check.updates), peak=cfg.optimizer.lr)
     difference = max(

@@ -17,11 +17,11 @@ from lightning.pytorch import Trainer
 from omegaconf import DictConfig, OmegaConf
 
 from lr_recipes import Horizon, LearningRateLogger, LearningRateScheduler
+from recipes.app import config
+from recipes.app.config import CONF
 from recipes.app.preview import previews_of
 from recipes.app.validation import check
-from train import register_resolvers
 
-CONF = Path(__file__).parents[1] / "conf"
 SCHEDULES = [
     "fixed",
     "step",
@@ -58,9 +58,7 @@ def read(group: str, name: str) -> dict[str, Any]:
 
 
 def composed(*overrides: str) -> DictConfig:
-    register_resolvers()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", ["output_dir=unused", *overrides])
+    return config.composed("output_dir=unused", *overrides)
 
 
 # Schedules

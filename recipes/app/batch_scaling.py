@@ -98,10 +98,3 @@ def of_config(cfg: DictConfig) -> float:
     """
     scaling = cfg.batch_scaling
     return scaled_lr(scaling.base_lr, scaling.base_batch_size, scaling.rule, math.prod(_factors(cfg)))
-
-
-def _resolver(*, _root_: DictConfig) -> float:
-    return of_config(_root_)
-
-
-OmegaConf.register_new_resolver("scaled_lr", _resolver, replace=True)

@@ -9,7 +9,6 @@ import difflib
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from hydra.errors import (
@@ -21,7 +20,7 @@ from hydra.errors import (
 )
 from omegaconf.errors import OmegaConfBaseException
 
-CONF = Path(__file__).parents[2] / "conf"
+from recipes.app.config import CONF
 
 
 def explain(error: BaseException) -> str | None:

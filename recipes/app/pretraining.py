@@ -18,8 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import instantiate
 from lightning.pytorch import LightningModule, Trainer, seed_everything
 from lightning.pytorch.utilities.seed import isolate_rng
@@ -27,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import lr_recipes
 from recipes.app.checkpoints import read_checkpoint
-from recipes.app.messages import CONF
+from recipes.app.config import composed
 from recipes.app.run_folder import shown
 from recipes.app.validation import check
 
@@ -63,24 +61,12 @@ def pretrained(cfg: DictConfig) -> Path:
 def config_of(cfg: DictConfig) -> DictConfig:
     """Compose the config of the pretraining: the listed settings, with the model and the device of ``cfg``."""
     listed = [str(one) for one in cfg.pretraining]
-    with _no_hydra_running(), initialize_config_dir(str(CONF), version_base="1.3"):
-        first = compose("config", ["output_dir=unused", "callbacks=[learning_rate_scheduler]", "logger=none", *listed])
+    first = composed("output_dir=unused", "callbacks=[learning_rate_scheduler]", "logger=none", *listed)
     # without the ratios, which are for weights that are trained already
     first.model = {**cfg.model, **{name: 1.0 for name in ("head_lr_ratio", "layer_decay") if name in cfg.model}}
     first.trainer.accelerator = cfg.trainer.accelerator
     first.trainer.enable_progress_bar = cfg.trainer.enable_progress_bar
     return first
-
-
-@contextmanager
-def _no_hydra_running() -> Iterator[None]:
-    """Put away the Hydra of the program that asks, for there can be only one at a time."""
-    running = GlobalHydra.instance()
-    put_away, running.hydra = running.hydra, None
-    try:
-        yield
-    finally:
-        running.hydra = put_away
 
 
 def name_of(first: DictConfig, data_hash: str) -> str:

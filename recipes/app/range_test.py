@@ -9,13 +9,13 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
-from lightning.pytorch import seed_everything
 from omegaconf import DictConfig, OmegaConf
 
 from lr_recipes import range_test
 from lr_recipes.lr_range_test import RULES, RangeTest
 from recipes.app.messages import nearest
 from recipes.app.run_folder import save_settings, shown
+from recipes.app.training import model_and_data
 from recipes.app.validation import check
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
     """
     check(cfg)
     rule, settings = settings_of(cfg)
-    model, data = build(cfg)
+    model, data = model_and_data(cfg)
     folder = Path(cfg.output_dir)
     # as a dict of arguments: range_test makes the Trainer
     trainer: dict[str, Any] = instantiate(cfg.trainer, _target_="builtins.dict", enable_model_summary=False)
@@ -68,19 +68,6 @@ def settings_of(cfg: DictConfig) -> tuple[str, dict[str, Any]]:
             f"weights={cfg.ckpt_path} to make it from trained weights"
         )
     return task["rule"], {str(key): value for key, value in task.items() if key not in _OF_THE_TASK}
-
-
-def build(cfg: DictConfig) -> tuple[Any, Any]:
-    """Build model and data as training does."""
-    from train import load_weights
-
-    if logging.getLogger().handlers:
-        logging.getLogger("lightning").handlers.clear()  # or everything would be printed twice
-    seed_everything(cfg.seed, workers=True, verbose=False)
-    data = instantiate(cfg.data)
-    model = instantiate(cfg.model, optimizer=instantiate(cfg.optimizer), task=data.task)
-    load_weights(cfg, model)
-    return model, data
 
 
 def what_next(result: RangeTest, rule: str) -> str:

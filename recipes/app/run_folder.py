@@ -33,12 +33,6 @@ class OfInterest(logging.Filter):
         return record.levelno < logging.ERROR and not record.getMessage().startswith(_CHATTER)
 
 
-def register_resolvers() -> None:
-    """Make ``${run_folder:...}`` and ``${sweep_subfolder:...}`` known to the config tree."""
-    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
-    OmegaConf.register_new_resolver("sweep_subfolder", sweep_subfolder, replace=True)
-
-
 def run_folder(ckpt_path: str | None, resume: str, now: str) -> str:
     """Return the folder of a run: the old one where it goes on, else ``runs/<now>``.
 

@@ -10,15 +10,14 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from recipes.app.config import CONF, readable
 from recipes.app.messages import explain
 from recipes.reproduction.driver import Stopped, reproduce
 from recipes.reproduction.experiment import Plan
 from recipes.reproduction.table import Row, rows_of
 
-ROOT = Path(__file__).parents[2]
 
-
-@hydra.main(version_base="1.3", config_path="../../conf", config_name="reproduce")
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="reproduce")
 def main(cfg: DictConfig) -> None:
     """Check what was typed, make the runs that are missing, and write the page."""
     folder = Path(cfg.folder or default_folder(cfg))
@@ -41,8 +40,8 @@ def default_folder(cfg: DictConfig) -> Path:
     """Return where results go that were given no folder; those of the table itself are committed."""
     for name in ("quick", "published"):
         if cfg[name]:
-            return ROOT / "runs" / name / "results"
-    return ROOT / "recipes" / "results"
+            return CONF.parent / "runs" / name / "results"
+    return CONF.parent / "recipes" / "results"
 
 
 def plans_of(cfg: DictConfig) -> list[Plan]:
@@ -103,10 +102,9 @@ def command_of(leave_out: tuple[str, ...] = ()) -> str:
     return f'make reproduce ARGS="{arguments}"' if " " in arguments else f"make reproduce ARGS={arguments}"
 
 
-def command_line() -> None:
+def from_command_line() -> None:
     """Run ``main``, and explain mistakes in what was typed."""
-    # Hydra reads overrides on one side of -m only.
-    sys.argv[1:] = sorted(sys.argv[1:], key=lambda argument: argument not in ("-m", "--multirun"))
+    sys.argv[1:] = readable(sys.argv[1:])
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then lets exceptions through
     try:
         main()
@@ -120,4 +118,4 @@ def command_line() -> None:
 
 
 if __name__ == "__main__":
-    command_line()
+    from_command_line()

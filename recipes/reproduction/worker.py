@@ -15,16 +15,20 @@ import tempfile
 import threading
 import time
 import warnings
+from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig, OmegaConf
+
 from lr_recipes.lr_csv import read_rows
+from recipes.app.config import composed
 from recipes.app.messages import explain
+from recipes.app.training import run
 from recipes.reproduction.experiment import Result, Run
 
-CONF = Path(__file__).parents[2] / "conf"
 # The LR of every update is compared with the plan, and a difference ends the run. Measured are the last weights: the
 # best checkpoint would hide what a schedule does to the end of a run.
 _QUIET = (
@@ -86,12 +90,10 @@ def train_once(job: Job) -> Result:
 
 
 def _train(job: Job) -> tuple[dict[str, float], int]:
-    from train import run
-
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere:
         more = (f"optimizer.lr={job.run.lr!r}", f"seed={job.run.seed}", f"output_dir={folder}")
         logger = "logger=csv" if job.curve else "logger=none"
-        cfg = composed((*job.overrides, *more, logger))
+        cfg = measured_config((*job.overrides, *more, logger))
         with redirect_stdout(nowhere), redirect_stderr(nowhere):
             logging.getLogger("lightning.pytorch").setLevel(logging.CRITICAL)
             metrics = run(cfg)
@@ -101,15 +103,9 @@ def _train(job: Job) -> tuple[dict[str, float], int]:
     return metrics, len(updates)
 
 
-def composed(overrides: tuple[str, ...]) -> Any:
-    """Compose what `python train.py` would be given."""
-    from hydra import compose, initialize_config_dir
-
-    from recipes.app.run_folder import register_resolvers
-
-    register_resolvers()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", [*_QUIET, *overrides])
+def measured_config(overrides: Sequence[str]) -> DictConfig:
+    """Return the config of a run that is measured: what `python train.py` would be given, but quiet and audited."""
+    return composed(*_QUIET, *overrides)
 
 
 def read_lrs(folder: Path) -> list[float]:
@@ -136,11 +132,10 @@ def origin_of(overrides: tuple[str, ...]) -> dict[str, str]:
     import lightning
     import torch
     from hydra.utils import instantiate
-    from omegaconf import OmegaConf
 
     import lr_recipes
 
-    cfg = composed((*overrides, "optimizer.lr=1.0", "seed=0", "output_dir=unused"))
+    cfg = measured_config((*overrides, "optimizer.lr=1.0", "seed=0", "output_dir=unused"))
     settings = OmegaConf.to_container(cfg, resolve=True)
     return {
         "lr_recipes": lr_recipes.__version__,

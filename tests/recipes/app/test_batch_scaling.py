@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+from recipes.app import config
 from recipes.app.batch_scaling import in_words, is_scaled, scaled_lr
 from recipes.app.preview import previews_of
+from recipes.app.training import build
 from recipes.app.validation import check
-from train import build
-
-CONF = Path(__file__).parents[3] / "conf"
 
 
 def composed(*overrides: str) -> DictConfig:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        own = ["output_dir=unused", "recipe=large_batch", "batch_scaling.base_lr=0.1", "trainer=cpu"]
-        return compose("config", [*own, *overrides])
+    own = ["output_dir=unused", "recipe=large_batch", "batch_scaling.base_lr=0.1", "trainer=cpu"]
+    return config.composed(*own, *overrides)
 
 
 @pytest.mark.parametrize(
@@ -49,8 +45,7 @@ def test_the_peak_follows_the_global_batch(overrides: list[str], lr: float) -> N
 
 def test_every_recipe_can_scale_its_lr() -> None:
     scaling = ["batch_scaling.base_lr=0.01", "batch_scaling.base_batch_size=64", "optimizer.lr='${scaled_lr:}'"]
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("config", ["output_dir=unused", "recipe=classical_cnn", "data.batch_size=128", *scaling])
+    cfg = config.composed("output_dir=unused", "recipe=classical_cnn", "data.batch_size=128", *scaling)
     assert cfg.optimizer.lr == 0.02
 
 

@@ -5,16 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import OmegaConf
 
+from recipes.app.config import composed
 from recipes.app.messages import explain
-from train import register_resolvers
-
-CONF = Path(__file__).parents[3] / "conf"
 
 
 @pytest.mark.parametrize(
@@ -36,9 +33,8 @@ CONF = Path(__file__).parents[3] / "conf"
     ],
 )  # fmt: skip
 def test_a_mistake_on_the_command_line_names_what_is_possible(overrides: list[str], message: str) -> None:
-    register_resolvers()
-    with initialize_config_dir(str(CONF), version_base="1.3"), pytest.raises(HydraException) as caught:
-        compose("config", overrides)
+    with pytest.raises(HydraException) as caught:
+        composed(*overrides)
     assert re.match(message, explain(caught.value) or "")
     assert "\n" not in (explain(caught.value) or "")
 

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from recipes.app import config
 from recipes.app.messages import explain
 from recipes.app.pretraining import config_of, name_of, pretrained
 from recipes.app.preview import previews_of
-from train import build, load_weights, run
+from recipes.app.training import build, load_weights, run
 
 ROOT = Path(__file__).parents[3]
 SHORT = ["data=glyphs", "data.size=16", "data.characters=letters", "data.num_classes=26", "data.train_size=256",
@@ -39,8 +39,7 @@ def listed(*settings: str) -> str:
 
 def composed(folder: Path, *overrides: str, short: bool = True) -> DictConfig:
     own = [f"output_dir={folder}/run", f"pretrained_dir={folder}/pretrained", *([listed(*SHORT)] if short else [])]
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return compose("config", [*QUICK, *own, *overrides])
+    return config.composed(*QUICK, *own, *overrides)
 
 
 def name(cfg: DictConfig) -> str:
@@ -98,8 +97,7 @@ def test_it_has_another_name_only_if_its_weights_would_differ(overrides: list[st
 
 def test_the_recipes_have_one_and_own_weights_take_its_place(tmp_path: Path) -> None:
     for recipe in ("fine_tuning", "fine_tuning_text"):
-        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            cfg = compose("config", [f"recipe={recipe}", "output_dir=unused"])
+        cfg = config.composed(f"recipe={recipe}", "output_dir=unused")
         first = config_of(cfg)
         sizes = {key: value for key, value in cfg.model.items() if key != "head_lr_ratio"}
         assert {key: first.model[key] for key in sizes} == sizes
@@ -154,18 +152,16 @@ def test_a_mistake_in_the_list_is_explained(tmp_path: Path) -> None:
 PROGRAM = """
 import logging, sys
 logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
-from hydra import compose, initialize_config_dir
+from recipes.app.config import composed
 from recipes.app.pretraining import pretrained
-with initialize_config_dir(sys.argv[1], version_base="1.3"):
-    cfg = compose("config", sys.argv[2:])
-pretrained(cfg)
+pretrained(composed(*sys.argv[1:]))
 """
 
 
 def started(folder: Path, *settings: str) -> subprocess.Popen[str]:
     own = [f"pretrained_dir={folder}/pretrained", "output_dir=unused", listed(*SHORT, *settings)]
     return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(ROOT / "conf"), *QUICK, *own],
+        [sys.executable, "-c", PROGRAM, *QUICK, *own],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,

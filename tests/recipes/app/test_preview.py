@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -23,14 +22,14 @@ from torch.utils.data import DataLoader, TensorDataset
 from lr_recipes.lr_csv import read_rows
 from lr_recipes.lr_preview import Preview
 from lr_recipes.resume import ResumeError
-from recipes.app import preview as previewing
+from recipes.app import config, preview
 from recipes.app.messages import explain
 from recipes.app.preview import draw_together, labels, previews_of
+from recipes.app.training import run
 from recipes.data.digits import DigitsData
 from recipes.data.glyphs import GlyphsData
 from recipes.data.task import ImageTask
 from recipes.models.cnn import ImageClassifier
-from train import register_resolvers, run
 
 ROOT = Path(__file__).parents[3]
 RECIPES = sorted(path.stem for path in (ROOT / "conf" / "recipe").glob("*.yaml"))
@@ -43,9 +42,7 @@ QUICK = [
 
 
 def composed(*overrides: str) -> DictConfig:
-    register_resolvers()
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return compose("config", ["task=preview", "output_dir=unused", *overrides])
+    return config.composed("task=preview", "output_dir=unused", *overrides)
 
 
 def previewed(cfg: DictConfig) -> Preview:
@@ -143,7 +140,7 @@ def test_the_file_is_the_lr_csv_that_the_run_will_write(tmp_path: Path) -> None:
     both = "callbacks=[learning_rate_scheduler,learning_rate_logger]"
     limits = ["trainer.max_epochs=2", "trainer.limit_train_batches=7", "model.width=4", "schedule=one_cycle"]
     cfg = composed(*QUICK, both, *limits, f"output_dir={tmp_path}")
-    previewing.run(cfg)
+    preview.run(cfg)
     run(cfg)
     planned, written = (list(read_rows(tmp_path / name)) for name in ("preview.csv", "lr.csv"))
     assert len(planned) == 14
@@ -238,7 +235,7 @@ def test_a_preview_takes_less_than_a_second(recipe: str, tmp_path: Path) -> None
 
     def seconds() -> float:
         started = time.perf_counter()
-        previewing.run(cfg)
+        preview.run(cfg)
         return time.perf_counter() - started
 
     assert min(seconds() for _ in range(3)) < 1
@@ -247,7 +244,7 @@ def test_a_preview_takes_less_than_a_second(recipe: str, tmp_path: Path) -> None
 
 def test_it_prints_the_plan_and_where_the_picture_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
-        assert previewing.run(composed(f"output_dir={tmp_path}")) == {}
+        assert preview.run(composed(f"output_dir={tmp_path}")) == {}
     (said,) = caplog.messages  # nothing of Lightning's, and the plan once
     for text in (
         "Learning-rate plan for AdamW: 780 updates (20 epochs of 39 updates)",
@@ -333,7 +330,7 @@ def test_models_that_need_memory_get_it(own: str, tmp_path: Path) -> None:
 )
 def test_what_training_would_refuse_is_refused(overrides: list[str], message: str, tmp_path: Path) -> None:
     with pytest.raises(Exception, match=message) as caught:
-        previewing.run(composed(f"output_dir={tmp_path}/new", *overrides))
+        preview.run(composed(f"output_dir={tmp_path}/new", *overrides))
     assert explain(caught.value)
     assert not (tmp_path / "new").exists()
 
@@ -372,14 +369,14 @@ def test_all_jobs_of_a_sweep_are_drawn_together_in_their_order(tmp_path: Path) -
 
 def test_a_job_that_comes_while_the_picture_is_drawn_is_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job(tmp_path, "0_a", ["schedule=step"], [1.0])
-    save, late = previewing.save_figure, iter([["schedule=cosine"]])
+    save, late = preview.save_figure, iter([["schedule=cosine"]])
 
     def save_slowly(*arguments: Any) -> None:
         save(*arguments)
         for overrides in late:
             job(tmp_path, "1_b", overrides, [0.5])
 
-    monkeypatch.setattr(previewing, "save_figure", save_slowly)
+    monkeypatch.setattr(preview, "save_figure", save_slowly)
     assert draw_together(tmp_path) == 2
     assert content(tmp_path)[0] == ["step", "lr/step", "lr/cosine"]
 

@@ -7,26 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from lr_recipes.lr_range_test import RULES, RangeTest, Sweep
-from recipes.app import range_test as ranging
-from train import register_resolvers
+from recipes.app import config
+from recipes.app.range_test import run, settings_of, what_next
 
-CONF = Path(__file__).parents[3] / "conf"
 SMALL = ("trainer=cpu", "trainer.enable_progress_bar=false", "model.width=4", "optimizer.weight_decay=0")
 
 
 def composed(folder: Path, *overrides: str) -> DictConfig:
-    register_resolvers()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", ["task=range_test", f"output_dir={folder}", *SMALL, *overrides])
+    return config.composed("task=range_test", f"output_dir={folder}", *SMALL, *overrides)
 
 
 def test_it_writes_its_files_and_returns_what_it_suggests(tmp_path: Path, caplog: Any) -> None:
     with caplog.at_level("INFO"):
-        metrics = ranging.run(composed(tmp_path, "task.rule=valley"))
+        metrics = run(composed(tmp_path, "task.rule=valley"))
     found = json.loads((tmp_path / "range_test.json").read_text())
     assert metrics == {"suggested_lr": found["suggestions"]["valley"]}
     assert {path.name for path in tmp_path.iterdir()} >= {"range_test.csv", "range_test.png", "range_test.json"}
@@ -47,13 +43,13 @@ def test_it_writes_its_files_and_returns_what_it_suggests(tmp_path: Path, caplog
 )
 def test_mistakes_are_explained(override: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
-        ranging.run(composed(tmp_path, override))
+        run(composed(tmp_path, override))
     assert not (tmp_path / "range_test.json").exists()
 
 
 def test_the_task_lists_every_setting_of_the_function() -> None:
     task = composed(Path("unused")).task
-    rule, settings = ranging.settings_of(composed(Path("unused")))
+    rule, settings = settings_of(composed(Path("unused")))
     assert set(task) == {"function", "objective", "rule", *settings}
     assert rule in RULES
     assert Sweep(**{key: settings[key] for key in ("min_lr", "max_lr", "num_training_steps", "mode")}) == Sweep()
@@ -74,9 +70,9 @@ def test_the_command_to_run_next_keeps_what_was_typed_but_for_the_range_test(mon
         def get() -> Any:
             return DictConfig({"overrides": {"task": typed}})
 
-    monkeypatch.setattr(ranging, "HydraConfig", Config)
+    monkeypatch.setattr("recipes.app.range_test.HydraConfig", Config)
     test = RangeTest(Sweep(), losses)
-    assert ranging.what_next(test, "edge") == (
+    assert what_next(test, "edge") == (
         f"""Next:  python train.py recipe=classical_cnn '+trainer.x='"'"'a b'"'"'' optimizer.lr={test.suggestion:g}"""
     )
-    assert ranging.what_next(RangeTest(Sweep(), [1.0] * 100), "edge").startswith("Nothing to train with yet")
+    assert what_next(RangeTest(Sweep(), [1.0] * 100), "edge").startswith("Nothing to train with yet")

@@ -2,24 +2,18 @@ from __future__ import annotations
 
 import functools
 import sys
-from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from torch import Tensor
 
+from recipes.app import config
 from recipes.app.validation import check, mismatch, parameters_of
-from train import register_resolvers
-
-CONF = Path(__file__).parents[3] / "conf"
 
 
 def composed(*overrides: str) -> DictConfig:
-    register_resolvers()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", ["output_dir=unused", *overrides])
+    return config.composed("output_dir=unused", *overrides)
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from train import build
+from recipes.app.config import composed
+from recipes.app.training import build
 
-ROOT = Path(__file__).parents[3]
 MODELS = {"cnn": ("model=cnn_tiny", "data=digits"), "transformer": ("model=transformer_tiny", "data=topics")}
 
 
@@ -29,8 +28,7 @@ def config(name: str, folder: Path, *more: str) -> DictConfig:
         "trainer.enable_model_summary=false",
         "trainer.enable_checkpointing=false",
     )
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return compose("config", [*MODELS[name], *short, *quiet, *more])
+    return composed(*MODELS[name], *short, *quiet, *more)
 
 
 def fit(cfg: DictConfig) -> list[int]:
