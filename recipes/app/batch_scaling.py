@@ -11,7 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-RULES = {"linear": 1.0, "sqrt": 0.5}  # exponents of the batch size
+SCALING_RULES = {"linear": 1.0, "sqrt": 0.5}  # exponents of the batch size
 _INTERPOLATION = "${scaled_lr:}"
 
 
@@ -41,9 +41,9 @@ def scaled_lr(base_lr: float, base_batch_size: int, rule: str, global_batch: int
             f"batch_scaling.base_batch_size={base_batch_size!r}: must be a whole number of 1 or more; it is the batch "
             "that base_lr suits, as in 256"
         )
-    if rule not in RULES:
-        raise ValueError(f"batch_scaling.rule={rule!r} is unknown: choose one of {', '.join(RULES)}")
-    return float(base_lr * (global_batch / base_batch_size) ** RULES[rule])
+    if rule not in SCALING_RULES:
+        raise ValueError(f"batch_scaling.rule={rule!r} is unknown: choose one of {', '.join(SCALING_RULES)}")
+    return float(base_lr * (global_batch / base_batch_size) ** SCALING_RULES[rule])
 
 
 def devices_of(trainer: Any) -> int:
@@ -70,10 +70,10 @@ def is_scaled(cfg: DictConfig) -> bool:
     return node is not None and OmegaConf.to_container(node, resolve=False).get("lr") == _INTERPOLATION  # type: ignore[union-attr]
 
 
-def in_words(cfg: DictConfig) -> str:
+def scaling_in_words(cfg: DictConfig) -> str:
     """Say in one line how ``optimizer.lr`` came about."""
     scaling = cfg.batch_scaling
-    devices, nodes, accumulation, batch = factors = _factors(cfg)
+    devices, nodes, accumulation, batch = factors = _batch_factors(cfg)
     machines = f"{nodes} machines x " if nodes > 1 else ""
     base = f"sqrt({math.prod(factors)} / {scaling.base_batch_size})"
     if scaling.rule == "linear":
@@ -84,17 +84,17 @@ def in_words(cfg: DictConfig) -> str:
     )
 
 
-def _factors(cfg: DictConfig) -> tuple[int, int, int, int]:
+def _batch_factors(cfg: DictConfig) -> tuple[int, int, int, int]:
     trainer = cfg.trainer
     nodes, accumulation = (trainer.get(name, 1) for name in ("num_nodes", "accumulate_grad_batches"))
     return devices_of(trainer), nodes, accumulation, cfg.data.batch_size
 
 
-def of_config(cfg: DictConfig) -> float:
+def scaled_lr_of(cfg: DictConfig) -> float:
     """Return the LR that the ``batch_scaling`` of a config makes of its data's and its Trainer's settings.
 
     Raises:
         ValueError: as `scaled_lr`.
     """
     scaling = cfg.batch_scaling
-    return scaled_lr(scaling.base_lr, scaling.base_batch_size, scaling.rule, math.prod(_factors(cfg)))
+    return scaled_lr(scaling.base_lr, scaling.base_batch_size, scaling.rule, math.prod(_batch_factors(cfg)))

@@ -13,14 +13,14 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
-from recipes.app.batch_scaling import of_config
+from recipes.app.batch_scaling import scaled_lr_of
 from recipes.app.run_folder import run_folder, sweep_subfolder
 
 CONF = Path(__file__).parents[2] / "conf"
 
 
 def _scaled_lr(*, _root_: DictConfig) -> float:
-    return of_config(_root_)  # OmegaConf hands over the whole config under this very name
+    return scaled_lr_of(_root_)  # OmegaConf hands over the whole config under this very name
 
 
 # What `${...:}` in the tree may call; importing this module is enough.

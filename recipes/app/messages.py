@@ -97,7 +97,7 @@ def _instantiation(error: Any) -> str:
     return f"{place[1]}: {said}" if place else said
 
 
-def _value(error: Any) -> str:
+def _wrong_value(error: Any) -> str:
     # Hydra opens the log file through `logging.config`, which hides the reason.
     if str(error).startswith("Unable to configure handler") and isinstance(error.__cause__, OSError):
         return _system(error.__cause__)
@@ -125,7 +125,7 @@ _WORDS: list[tuple[type[BaseException], Callable[[Any], str]]] = [
     (HydraException, _one_line),
     (OmegaConfBaseException, _one_line),
     (OSError, _system),
-    (ValueError, _value),
+    (ValueError, _wrong_value),
     (ImportError, str),
 ]
 

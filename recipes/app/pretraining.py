@@ -48,13 +48,13 @@ def pretrained(cfg: DictConfig) -> Path:
     check(first)
     data = instantiate(first.data)
     path = Path(cfg.pretrained_dir, f"{name_of(first, getattr(data, 'data_hash', ''))}.ckpt")
-    if _is_whole(path):
+    if _can_be_read(path):
         log.info("Pretrained weights: %s", shown(path))
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):  # the system lets go of it when the process dies
-        if not _is_whole(path):  # another process may have made it meanwhile
-            _train(first, data, path, cfg.pretraining)
+        if not _can_be_read(path):  # another process may have made it meanwhile
+            _pretrain(first, data, path, cfg.pretraining)
     return path
 
 
@@ -77,7 +77,7 @@ def name_of(first: DictConfig, data_hash: str) -> str:
     return hashlib.sha256(whole.encode()).hexdigest()[:16]
 
 
-def _is_whole(path: Path) -> bool:
+def _can_be_read(path: Path) -> bool:
     if not path.is_file():
         return False
     try:
@@ -88,7 +88,7 @@ def _is_whole(path: Path) -> bool:
     return True
 
 
-def _train(first: DictConfig, data: Any, path: Path, listed: Any) -> None:
+def _pretrain(first: DictConfig, data: Any, path: Path, listed: Any) -> None:
     log.info("Pretraining, once: python train.py %s", shlex.join(map(str, listed)))
     started = time.perf_counter()
     with _undisturbed():

@@ -28,7 +28,7 @@ from lr_recipes.lr_csv import read_rows
 from lr_recipes.lr_preview import Preview, figure_of_several, save_figure, write_several
 from lr_recipes.scheduler import BoundSchedule, group_names
 from lr_recipes.terminal_chart import Point
-from recipes.app.batch_scaling import devices_of, in_words, is_scaled
+from recipes.app.batch_scaling import devices_of, is_scaled, scaling_in_words
 from recipes.app.checkpoints import read_checkpoint
 from recipes.app.run_folder import SETTINGS, save_settings, shown
 from recipes.app.validation import check
@@ -88,7 +88,7 @@ def previews_of(cfg: DictConfig) -> dict[str, Preview]:
         scheduler.on_fit_start(trainer, model)
         scheduler.bind(trainer)
     notes = ["the peak will be what the LR range test suggests"] if _will_be_swept(trainer, cfg) else []
-    notes += [in_words(cfg)] if is_scaled(cfg) else []
+    notes += [scaling_in_words(cfg)] if is_scaled(cfg) else []
     return {name: _preview(name, bound, scheduler.interval, notes) for name, bound in scheduler.bound.items()}
 
 

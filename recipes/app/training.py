@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from recipes.app.batch_scaling import in_words, is_scaled
+from recipes.app.batch_scaling import is_scaled, scaling_in_words
 from recipes.app.run_folder import save_settings, shown
 from recipes.app.validation import check
 
@@ -54,7 +54,7 @@ class Parts(NamedTuple):
 def build(cfg: DictConfig, callbacks: Sequence[Callback] = ()) -> Parts:
     """Build data, model and Trainer, and check that checkpoints belong to the model."""
     if is_scaled(cfg) and is_first_process():
-        log.info(in_words(cfg))
+        log.info(scaling_in_words(cfg))
     model, data = model_and_data(cfg)
     own = [instantiate(node) for node in cfg.callbacks.values()]
     trainer = instantiate(

@@ -16,7 +16,7 @@ from typing import Any, Literal, get_type_hints
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from recipes.app.batch_scaling import is_scaled, of_config
+from recipes.app.batch_scaling import is_scaled, scaled_lr_of
 from recipes.app.messages import unknown_key
 
 # That a value is no object of some class helps nobody who types values.
@@ -77,7 +77,7 @@ def _check_batch_scaling(cfg: DictConfig) -> None:
         if key not in known:
             raise ValueError(unknown_key(f"batch_scaling.{key}", known))
     if is_scaled(cfg):
-        of_config(cfg)
+        scaled_lr_of(cfg)
 
 
 def _targets(node: DictConfig, path: str) -> Iterator[tuple[str, DictConfig]]:

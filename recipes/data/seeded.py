@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
-T = TypeVar("T")
+Batch = TypeVar("Batch")
 
 
 def at_least(limit: int, **values: int) -> None:
@@ -189,5 +189,5 @@ class SeededData(LightningDataModule):
         )
 
 
-def _as_is(batch: T) -> T:
+def _as_is(batch: Batch) -> Batch:
     return batch

@@ -195,7 +195,7 @@ class TextFileData(TextData):
 
     def __init__(self, *, path: str, level: str = "char", **options: Any) -> None:
         _check_level(level)
-        content = _read(path)
+        content = _content_of(path)
         super().__init__(content if level == "byte" else _decode(content, path), **options)
 
 
@@ -204,7 +204,7 @@ def _check_level(level: str) -> None:
         raise ValueError(f"level={level!r} is unknown: choose 'char' or 'byte'")
 
 
-def _read(path: str) -> bytes:
+def _content_of(path: str) -> bytes:
     try:
         content = Path(path).read_bytes()
     except FileNotFoundError as error:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from recipes.data.task import ImageTask, expect
-from recipes.models.compiling import Mode, compile_in_place
+from recipes.models.compiling import CompileMode, compile_in_place
 from recipes.models.metrics import is_written
 from recipes.models.parameter_groups import HEAD, lr_ratios, optimizer_of
 
@@ -203,7 +203,7 @@ class ImageClassifier(LightningModule):
         head_lr_ratio: float = 1.0,
         layer_decay: float = 1.0,
         label_smoothing: float = 0.0,
-        compile: bool | Mode = False,
+        compile: bool | CompileMode = False,
     ) -> None:
         super().__init__()
         if not 0.0 <= label_smoothing < 1.0:

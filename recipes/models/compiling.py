@@ -6,11 +6,11 @@ from typing import Literal, get_args
 
 from torch import nn
 
-Mode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
-MODES = get_args(Mode)
+CompileMode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
+COMPILE_MODES = get_args(CompileMode)
 
 
-def compile_in_place(network: nn.Module, compile: bool | Mode) -> None:
+def compile_in_place(network: nn.Module, compile: bool | CompileMode) -> None:
     """Compile a network, whose parameters keep their names.
 
     Args:
@@ -21,7 +21,7 @@ def compile_in_place(network: nn.Module, compile: bool | Mode) -> None:
     Raises:
         ValueError: the mode is unknown.
     """
-    if isinstance(compile, str) and compile not in MODES:
-        raise ValueError(f"compile={compile!r} is unknown: set true, false or a mode, {', '.join(MODES)}")
+    if isinstance(compile, str) and compile not in COMPILE_MODES:
+        raise ValueError(f"compile={compile!r} is unknown: set true, false or a mode, {', '.join(COMPILE_MODES)}")
     if compile:
         network.compile(mode=compile if isinstance(compile, str) else None)

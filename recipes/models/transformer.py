@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from recipes.data.task import TextTask, expect
-from recipes.models.compiling import Mode, compile_in_place
+from recipes.models.compiling import CompileMode, compile_in_place
 from recipes.models.metrics import is_written
 from recipes.models.parameter_groups import lr_ratios, optimizer_of
 
@@ -41,7 +41,7 @@ class Attention(nn.Module):
         return projected
 
 
-class MLP(nn.Module):
+class FeedForward(nn.Module):
     """Two linear layers with GELU between them; four times as wide inside."""
 
     def __init__(self, width: int, bias: bool) -> None:
@@ -55,14 +55,14 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then MLP; each reads a normalised copy of the residual stream and adds to it."""
+    """Attention, then the feed-forward layers; each reads a normalised copy of the residual stream and adds to it."""
 
     def __init__(self, width: int, heads: int, dropout: float, bias: bool) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(width, bias=bias)
         self.attention = Attention(width, heads, dropout, bias)
         self.mlp_norm = nn.LayerNorm(width, bias=bias)
-        self.mlp = MLP(width, bias)
+        self.mlp = FeedForward(width, bias)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -172,7 +172,7 @@ class LanguageModel(LightningModule):
         dropout: float = 0.0,
         bias: bool = False,
         layer_decay: float = 1.0,
-        compile: bool | Mode = False,
+        compile: bool | CompileMode = False,
     ) -> None:
         super().__init__()
         self.optimizer = optimizer

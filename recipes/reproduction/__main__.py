@@ -13,7 +13,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from recipes.app.config import CONF, readable
 from recipes.app.messages import explain
 from recipes.reproduction.driver import Stopped, reproduce
-from recipes.reproduction.experiment import Plan
+from recipes.reproduction.experiment import Experiment
 from recipes.reproduction.table import Row, rows_of
 
 
@@ -22,10 +22,10 @@ def main(cfg: DictConfig) -> None:
     """Check what was typed, make the runs that are missing, and write the page."""
     folder = Path(cfg.folder or default_folder(cfg))
     page = Path(cfg.page or folder.parent / "README.md")
-    plans, others = plans_of(cfg), others_of(cfg)
+    experiments, others = experiments_of(cfg), others_of(cfg)
     part = ("rows=", "seeds=", "tuning_seeds=") if others else ()
     reproduce(
-        plans,
+        experiments,
         folder,
         page,
         workers=workers_of(cfg),
@@ -44,8 +44,8 @@ def default_folder(cfg: DictConfig) -> Path:
     return CONF.parent / "recipes" / "results"
 
 
-def plans_of(cfg: DictConfig) -> list[Plan]:
-    """Return the plans of the rows that were asked for.
+def experiments_of(cfg: DictConfig) -> list[Experiment]:
+    """Return the experiments of the rows that were asked for.
 
     Raises:
         ValueError: a value is impossible; says what is.
@@ -62,15 +62,15 @@ def plans_of(cfg: DictConfig) -> list[Plan]:
     if cfg.quick:
         rows = [row.quick() for row in rows]
     more = (f"trainer={cfg.trainer}", *(str(one) for one in cfg.overrides))
-    return [Plan(_changed(row, cfg), grow=not cfg.quick, more=more) for row in rows]
+    return [Experiment(_changed(row, cfg), grow=not cfg.quick, more=more) for row in rows]
 
 
-def others_of(cfg: DictConfig) -> list[Plan]:
-    """Return the plans of the rows that were not asked for, as a plain ``make reproduce`` would make them."""
-    asked = {plan.row.name for plan in plans_of(cfg)}
+def others_of(cfg: DictConfig) -> list[Experiment]:
+    """Return the experiments of the rows that were not asked for, as a plain ``make reproduce`` would make them."""
+    asked = {one.row.name for one in experiments_of(cfg)}
     plain = OmegaConf.merge(cfg, {"rows": "all", "seeds": None, "tuning_seeds": None})
     assert isinstance(plain, DictConfig)
-    return [plan for plan in plans_of(plain) if plan.row.name not in asked]
+    return [one for one in experiments_of(plain) if one.row.name not in asked]
 
 
 def _changed(row: Row, cfg: DictConfig) -> Row:

@@ -70,7 +70,7 @@ class Grid(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Plan:
+class Experiment:
     """The runs of a row, and what can be read off their results.
 
     Args:

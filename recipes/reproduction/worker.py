@@ -31,7 +31,7 @@ from recipes.reproduction.experiment import Result, Run
 
 # The LR of every update is compared with the plan, and a difference ends the run. Measured are the last weights: the
 # best checkpoint would hide what a schedule does to the end of a run.
-_QUIET = (
+_MEASURED = (
     "callbacks=[learning_rate_scheduler,learning_rate_logger]",
     "callbacks.learning_rate_logger.audit=error",
     "callbacks.learning_rate_logger.plot=false",
@@ -78,7 +78,7 @@ def train_once(job: Job) -> Result:
     """Train and measure; a run that fails is a result too."""
     begun, cpu_begun = time.perf_counter(), time.process_time()
     try:
-        metrics, updates = _train(job)
+        metrics, updates = _train_quietly(job)
     except Exception as error:
         reason = " ".join(f"failed: {explain(error) or f'{type(error).__name__}: {error}'}".split())[:300]
         return Result(job.run, reason, seconds=time.perf_counter() - begun)
@@ -89,7 +89,7 @@ def train_once(job: Job) -> Result:
     return Result(job.run, "done", **{name: metrics[name] for name in names}, updates=updates, **times)
 
 
-def _train(job: Job) -> tuple[dict[str, float], int]:
+def _train_quietly(job: Job) -> tuple[dict[str, float], int]:
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere:
         more = (f"optimizer.lr={job.run.lr!r}", f"seed={job.run.seed}", f"output_dir={folder}")
         logger = "logger=csv" if job.curve else "logger=none"
@@ -97,7 +97,7 @@ def _train(job: Job) -> tuple[dict[str, float], int]:
         with redirect_stdout(nowhere), redirect_stderr(nowhere):
             logging.getLogger("lightning.pytorch").setLevel(logging.CRITICAL)
             metrics = run(cfg)
-        updates = read_lrs(Path(folder))
+        updates = largest_lrs(Path(folder))
         if job.curve:
             write_curve(job.curve, updates, Path(folder))
     return metrics, len(updates)
@@ -105,10 +105,10 @@ def _train(job: Job) -> tuple[dict[str, float], int]:
 
 def measured_config(overrides: Sequence[str]) -> DictConfig:
     """Return the config of a run that is measured: what `python train.py` would be given, but quiet and audited."""
-    return composed(*_QUIET, *overrides)
+    return composed(*_MEASURED, *overrides)
 
 
-def read_lrs(folder: Path) -> list[float]:
+def largest_lrs(folder: Path) -> list[float]:
     """Return the largest LR of the groups at each update, from ``lr.csv``."""
     rows = read_rows(folder / "lr.csv")
     return [max(float(value) for name, value in row.items() if name.startswith("lr/") and value) for row in rows]

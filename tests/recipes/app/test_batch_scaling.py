@@ -8,7 +8,7 @@ import pytest
 from omegaconf import DictConfig
 
 from recipes.app import config
-from recipes.app.batch_scaling import in_words, is_scaled, scaled_lr
+from recipes.app.batch_scaling import is_scaled, scaled_lr, scaling_in_words
 from recipes.app.preview import previews_of
 from recipes.app.training import build
 from recipes.app.validation import check
@@ -65,7 +65,7 @@ def test_a_run_with_an_lr_of_its_own_says_nothing(caplog: pytest.LogCaptureFixtu
 
 def test_several_machines_and_the_root_are_named() -> None:
     cfg = composed("batch_scaling.rule=sqrt", "trainer.devices=4", "trainer.num_nodes=2")
-    assert in_words(cfg) == (
+    assert scaling_in_words(cfg) == (
         "LR 0.4 = 0.1 x sqrt(4096 / 256) (sqrt, global batch 4096 = 2 machines x 4 devices x 1 accumulation x 512)"
     )
 

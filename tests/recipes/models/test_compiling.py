@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from recipes.data.task import ImageTask
 from recipes.models.cnn import SmallCNN
-from recipes.models.compiling import MODES, compile_in_place
+from recipes.models.compiling import COMPILE_MODES, compile_in_place
 
 TASK = ImageTask(num_classes=3, channels=1, height=8, width=8)
 
 
-@pytest.mark.parametrize("compile", [True, *MODES])
+@pytest.mark.parametrize("compile", [True, *COMPILE_MODES])
 def test_the_network_is_compiled_in_the_mode(compile: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
     monkeypatch.setattr(nn.Module, "compile", lambda self, **options: asked.append(options))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from recipes.reproduction.experiment import FIRST_TUNING_SEED, Plan, Result, Run
+from recipes.reproduction.experiment import FIRST_TUNING_SEED, Experiment, Result, Run
 from recipes.reproduction.table import BASELINE, Row
 
 ROW = Row(
@@ -34,10 +34,10 @@ def made(run: Run, loss: float) -> Result:
     return Result(run, "done", val_loss=loss, val_acc=0.5, test_loss=loss, test_acc=0.5, updates=10, seconds=1.0)
 
 
-def all_results(plan: Plan, loss: Callable[[Run], float]) -> dict[Run, Result]:
+def all_results(experiment: Experiment, loss: Callable[[Run], float]) -> dict[Run, Result]:
     """Make the runs that are wanted until none is."""
     results: dict[Run, Result] = {}
-    while wanted := plan.wanted(results):
+    while wanted := experiment.wanted(results):
         results |= {run: made(run, loss(run)) for run in wanted}
         assert len(results) < 1000
     return results
@@ -48,80 +48,80 @@ def lrs_tried(results: dict[Run, Result], schedule: str, seeds: list[int]) -> li
 
 
 def test_it_begins_with_the_grid_of_every_schedule_on_the_tuning_seeds() -> None:
-    plan = Plan(ROW)
-    wanted = plan.wanted({})
+    experiment = Experiment(ROW)
+    wanted = experiment.wanted({})
     assert len(wanted) == len(set(wanted)) == 3 * 3 * 2
     assert {run.seed for run in wanted} == {FIRST_TUNING_SEED, FIRST_TUNING_SEED + 1}
     assert {run.lr for run in wanted} == set(ROW.lrs)
 
 
 def test_tuning_and_evaluation_seeds_are_disjoint() -> None:
-    plan = Plan(ROW)
-    assert not set(plan.seeds) & set(plan.tuning_seeds)
-    assert plan.seeds == [101, 102, 103, 104, 105]
+    experiment = Experiment(ROW)
+    assert not set(experiment.seeds) & set(experiment.tuning_seeds)
+    assert experiment.seeds == [101, 102, 103, 104, 105]
 
 
 def test_a_schedule_is_evaluated_at_its_own_best_lr_and_nothing_else() -> None:
-    plan = Plan(ROW)
-    results = all_results(plan, lambda run: valley(0.2 if run.schedule == "cosine" else 0.1)(run))
-    assert lrs_tried(results, "cosine", plan.seeds) == [0.2]
-    assert plan.tuned("cosine", results).best == 0.2
+    experiment = Experiment(ROW)
+    results = all_results(experiment, lambda run: valley(0.2 if run.schedule == "cosine" else 0.1)(run))
+    assert lrs_tried(results, "cosine", experiment.seeds) == [0.2]
+    assert experiment.tuned("cosine", results).best == 0.2
 
 
 @pytest.mark.parametrize(("best", "tried"), [(0.8, [0.1, 0.2, 0.4, 0.8, 1.6]), (0.05, [0.025, 0.05, 0.1, 0.2, 0.4])])
 def test_a_grid_grows_while_its_best_lr_is_on_an_edge(best: float, tried: list[float]) -> None:
-    plan = Plan(ROW)
-    results = all_results(plan, valley(best))
-    assert lrs_tried(results, "cosine", plan.tuning_seeds) == pytest.approx(tried)
-    assert plan.tuned("cosine", results).best == best
+    experiment = Experiment(ROW)
+    results = all_results(experiment, valley(best))
+    assert lrs_tried(results, "cosine", experiment.tuning_seeds) == pytest.approx(tried)
+    assert experiment.tuned("cosine", results).best == best
 
 
 def test_a_grid_does_not_grow_for_ever() -> None:
-    plan = Plan(ROW)
-    results = all_results(plan, lambda run: -math.log(run.lr))
-    assert len(lrs_tried(results, "cosine", plan.tuning_seeds)) == 3 + 10
-    assert plan.tuned("cosine", results).best == max(lrs_tried(results, "cosine", plan.tuning_seeds))
+    experiment = Experiment(ROW)
+    results = all_results(experiment, lambda run: -math.log(run.lr))
+    assert len(lrs_tried(results, "cosine", experiment.tuning_seeds)) == 3 + 10
+    assert experiment.tuned("cosine", results).best == max(lrs_tried(results, "cosine", experiment.tuning_seeds))
 
 
 def test_lrs_at_which_a_run_diverged_are_not_chosen() -> None:
-    plan = Plan(ROW)
-    results = all_results(plan, lambda run: math.inf if run.lr > 0.1 else valley(0.1)(run))
-    assert plan.tuned("cosine", results).best == 0.1
+    experiment = Experiment(ROW)
+    results = all_results(experiment, lambda run: math.inf if run.lr > 0.1 else valley(0.1)(run))
+    assert experiment.tuned("cosine", results).best == 0.1
 
 
 def test_the_fixed_lr_is_tuned_on_the_evaluation_seeds_too() -> None:
     """Its best LR there is another one than on the tuning seeds, two steps away."""
-    plan = Plan(ROW)
-    results = all_results(plan, lambda run: valley(0.8 if run.seed in plan.seeds else 0.2)(run))
-    assert plan.tuned(BASELINE, results).best == 0.2
-    assert plan.hindsight(results).best == 0.8
-    assert lrs_tried(results, BASELINE, plan.seeds) == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6])
+    experiment = Experiment(ROW)
+    results = all_results(experiment, lambda run: valley(0.8 if run.seed in experiment.seeds else 0.2)(run))
+    assert experiment.tuned(BASELINE, results).best == 0.2
+    assert experiment.hindsight(results).best == 0.8
+    assert lrs_tried(results, BASELINE, experiment.seeds) == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6])
 
 
 def test_where_warmup_is_compared_both_schedules_go_far_beyond_the_best_lr() -> None:
-    plan = Plan(Row(**{**vars(ROW), "warmup": ("cosine", "warmup_cosine")}))
-    results = all_results(plan, valley(0.2))
+    experiment = Experiment(Row(**{**vars(ROW), "warmup": ("cosine", "warmup_cosine")}))
+    results = all_results(experiment, valley(0.2))
     for schedule in ("cosine", "warmup_cosine"):
-        assert lrs_tried(results, schedule, plan.tuning_seeds) == pytest.approx([0.1 * 2**n for n in range(6)])
-    assert plan.robustness(results) == pytest.approx([0.1 * 2**n for n in range(6)])
+        assert lrs_tried(results, schedule, experiment.tuning_seeds) == pytest.approx([0.1 * 2**n for n in range(6)])
+    assert experiment.robustness(results) == pytest.approx([0.1 * 2**n for n in range(6)])
 
 
 def test_without_growth_nothing_is_added() -> None:
-    plan = Plan(ROW, grow=False)
-    results = all_results(plan, valley(10))
-    assert plan.tuned("cosine", results).best == 0.4
-    assert len(results) == plan.expected() == 3 * 3 * 2 + 3 * 5
+    experiment = Experiment(ROW, grow=False)
+    results = all_results(experiment, valley(10))
+    assert experiment.tuned("cosine", results).best == 0.4
+    assert len(results) == experiment.expected() == 3 * 3 * 2 + 3 * 5
 
 
 def test_what_is_expected_is_what_is_made_if_no_grid_grows() -> None:
     for row in (ROW, Row(**{**vars(ROW), "warmup": ("cosine", "warmup_cosine")})):
-        plan = Plan(row)
-        assert len(all_results(plan, valley(0.2))) == plan.expected()
+        experiment = Experiment(row)
+        assert len(all_results(experiment, valley(0.2))) == experiment.expected()
 
 
 def test_a_complete_row_wants_nothing_and_one_missing_result_is_wanted_again() -> None:
-    plan = Plan(ROW)
-    results = all_results(plan, valley(0.2))
+    experiment = Experiment(ROW)
+    results = all_results(experiment, valley(0.2))
     lost = Run("row", "cosine", 0.2, 103)
     del results[lost]
-    assert plan.wanted(results) == [lost]
+    assert experiment.wanted(results) == [lost]
