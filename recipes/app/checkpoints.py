@@ -19,26 +19,27 @@ def read_checkpoint(path: str, name: str) -> dict[str, Any]:
 
     Raises:
         OSError: it is not there, or cannot be read.
-        ValueError: it is no checkpoint, or a damaged one.
+        ValueError: it is damaged or not a checkpoint.
     """
     file = Path(path)
     if not file.is_file():
         near = sorted(str(one) for one in file.parent.glob("*.ckpt")) if file.parent.is_dir() else []
-        there = f"there are {', '.join(near)}" if near else "checkpoints are in <run>/checkpoints"
-        raise FileNotFoundError(f"{name}={path!r} is no file: {there}")
+        there = f"that folder has {', '.join(near)}" if near else "checkpoints are in <run>/checkpoints"
+        raise FileNotFoundError(f"{name}={path!r} is not a file: {there}")
     try:
-        if not zipfile.is_zipfile(file):  # which is what torch.save writes; cut off, it is none
-            raise ValueError("no complete archive")
+        # torch.save writes an archive with its directory at the end, so one that was cut off is not recognised as one
+        if not zipfile.is_zipfile(file):
+            raise ValueError("not a complete archive")
         checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except OSError:
         raise
     except Exception as error:  # torch raises a different one for each way in which a file can be damaged
         reason = str(error).partition(". ")[0][:120]
         raise ValueError(
-            f"{name}={path!r} is damaged, or no checkpoint ({reason}): take another, such as best.ckpt beside it"
+            f"{name}={path!r} is damaged or not a checkpoint ({reason}): take another, such as best.ckpt beside it"
         ) from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
-        raise ValueError(f"{name}={path!r} is no checkpoint of Lightning: it has no 'state_dict'")
+        raise ValueError(f"{name}={path!r} is not a Lightning checkpoint: it has no 'state_dict'")
     return checkpoint
 
 
@@ -85,9 +86,9 @@ def check_weights(checkpoint: dict[str, Any], model: nn.Module, name: str) -> No
     odd = [key for key in {**wanted, **saved} if saved.get(key) != wanted.get(key)]
     if odd:
         first = "; ".join(f"{key}: {_shape(saved, key)} there, {_shape(wanted, key)} here" for key in odd[:3])
+        count = f"{len(odd)} of {len({**wanted, **saved})} tensors differ{'s' * (len(odd) == 1)}"
         raise ValueError(
-            f"{name} was made by another model: {len(odd)} of {len({**wanted, **saved})} tensors differ ({first}). "
-            "Choose the model and the data that it was made with"
+            f"{name} was made by another model: {count} ({first}). Choose the model and the data that it was made with"
         )
 
 

@@ -24,7 +24,7 @@ from recipes.app.config import CONF
 
 
 def explain(error: BaseException) -> str | None:
-    """Return one message for a mistake; ``None`` where the exception is none that a user can make."""
+    """Return one message for a mistake; ``None`` where the exception is not a user's mistake."""
     for kind, words in _WORDS:
         if isinstance(error, kind):
             return words(error)
@@ -40,6 +40,16 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """
     near = difflib.get_close_matches(name, list(known), n=2, cutoff=0.6)
     return f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    Example:
+        >>> counted(1, "run"), counted(1200, "run")
+        ('1 run', '1,200 runs')
+    """
+    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def unknown_key(key: str, known: Sequence[str]) -> str:

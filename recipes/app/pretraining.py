@@ -83,7 +83,7 @@ def _can_be_read(path: Path) -> bool:
     try:
         read_checkpoint(str(path), "pretraining")
     except ValueError:
-        log.warning("%s is damaged: it will be made anew", shown(path))
+        log.warning("%s is damaged and will be trained again", shown(path))
         return False
     return True
 

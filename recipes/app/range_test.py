@@ -59,13 +59,12 @@ def settings_of(cfg: DictConfig) -> tuple[str, dict[str, Any]]:
     task = OmegaConf.to_container(cfg.task, resolve=True)
     assert isinstance(task, dict)
     if task["rule"] not in RULES:
-        raise ValueError(
-            f"task.rule={task['rule']!r} is unknown{nearest(str(task['rule']), RULES)}: {', '.join(RULES)}"
-        )
+        near = nearest(str(task["rule"]), RULES)
+        raise ValueError(f"task.rule={task['rule']!r} is unknown{near}: choose one of {', '.join(RULES)}")
     if cfg.ckpt_path is not None:
         raise ValueError(
-            f"ckpt_path={cfg.ckpt_path!r} goes on with a run, and a range test starts none: give "
-            f"weights={cfg.ckpt_path} to make it from trained weights"
+            f"ckpt_path={cfg.ckpt_path!r} goes on with a run, which a range test cannot do: give "
+            f"weights={cfg.ckpt_path} to begin with trained weights"
         )
     return task["rule"], {str(key): value for key, value in task.items() if key not in _OF_THE_TASK}
 

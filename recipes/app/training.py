@@ -95,7 +95,9 @@ def load_weights(cfg: DictConfig, model: LightningModule) -> None:
     elif cfg.weights is not None:
         new = load_backbone(read_checkpoint(cfg.weights, "weights"), model, f"weights={cfg.weights!r}")
         if new:
-            log.info("weights: taken for the backbone; the head is for other classes, and new (%s)", ", ".join(new))
+            log.info(
+                "weights: taken for the backbone; the head is new, because the classes differ (%s)", ", ".join(new)
+            )
     elif cfg.pretraining is not None:
         from recipes.app.pretraining import pretrained
 

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from recipes.app.batch_scaling import is_scaled, scaled_lr_of
 from recipes.app.messages import unknown_key
 
-# That a value is no object of some class helps nobody who types values.
+# Somebody who types values is not helped by reading that one of them is not an instance of a class.
 _OF_OBJECTS = ("is_instance_of", "needs_python_object")
 _GROUPS = ("model", "data", "optimizer", "schedule", "trainer", "callbacks", "logger", "task")
 _SETTINGS: dict[str, Any] = {
@@ -173,7 +173,7 @@ def mismatch(annotation: Any, value: Any) -> str | None:
         return None
     any_class = ConfigDict(arbitrary_types_allowed=True)
     try:
-        # as JSON, where a list may be a tuple; strict, so that "3" is no number and true no 1
+        # as JSON, where a list may be a tuple; strict, so that "3" is not a number and true is not 1
         TypeAdapter(annotation, config=any_class).validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
         reasons = [one["msg"].removeprefix("Input ") for one in error.errors() if one["type"] not in _OF_OBJECTS]

@@ -45,7 +45,7 @@ class DigitsData(SeededData):
         super().__init__(batch_size=batch_size, seed=seed, num_workers=num_workers, train_size=train_size)
         at_least(8, size=size)
         if train_size > DIGITS:
-            raise ValueError(f"train_size={train_size}: there are {DIGITS:,} training images; set that or less")
+            raise ValueError(f"train_size={train_size}: there are {DIGITS:,} training images; set {DIGITS} or less")
         check_label_noise(label_noise)
         self.size, self.label_noise = size, label_noise
 
@@ -87,13 +87,13 @@ def _split_digits(labels: Tensor, train_size: int) -> tuple[Any, Any, Any]:
 
 
 def check_label_noise(label_noise: float) -> None:
-    """Refuse a share of wrong labels that is none.
+    """Refuse a number that is not a share of wrong labels.
 
     Raises:
         ValueError: it is below 0, or 1 or more.
     """
     if not 0.0 <= label_noise < 1.0:
-        raise ValueError(f"label_noise={label_noise}: must be 0 or more, below 1; 0.1 is ten percent")
+        raise ValueError(f"label_noise={label_noise}: must be at least 0 and below 1; 0.1 is ten percent")
 
 
 def replaced(labels: Tensor, share: float, num_classes: int, generator: torch.Generator) -> Tensor:

@@ -129,7 +129,8 @@ class GlyphsData(SeededData):
         available = len(CHARACTER_SETS[characters])
         if num_classes > available:
             raise ValueError(
-                f"num_classes={num_classes}: there are {available} characters in characters={characters}; set 2 to that"
+                f"num_classes={num_classes}: characters={characters} has {available}; "
+                f"set num_classes={available} or less"
             )
         check_label_noise(label_noise)
         self.size, self.characters, self.num_classes = size, CHARACTER_SETS[characters][:num_classes], num_classes

@@ -123,7 +123,8 @@ class ResNet18(nn.Module):
         own = {key: value.shape for key, value in self.body.state_dict().items() if not key.startswith("fc.")}
         odd = [key for key in {**own, **state} if key not in state or own.get(key) != state[key].shape]
         if odd:
-            raise ValueError(f"{name} is of another network: {len(odd)} tensors do not fit, the first is {odd[0]}")
+            more = f" (and {len(odd) - 1} more)" if len(odd) > 1 else ""
+            raise ValueError(f"{name} is for another network: {odd[0]} does not fit{more}")
         self.body.load_state_dict(state, strict=False)  # but for the head, they are all there
 
     def forward(self, images: Tensor) -> Tensor:
@@ -149,12 +150,12 @@ def torchvision_weights(name: str) -> dict[str, Tensor]:
             state: dict[str, Tensor] = torch.load(name, map_location="cpu", weights_only=True)
             return {key: value for key, value in state.items() if isinstance(value, Tensor)}
         except Exception as error:  # torch raises a different one for each way in which a file can be damaged
-            raise ValueError(f"pretrained={name!r} is damaged, or no state dict: {str(error)[:120]}") from error
+            raise ValueError(f"pretrained={name!r} is damaged or not a state dict: {str(error)[:120]}") from error
     from torchvision.models import ResNet18_Weights as Weights
 
     if name not in Weights.__members__:
         raise ValueError(
-            f"pretrained={name!r} is no file and unknown to torchvision: give a file, or "
+            f"pretrained={name!r} is neither a file nor a name that torchvision knows: give a file, or "
             f"{', '.join(Weights.__members__)}"
         )
     url, folder = Weights[name].url, Path(torch.hub.get_dir(), "checkpoints")
@@ -207,7 +208,7 @@ class ImageClassifier(LightningModule):
     ) -> None:
         super().__init__()
         if not 0.0 <= label_smoothing < 1.0:
-            raise ValueError(f"label_smoothing={label_smoothing}: must be 0 or more, below 1; 0.1 is usual")
+            raise ValueError(f"label_smoothing={label_smoothing}: must be at least 0 and below 1; 0.1 is usual")
         self.optimizer = optimizer
         self.label_smoothing = label_smoothing
         task = expect(ImageTask, task, model="ImageClassifier (model=cnn)")

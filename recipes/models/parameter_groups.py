@@ -82,8 +82,10 @@ def lr_ratios(names: list[str], head_lr_ratio: float = 1.0, layer_decay: float =
         {'stem': 0.25, 'block': 0.5, 'head': 10.0}
     """
     if not 0.0 < head_lr_ratio < math.inf:
-        raise ValueError(f"head_lr_ratio={head_lr_ratio}: must be above 0; 1 is none, 10 suits a new head")
+        raise ValueError(f"head_lr_ratio={head_lr_ratio}: must be above 0; 1 changes nothing, 10 suits a new head")
     if not 0.0 < layer_decay <= 1.0:
-        raise ValueError(f"layer_decay={layer_decay}: must be above 0 and at most 1; 1 is none, 0.65 to 0.9 are usual")
+        raise ValueError(
+            f"layer_decay={layer_decay}: must be above 0 and at most 1; 1 changes nothing, 0.65 to 0.9 are usual"
+        )
     top = len(names) - 1
     return {name: head_lr_ratio if name == HEAD else layer_decay ** (top - n) for n, name in enumerate(names)}

@@ -84,7 +84,7 @@ class GPT(nn.Module):
         bias: give linear layers and norms a bias.
 
     Raises:
-        ValueError: a size is not positive, ``heads`` does not divide ``width``, or ``dropout`` is no
+        ValueError: a size is not positive, ``heads`` does not divide ``width``, or ``dropout`` is not a
         probability.
     """
 
@@ -140,7 +140,7 @@ def _check_sizes(layers: int, heads: int, width: int, dropout: float) -> None:
         near = heads * (width // heads + 1)
         raise ValueError(f"width={width} is not a multiple of heads={heads}: set width={near}")
     if not 0.0 <= dropout < 1.0:
-        raise ValueError(f"dropout={dropout}: must be 0 or more and below 1; 0.1 or 0.2 is usual")
+        raise ValueError(f"dropout={dropout}: must be at least 0 and below 1; 0.1 or 0.2 is usual")
 
 
 class LanguageModel(LightningModule):

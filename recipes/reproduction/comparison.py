@@ -49,7 +49,7 @@ def paired(losses: Sequence[float], baseline: Sequence[float]) -> Difference:
         baseline: of what it is compared with, on the same seeds.
 
     Raises:
-        ValueError: there are no two pairs.
+        ValueError: there are fewer than two pairs.
 
     Example:
         >>> one = paired([0.8, 0.9, 0.7], [1.0, 1.0, 1.0])
@@ -57,7 +57,7 @@ def paired(losses: Sequence[float], baseline: Sequence[float]) -> Difference:
         '-0.20 (-0.45 to 0.05), 3/3'
     """
     if len(losses) < 2:
-        raise ValueError(f"{len(losses)} pair: an interval needs two at least")
+        raise ValueError(f"an interval needs at least two pairs, and there is {'one' if losses else 'none'}")
     differences = [ours - theirs for ours, theirs in zip(losses, baseline, strict=True)]
     wins = sum(difference < 0 for difference in differences)
     if not all(map(math.isfinite, differences)):  # one of them diverged: better or worse without measure

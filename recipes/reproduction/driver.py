@@ -14,6 +14,7 @@ from statistics import fmean
 
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
+from recipes.app.messages import counted
 from recipes.reproduction.experiment import Experiment, Result, Run
 from recipes.reproduction.page import Page
 from recipes.reproduction.store import Store
@@ -94,7 +95,7 @@ def _not_written(folder: Path, error: OSError) -> str:
 
 
 def _kept(results: Mapping[str, Mapping[Run, Result]], folder: Path) -> str:
-    return f"{sum(map(len, results.values()))} runs are kept in {folder}."
+    return f"{counted(sum(map(len, results.values())), 'run')} kept in {folder}."
 
 
 def failures(results: Mapping[str, Mapping[Run, Result]]) -> list[str]:
@@ -104,7 +105,7 @@ def failures(results: Mapping[str, Mapping[Run, Result]]) -> list[str]:
         for run, result in found.items():
             if result.status != "done":
                 reasons[run.row, result.status] = reasons.get((run.row, result.status), 0) + 1
-    return [f"{row}: {count} run{'s' * (count != 1)} {status}" for (row, status), count in reasons.items()]
+    return [f"{row}: {counted(count, 'run')} {status}" for (row, status), count in reasons.items()]
 
 
 @contextmanager

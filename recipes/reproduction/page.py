@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from recipes.app.messages import counted
 from recipes.reproduction.comparison import Evaluation, evaluations_of, losses_by_lr, usable
 from recipes.reproduction.experiment import BEYOND, FACTOR, Experiment, Result, Run
 from recipes.reproduction.pictures import draw_robustness, draw_row
@@ -120,7 +121,7 @@ class Page:
                 rows.append(f"| {' | '.join(cells(experiment.row, evaluation, self.quick))} |")
             if experiment.row.name not in evaluations:
                 missing = len(experiment.wanted(self.results[experiment.row.name]))
-                words = f"not complete: {missing} runs are missing"
+                words = f"not complete: {counted(missing, 'run')} missing"
                 rows.append(f"| {experiment.row.setting} | {words} |" + " |" * (len(_HEADS) - 2))
         return ["\n".join(rows)]
 

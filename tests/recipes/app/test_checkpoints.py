@@ -26,9 +26,9 @@ def test_a_whole_checkpoint_is_read(tmp_path: Path) -> None:
 
 def test_a_missing_one_names_those_beside_it(tmp_path: Path) -> None:
     saved(tmp_path / "best.ckpt", nn.Linear(2, 3))
-    with pytest.raises(FileNotFoundError, match=r"ckpt_path='.*lst.ckpt' is no file: there are .*best.ckpt"):
+    with pytest.raises(FileNotFoundError, match=r"ckpt_path='.*lst.ckpt' is not a file: that folder has .*best.ckpt"):
         read_checkpoint(str(tmp_path / "lst.ckpt"), "ckpt_path")
-    with pytest.raises(FileNotFoundError, match=r"is no file: checkpoints are in <run>/checkpoints"):
+    with pytest.raises(FileNotFoundError, match=r"is not a file: checkpoints are in <run>/checkpoints"):
         read_checkpoint(str(tmp_path / "nowhere" / "last.ckpt"), "ckpt_path")
 
 
@@ -37,22 +37,22 @@ def test_a_damaged_one_is_refused(tmp_path: Path, keep: float) -> None:
     path = saved(tmp_path / "last.ckpt", nn.Linear(20, 30))
     content = path.read_bytes()
     path.write_bytes(content[: int(keep * len(content)) if isinstance(keep, float) else keep])
-    with pytest.raises(ValueError, match=r"weights='.*last.ckpt' is damaged, or no checkpoint .*: take another"):
+    with pytest.raises(ValueError, match=r"weights='.*last.ckpt' is damaged or not a checkpoint .*: take another"):
         read_checkpoint(str(path), "weights")
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.ckpt").write_text("hello")
-    with pytest.raises(ValueError, match="no checkpoint"):
+    with pytest.raises(ValueError, match="not a checkpoint"):
         read_checkpoint(str(tmp_path / "text.ckpt"), "weights")
     torch.save({"weights": torch.ones(1)}, tmp_path / "other.ckpt")
-    with pytest.raises(ValueError, match="no checkpoint of Lightning: it has no 'state_dict'"):
+    with pytest.raises(ValueError, match="not a Lightning checkpoint: it has no 'state_dict'"):
         read_checkpoint(str(tmp_path / "other.ckpt"), "weights")
 
 
 def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
     torch.save({"state_dict": {}, "extra": Path()}, tmp_path / "code.ckpt")
-    with pytest.raises(ValueError, match="damaged, or no checkpoint"):
+    with pytest.raises(ValueError, match="damaged or not a checkpoint"):
         read_checkpoint(str(tmp_path / "code.ckpt"), "weights")
 
 
@@ -60,7 +60,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
     ("model", "message"),
     [
         (nn.Linear(2, 4), r"2 of 2 tensors differ \(weight: 3x2 there, 4x2 here; bias: 3 there, 4 here\)"),
-        (nn.Linear(2, 3, bias=False), r"1 of 2 tensors differ \(bias: 3 there, missing here\)"),
+        (nn.Linear(2, 3, bias=False), r"1 of 2 tensors differs \(bias: 3 there, missing here\)"),
         (nn.Sequential(nn.Linear(2, 3)), r"4 of 4 tensors differ \(0.weight: missing there, 3x2 here"),
     ],
 )

@@ -324,7 +324,7 @@ def test_models_that_need_memory_get_it(own: str, tmp_path: Path) -> None:
         (["model=transformer"], "needs text, the data gives images"),
         (["data.batch_size=1000", "trainer=ddp", "trainer.devices=2"], "the training data make no batch in an epoch"),
         (["data=text_file", "data.path=nowhere.txt"], "path='nowhere.txt' does not exist"),
-        (["ckpt_path=nowhere.ckpt"], "ckpt_path='nowhere.ckpt' is no file"),
+        (["ckpt_path=nowhere.ckpt"], "ckpt_path='nowhere.ckpt' is not a file"),
         (["trainer.max_epochs=many"], "trainer.max_epochs='many': should be a valid integer"),
     ],
 )

@@ -34,8 +34,11 @@ def test_it_writes_its_files_and_returns_what_it_suggests(tmp_path: Path, caplog
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("task.rule=valey", r"task.rule='valey' is unknown \(did you mean 'valley'\?\): steepest"),
-        ("ckpt_path=last.ckpt", r"ckpt_path='last.ckpt' goes on with a run, .*: give weights=last.ckpt"),
+        ("task.rule=valey", r"task.rule='valey' is unknown \(did you mean 'valley'\?\): choose one of steepest"),
+        (
+            "ckpt_path=last.ckpt",
+            r"ckpt_path='last.ckpt' goes on with a run, which a range test cannot do: give weights=last.ckpt",
+        ),
         ("task.num_training_steps=3", r"num_training_steps=3: .* at least 10"),
         ("task.min_lr=100", r"min_lr=100 must be below max_lr=10"),
         ("task.optimizer=Adam", r"optimizer='Adam': the module has 0 or 'AdamW'"),

@@ -120,7 +120,7 @@ def test_weights_of_other_classes_start_all_but_the_head(tmp_path: Path, caplog:
     with caplog.at_level(logging.INFO):
         build(composed(f"output_dir={tmp_path}", f"weights={tmp_path}/first/checkpoints/best.ckpt"))
     (said,) = (message for message in caplog.messages if message.startswith("weights:"))
-    assert said.endswith("the head is for other classes, and new (network.7.weight, network.7.bias)")
+    assert said.endswith("the head is new, because the classes differ (network.7.weight, network.7.bias)")
     with pytest.raises(ValueError, match="was made by another model"):
         build(composed(f"output_dir={tmp_path}", f"weights={tmp_path}/first/checkpoints/best.ckpt", "model.width=5"))
 

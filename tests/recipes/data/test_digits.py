@@ -115,8 +115,8 @@ def test_label_noise_replaces_its_share_by_other_classes() -> None:
         ),
         ({"num_workers": -1}, "num_workers=-1: .* set num_workers=0 or more"),
         ({"size": 4}, "size=4: .* set size=8 or more"),
-        ({"train_size": 1258}, "train_size=1258: there are 1,257 training images; set that or less"),
-        ({"label_noise": -0.1}, r"label_noise=-0\.1: must be 0 or more, below 1"),
+        ({"train_size": 1258}, "train_size=1258: there are 1,257 training images; set 1257 or less"),
+        ({"label_noise": -0.1}, r"label_noise=-0\.1: must be at least 0 and below 1"),
     ],
 )
 def test_refuses(options: dict[str, Any], message: str) -> None:

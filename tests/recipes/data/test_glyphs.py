@@ -81,11 +81,14 @@ def test_glyph_evaluation_sets_are_fixed_balanced_and_distinct() -> None:
         ({"train_size": 0}, "train_size=0: .* set train_size=1 or more"),
         ({"size": 4}, "size=4: .* set size=8 or more"),
         ({"num_classes": 1}, "num_classes=1: .* set num_classes=2 or more"),
-        ({"num_classes": 37}, "num_classes=37: there are 36 characters in characters=all"),
-        ({"num_classes": 27, "characters": "letters"}, "num_classes=27: there are 26 characters"),
+        ({"num_classes": 37}, "num_classes=37: characters=all has 36; set num_classes=36 or less"),
+        (
+            {"num_classes": 27, "characters": "letters"},
+            "num_classes=27: characters=letters has 26; set num_classes=26 or less",
+        ),
         ({"characters": "greek"}, "characters='greek' is unknown: choose one of all, digits, letters"),
         ({"val_size": 0}, "val_size=0: .* set val_size=1 or more"),
-        ({"label_noise": 1.0}, r"label_noise=1\.0: must be 0 or more, below 1"),
+        ({"label_noise": 1.0}, r"label_noise=1\.0: must be at least 0 and below 1"),
     ],
 )
 def test_refuses(options: dict[str, Any], message: str) -> None:

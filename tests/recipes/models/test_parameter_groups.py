@@ -91,7 +91,7 @@ def test_weight_decay_stays_with_the_matrices() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"head_lr_ratio": 0.0}, r"head_lr_ratio=0.0: must be above 0; 1 is none, 10 suits a new head"),
+        ({"head_lr_ratio": 0.0}, r"head_lr_ratio=0.0: must be above 0; 1 changes nothing, 10 suits a new head"),
         ({"head_lr_ratio": float("inf")}, r"head_lr_ratio=inf: must be above 0"),
         ({"layer_decay": 0.0}, r"layer_decay=0.0: must be above 0 and at most 1"),
         ({"layer_decay": 1.5}, r"layer_decay=1.5: must be above 0 and at most 1"),

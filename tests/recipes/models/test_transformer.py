@@ -107,7 +107,7 @@ def test_norms_do_not_decay_and_embeddings_do() -> None:
         ({"task": ImageTask(10, 1, 8, 8)}, "needs text, the data gives images: choose a model for images"),
         ({"layers": 0}, "layers=0: must be at least 1"),
         ({"heads": 3}, "width=16 is not a multiple of heads=3: set width=18"),
-        ({"dropout": 1.0}, "dropout=1.0: must be 0 or more and below 1"),
+        ({"dropout": 1.0}, "dropout=1.0: must be at least 0 and below 1"),
     ],
 )
 def test_refuses(options: dict[str, Any], message: str) -> None:

@@ -37,7 +37,7 @@ def test_equal_differences_have_an_interval_without_length() -> None:
 
 
 def test_one_pair_gives_no_interval() -> None:
-    with pytest.raises(ValueError, match="1 pair: an interval needs two at least"):
+    with pytest.raises(ValueError, match="an interval needs at least two pairs, and there is one"):
         paired([1.0], [2.0])
 
 

@@ -98,7 +98,7 @@ def test_a_diverged_schedule_is_named_so() -> None:
 
 def test_a_row_that_is_not_complete_is_not_judged() -> None:
     text = page_of(good_cosine, leave_out=2).text("results")
-    assert "not complete: 2 runs are missing" in text
+    assert "not complete: 2 runs missing" in text
     assert "Measured:" not in text
 
 
