@@ -60,13 +60,14 @@ def command_line() -> None:
         print("Going on with the settings of the run:", *whole[: len(whole) - len(typed)])
     sys.argv[1:] = readable(whole)
     if not wants_traceback():
-        os.environ |= {"HYDRA_FULL_ERROR": "1", _EXPLAINING: "1"}  # Hydra then lets exceptions through
+        # without it Hydra prints its own version of an error and exits; with it exceptions come through to here
+        os.environ |= {"HYDRA_FULL_ERROR": "1", _EXPLAINING: "1"}
     try:
         main()
     except Mistake:
         sys.exit(1)
     except KeyboardInterrupt:
-        sys.exit(130)  # as a shell reports it
+        sys.exit(130)  # 128 + SIGINT, as a shell reports it
     except Exception as error:
         message = None if wants_traceback() else explain(error)
         if message is None:
@@ -77,7 +78,7 @@ def command_line() -> None:
 @contextmanager
 def ended_well(folder: Path) -> Iterator[None]:
     """Explain a mistake instead of showing a traceback, and leave no folder of a run that never began to train."""
-    new = is_new(folder, log=f"{HydraConfig.get().job.name}.log")
+    new = is_new(folder, log=f"{HydraConfig.get().job.name}.log")  # now: later the run's own files are in it
     try:
         yield
     except (KeyboardInterrupt, SystemExit):  # the second is how Lightning ends a run after Ctrl-C
@@ -87,9 +88,9 @@ def ended_well(folder: Path) -> Iterator[None]:
         raise
     except Exception as error:
         message = None if wants_traceback() else explain(error)
-        new = new and discard(folder)
+        new = new and discard(folder)  # before the message, which says less where nothing is left to look at
         if message is None:
-            raise
+            raise  # not a mistake of the user's: the traceback is what helps
         if is_first_process():
             log.error("Error: %s%s", message, "" if new else "\n(HYDRA_FULL_ERROR=1 shows where it was found.)")
         if HydraConfig.get().mode is RunMode.MULTIRUN:

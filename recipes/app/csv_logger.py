@@ -29,7 +29,8 @@ class AppendingCSVLogger(CSVLogger):
 
 class _AppendingWriter(ExperimentWriter):
     def _check_log_dir_exists(self) -> None:
-        # The original warns of every folder that is not empty, and deletes the file here.
+        # The original warns of every folder that is not empty, and deletes the file here. The writer must know the
+        # columns that are there: it rewrites the whole file, with a longer header, when a metric is new.
         if self._fs.isfile(self.metrics_file_path):
             with self._fs.open(self.metrics_file_path, "r", newline="") as file:
                 self.metrics_keys = next(csv.reader(file), [])

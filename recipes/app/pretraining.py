@@ -72,7 +72,7 @@ def config_of(cfg: DictConfig) -> DictConfig:
 def name_of(first: DictConfig, data_hash: str) -> str:
     """Return a name that changes with whatever changes the weights: settings, data, version."""
     settings: Any = OmegaConf.to_container(OmegaConf.masked_copy(first, _COUNTS), resolve=False)
-    del settings["trainer"]["enable_progress_bar"]
+    del settings["trainer"]["enable_progress_bar"]  # taken over from the run that asks; changes no weight
     whole = json.dumps([settings, data_hash, lr_recipes.__version__], sort_keys=True)
     return hashlib.sha256(whole.encode()).hexdigest()[:16]
 
@@ -104,7 +104,7 @@ def _pretrain(first: DictConfig, data: Any, path: Path, listed: Any) -> None:
         )
         trainer.fit(model, datamodule=data)
         (metrics,) = trainer.validate(model, datamodule=data, verbose=False)
-    if trainer.interrupted:
+    if trainer.interrupted:  # should `fit` have returned after Ctrl-C: weights that are half trained are not kept
         raise KeyboardInterrupt
     _save(trainer, path)
     found = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items())
@@ -113,6 +113,7 @@ def _pretrain(first: DictConfig, data: Any, path: Path, listed: Any) -> None:
 
 def _save(trainer: Trainer, path: Path) -> None:
     """Write the weights; the name is given to a whole file only."""
+    # synced before it is renamed, or the name could survive a power cut and the content not
     partial = path.with_suffix(".partial")
     trainer.save_checkpoint(partial, weights_only=True)
     with partial.open("rb") as file:
@@ -123,7 +124,7 @@ def _save(trainer: Trainer, path: Path) -> None:
 @contextmanager
 def _undisturbed() -> Iterator[None]:
     """Leave random generators as they were, so that a run is the same whether or not pretraining came before it."""
-    names = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")
+    names = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")  # how `seed_everything` hands a seed to worker processes
     before = {name: os.environ[name] for name in names if name in os.environ}
     with isolate_rng():
         try:

@@ -102,6 +102,7 @@ def save_settings(cfg: DictConfig, folder: Path) -> None:
 
 
 def _without_help(hydra: Any) -> Any:
+    # `_get_node` gives a node as it is written, interpolations included
     return {key: hydra._get_node(key) for key in hydra if key not in ("help", "hydra_help")}
 
 
@@ -116,7 +117,7 @@ def discard(folder: Path) -> bool:
         return False
     for path in folder.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    if folder.resolve() != Path.cwd():
+    if folder.resolve() != Path.cwd():  # hydra.run.dir=. is allowed
         folder.rmdir()
     return True
 

@@ -39,6 +39,7 @@ def run(cfg: DictConfig, callbacks: Sequence[Callback] = ()) -> dict[str, float]
     """
     check(cfg)
     parts = build(cfg, callbacks)
+    # weights_only, here and below: a checkpoint is data, and loading one must not run code
     parts.trainer.fit(parts.model, datamodule=parts.data, ckpt_path=cfg.ckpt_path, weights_only=True)
     return measure(parts)
 
@@ -113,6 +114,8 @@ def settings_saver(cfg: DictConfig) -> Callback:
         if trainer.is_global_zero:
             save_settings(cfg, Path(cfg.output_dir))
 
+    # last in the list of callbacks: by now the others have resolved their schedules and compared them with the
+    # checkpoint, and a run that they refused has left no settings behind
     return LambdaCallback(on_train_start=save)
 
 
@@ -132,6 +135,8 @@ def best_checkpoint(trainer: Trainer) -> str | None:
     """Return the best checkpoint by a metric, if one was written."""
     from lightning.pytorch.callbacks import ModelCheckpoint
 
+    # a ModelCheckpoint without a metric calls its newest file the best, and a path that came back with its state may
+    # be gone
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.monitor and Path(callback.best_model_path).is_file():
             return callback.best_model_path

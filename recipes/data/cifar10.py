@@ -46,12 +46,13 @@ def crop_and_flip(images: Tensor, margin: int, generator: torch.Generator) -> Te
     rows = _mirrored(torch.arange(height, device=images.device) + shifts[0], height)
     columns = _mirrored(torch.arange(width, device=images.device) + shifts[1], width)
     columns = torch.where(flips, columns.flip(1), columns)
+    # one gather for the whole batch, with rows and columns of each image's own, in place of a loop over images
     samples = torch.arange(count, device=images.device)
     return images[samples[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
 def _mirrored(places: Tensor, length: int) -> Tensor:
-    last = length - 1
+    last = length - 1  # the edge itself is not doubled: -1 becomes 1, last + 1 becomes last - 1
     return last - (last - places.abs()).abs()
 
 
@@ -105,6 +106,7 @@ class CIFAR10Data(SeededData):
     def setup(self, stage: str) -> None:
         """Read and split the images."""
         images, labels = self._read(train=True)
+        # not the run's seed: the split must be the same in all runs, or their validation losses could not be compared
         order = torch.randperm(len(labels), generator=seeded("cifar10", "split"))
         train, val = order[: self.train_size], order[self.train_size :]
         self.train = Stored(images[train], labels[train], augmented=True)

@@ -63,6 +63,7 @@ class DigitsData(SeededData):
         """Load and split the images."""
         images, labels = _digits()
         train, val, test = _split_digits(labels, self.train_size)
+        # statistics of the training images alone: nothing of the others may be known in training
         images = (images - images[train].mean()) / images[train].std()
         if self.size != 8:
             images = F.interpolate(images, size=(self.size, self.size), mode="bilinear", align_corners=False)
@@ -107,6 +108,7 @@ def replaced(labels: Tensor, share: float, num_classes: int, generator: torch.Ge
     """
     if share == 0.0:
         return labels
+    # steps of 1 to num_classes - 1 around the circle of classes reach every other class once, and never the own one
     chosen = torch.rand(labels.shape, generator=generator, device=labels.device) < share
     step = torch.randint(1, num_classes, labels.shape, generator=generator, device=labels.device)
     return torch.where(chosen, (labels + step) % num_classes, labels)

@@ -35,6 +35,7 @@ def at_least(limit: int, **values: int) -> None:
 
 def seeded(*key: int | str, device: torch.device | str = "cpu") -> torch.Generator:
     """Make a generator whose stream depends on the ``key`` (seed, purpose, number) and on nothing else."""
+    # a hash and not a sum, in which (1, 2) and (2, 1) would be the same seed; 63 bits of it, which every device takes
     digest = hashlib.sha256(repr(key).encode()).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
@@ -97,8 +98,8 @@ class Tickets(Batches):
 class TicketSampler(DistributedSampler[int]):
     """Hands out the tickets of an epoch; the first ticket of epoch ``e`` is ``e * size``.
 
-    It is a ``DistributedSampler`` so that Lightning, with several devices, puts no sampler of its own around
-    it, which would hide the epoch from it.
+    It is a ``DistributedSampler`` for two reasons: Lightning calls its ``set_epoch`` before every epoch, after a resume
+    too; and with several devices it puts no sampler of its own around this one, which would hide the epoch from it.
 
     Args:
         size: samples in an epoch.
@@ -115,8 +116,9 @@ class TicketSampler(DistributedSampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         order = self._order()
+        # rank r gets places r, r + devices, ...; the base class has rounded `total_size` up to a multiple of the
+        # devices, and places past the end wrap: no rank runs out of batches while the others wait for it
         places = torch.arange(self.rank, self.total_size, self.num_replicas)
-        # past the end it wraps, so that every rank gets as many
         return iter((order[places % self.size] + self.epoch * self.size).tolist())
 
     def _order(self) -> Tensor:
@@ -162,7 +164,7 @@ class SeededData(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Load training batches, all of them full: a short last one would give its samples more weight."""
-        trainer = self.trainer
+        trainer = self.trainer  # None in a notebook that asks for the loader itself
         devices, rank = (trainer.world_size, trainer.global_rank) if trainer is not None else (1, 0)
         sampler = TicketSampler(self.train_size, seed=self.seed, shuffle=self.shuffle, devices=devices, rank=rank)
         return self._loader(self.train, sampler=sampler, drop_last=True)
@@ -182,8 +184,9 @@ class SeededData(LightningDataModule):
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             collate_fn=_as_is,  # a Batches data set returns whole batches
-            pin_memory=torch.cuda.is_available(),
-            # without a generator of its own, the loader draws from the global one every epoch
+            pin_memory=torch.cuda.is_available(),  # copies to a GPU can then overlap with computation
+            # without a generator of its own, the loader draws from the global one every epoch, which would change
+            # whatever is drawn after it, such as dropout
             generator=seeded(self.seed, "workers"),
             **options,
         )

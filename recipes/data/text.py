@@ -42,6 +42,7 @@ def split(tokens: Tensor, context: int) -> tuple[Tensor, Tensor, Tensor]:
     Raises:
         ValueError: five percent hold no window; says how much text is needed.
     """
+    # n windows of `context` tokens take n * context + 1 tokens: the last one is a target only
     windows = (len(tokens) // 20 - 1) // context
     if windows < 1:
         raise ValueError(
@@ -64,6 +65,7 @@ class RandomWindows(Batches):
 
     def __getitems__(self, indices: list[int]) -> Tensor:
         generator = seeded(self.seed, "windows", indices[0])
+        # the last start is len - context - 1, from where context + 1 tokens reach exactly to the end
         starts = torch.randint(len(self.tokens) - self.context, (len(indices), 1), generator=generator)
         return self.tokens[starts + self.offsets].long()
 
@@ -72,6 +74,7 @@ class EveryWindow(Batches):
     """Windows that predict every token but the first once: each begins where the one before ended."""
 
     def __init__(self, tokens: Tensor, context: int) -> None:
+        # windows overlap by one token: the target of one window's last place is the first input of the next
         self.windows = tokens.unfold(0, context + 1, context)
 
     def __len__(self) -> int:

@@ -15,5 +15,7 @@ def is_written(module: LightningModule) -> bool:
     trainer = module._trainer
     if trainer is None:
         return True
+    # `global_step` counts completed updates, so it is n during update n (from 0); Lightning writes after update n when
+    # n + 1 is a multiple. With accumulation all batches of such an update count
     every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
     return every > 0 and (trainer.global_step + 1) % every == 0

@@ -119,7 +119,7 @@ def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
         yield pool
     except BaseException:
         for process in list((pool._processes or {}).values()):
-            process.terminate()
+            process.terminate()  # `shutdown` would wait for the runs under way
         pool.shutdown(wait=False, cancel_futures=True)
         raise
     pool.shutdown()
@@ -137,7 +137,8 @@ def _make(
     with _Progress(experiments, results, workers) as progress:
         while True:
             for experiment, run in _wanted(experiments, results):
-                if len(under_way) >= 2 * workers:  # not more: a result may change what is wanted
+                # two for each worker, so that none waits; not more, for a result may change what is wanted
+                if len(under_way) >= 2 * workers:
                     break
                 if run not in under_way.values():
                     under_way[pool.submit(train_once, job_of(experiment, run, results[run.row], store.folder))] = run

@@ -70,6 +70,7 @@ def prepare(threads: int) -> None:
 
 
 def _end_with(parent: Any) -> None:
+    # a pool's process would wait for work for ever if the first process was killed and could not end the pool
     parent.join()
     os._exit(1)
 
