@@ -47,7 +47,8 @@ def _no_hydra_running() -> Iterator[None]:
     try:
         yield
     finally:
-        running.hydra = put_away
+        # asked for again: `initialize_config_dir` leaves a copy behind in place of the object that was there before
+        GlobalHydra.instance().hydra = put_away
 
 
 def readable(arguments: Sequence[str]) -> list[str]:
