@@ -110,7 +110,7 @@ def test_help_lists_every_group_with_all_of_its_files() -> None:
 
 def test_the_trainer_needs_no_plus_for_any_common_flag() -> None:
     flags = set(inspect.signature(Trainer).parameters)
-    # Given by train.py, or of no use to it.
+    # Given by the program, or of no use to it.
     left_out = {"callbacks", "logger", "plugins", "limit_predict_batches", "enable_autolog_hparams", "model_registry"}
     assert set(read("trainer", "default")) - {"_target_", "_convert_"} == flags - left_out
 

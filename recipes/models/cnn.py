@@ -142,7 +142,7 @@ def torchvision_weights(name: str) -> dict[str, Tensor]:
     """Read trained weights of ResNet-18: a file, or torchvision's by their name (fetched once, then kept).
 
     Raises:
-        ValueError: there are no such weights, or the file holds none.
+        ValueError: torchvision does not know the name, or the file does not hold weights.
         OSError: they can be neither found nor fetched; says where to put the file.
     """
     if Path(name).is_file():
@@ -163,7 +163,7 @@ def torchvision_weights(name: str) -> dict[str, Tensor]:
         found: dict[str, Tensor] = torch.hub.load_state_dict_from_url(
             url, map_location="cpu", progress=False, weights_only=True
         )
-    except OSError as error:  # no network, or no such place on it
+    except OSError as error:  # no network, or the address is gone
         raise OSError(
             f"pretrained={name!r} is not in {str(folder)!r} and cannot be fetched ({error}): put {Path(url).name} "
             "there, or set model.pretrained to the file"
@@ -175,8 +175,7 @@ class ImageClassifier(LightningModule):
     """Classify images with cross-entropy; the learning rate belongs to a callback.
 
     Logs ``train_loss`` and ``train_acc`` of the updates that the Trainer writes, and ``val_*`` and ``test_*`` as
-    means over the epoch; losses
-    are in nats.
+    means over the epoch; losses are in nats.
 
     Args:
         optimizer: builds the optimizer when called with parameter groups.

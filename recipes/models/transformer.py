@@ -147,8 +147,8 @@ class LanguageModel(LightningModule):
     """Train a `GPT` to predict each next token; the learning rate belongs to a callback.
 
     Logs ``train_loss`` and ``train_acc`` of the updates that the Trainer writes, and ``val_*`` and ``test_*`` as
-    means over the epoch. Losses
-    are in nats per token; accuracy is the share of next tokens that were the model's first choice.
+    means over the epoch. Losses are in nats per token; accuracy is the share of next tokens that were the model's first
+    choice.
 
     Args:
         optimizer: builds the optimizer when called with parameter groups.

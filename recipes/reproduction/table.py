@@ -201,7 +201,7 @@ def rows_of(names: list[str]) -> list[Row]:
     """Return rows by name, in the order of the table.
 
     Raises:
-        ValueError: there is no such row.
+        ValueError: a name is not that of a row.
     """
     from recipes.app.messages import nearest
 
