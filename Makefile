@@ -44,7 +44,7 @@ reproduce: $(SETUP) ## measure the table of settings and schedules, 20 minutes (
 	$(PYTHON) -m recipes.reproduction $(ARGS)
 
 gpu-check: $(SETUP) ## train on the GPU and compare used with planned (PYTHON=python3: install nothing)
-	$(PYTHON) -m recipes.gpu_check $(ARGS)
+	$(PYTHON) -m benchmarks.gpu_check $(ARGS)
 
 gpu-bench: $(SETUP) ## compare the reference models with a plain loop on the GPU, 9 minutes (PYTHON=python3: install nothing)
 	$(PYTHON) -m benchmarks.gpu_bench $(ARGS)

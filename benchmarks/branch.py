@@ -12,12 +12,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from train import run
+from recipes.app.config import composed
+from recipes.app.training import run
 
-CONF = Path(__file__).parents[1] / "conf"
 SETTINGS = [
     "schedule=warmup_stable_decay",
     "schedule.warmup=50",  # in steps: a share of the long run would be longer than the short one
@@ -40,9 +39,8 @@ class StopAt(Callback):
 
 
 def train(folder: Path, *settings: str, callbacks: list[Callback] | None = None) -> None:
-    """Train with `train.py`'s own code in ``folder``."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("config", [*SETTINGS, f"output_dir={folder}", *settings])
+    """Train as `train.py` does in ``folder``."""
+    cfg = composed(*SETTINGS, f"output_dir={folder}", *settings)
     run(cfg, callbacks or [])
 
 

@@ -20,27 +20,26 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
 import torch.nn.functional as F
-from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from lightning.pytorch import Callback, LightningModule, Trainer
 from omegaconf import DictConfig
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from benchmarks import gpu_clock
 from benchmarks.gpu_floors import Floors, floors_of, matmul_rate, memory_rate, timed, transformer_flops, wait
 from lr_recipes import Horizon, LearningRateLogger, LearningRateScheduler
-from recipes import gpu_clock
-from recipes.facts import ImageFacts, TextFacts
-from recipes.images import GlyphsData, Ticketed
-from recipes.transformer import GPT
+from recipes.app.config import composed
+from recipes.data.glyphs import GlyphsData
+from recipes.data.seeded import Ticketed
+from recipes.data.task import ImageTask, TextTask
+from recipes.models.transformer import GPT
 
-CONF = Path(__file__).parents[1] / "conf"
 WARM_UP = 10  # updates before the clock starts; the first ones compile
 BATCHES = 4  # different ones, which take turns
 REPEATS = 3
@@ -56,16 +55,16 @@ class Case:
     Args:
         name: in the table.
         overrides: what to type after ``python train.py``.
-        facts: shape of the task.
+        task: shape of the task.
         batch: samples of an update.
         goal: share of the plain loop's rate that Lightning shall reach.
         updates: of one timed run.
-        small: overrides, facts, batch and updates with ``--device cpu``.
+        small: overrides, task, batch and updates with ``--device cpu``.
     """
 
     name: str
     overrides: tuple[str, ...]
-    facts: Any
+    task: Any
     batch: int
     goal: float
     updates: int
@@ -74,15 +73,15 @@ class Case:
     @property
     def unit(self) -> str:
         """What is counted."""
-        return "tokens" if isinstance(self.facts, TextFacts) else "images"
+        return "tokens" if isinstance(self.task, TextTask) else "images"
 
     def reduced(self) -> Case:
         """Return the case at the size that suits a CPU."""
-        overrides, facts, batch, updates = self.small
+        overrides, task, batch, updates = self.small
         return Case(
             f"{self.name.partition(',')[0]}, small",
             (*self.overrides, *overrides),
-            facts,
+            task,
             batch,
             self.goal,
             updates,
@@ -92,17 +91,17 @@ class Case:
 
 _SMALL_IMAGES: tuple[tuple[str, ...], Any, int, int] = (
     ("model.compile=false", "optimizer.fused=null"),
-    ImageFacts(num_classes=10, channels=3, height=8, width=8),
+    ImageTask(num_classes=10, channels=3, height=8, width=8),
     4,
     6,
 )
 _SMALL_TEXT: tuple[tuple[str, ...], Any, int, int] = (
     ("model.compile=false", "model.layers=2", "model.width=48", "model.heads=2", "optimizer.fused=null"),
-    TextFacts(vocab_size=65, context=16),
+    TextTask(vocab_size=65, context=16),
     4,
     6,
 )
-_CIFAR = ImageFacts(num_classes=10, channels=3, height=32, width=32)
+_CIFAR = ImageTask(num_classes=10, channels=3, height=32, width=32)
 _RESNET = ("model=resnet18", "optimizer=sgd", "model.compile=true", "optimizer.fused=true")
 _GPT = ("optimizer=adamw", "model.compile=true", "optimizer.fused=true")
 CASES = (
@@ -111,7 +110,7 @@ CASES = (
     Case(
         "GPT 124M, 32 x 1024 tokens",
         ("model=transformer_124m", *_GPT),
-        TextFacts(vocab_size=50_304, context=1024),  # GPT-2's 50,257, up to a multiple of 128
+        TextTask(vocab_size=50_304, context=1024),  # GPT-2's 50,257, up to a multiple of 128
         32,
         0.98,
         20,
@@ -120,7 +119,7 @@ CASES = (
     Case(
         "GPT 10.65M, 64 x 256 tokens",
         ("model=transformer_10m", *_GPT),
-        TextFacts(vocab_size=65, context=256),
+        TextTask(vocab_size=65, context=256),
         64,
         0.9,
         200,
@@ -129,7 +128,7 @@ CASES = (
     Case(
         "small CNN, batch 128",
         ("model=cnn", "optimizer=sgd", "model.compile=true", "optimizer.fused=true"),
-        ImageFacts(num_classes=36, channels=1, height=16, width=16),
+        ImageTask(num_classes=36, channels=1, height=16, width=16),
         128,
         0.9,
         300,
@@ -165,7 +164,7 @@ class Result:
     @property
     def rate(self) -> float:
         """Images or tokens a second with Lightning."""
-        per_sample = self.case.facts.context if self.case.unit == "tokens" else 1
+        per_sample = self.case.task.context if self.case.unit == "tokens" else 1
         return self.case.batch * per_sample / statistics.median(self.lightning)
 
 
@@ -185,15 +184,15 @@ class OnDevice(Dataset[Any]):
 def batches_of(case: Case, device: str) -> list[Any]:
     """Make random batches: (images, labels), or windows of tokens."""
     torch.manual_seed(0)
-    facts = case.facts
-    if isinstance(facts, TextFacts):
-        size = (case.batch, facts.context + 1)
-        return [torch.randint(facts.vocab_size, size, device=device) for _ in range(BATCHES)]
-    shape = (case.batch, facts.channels, facts.height, facts.width)
+    task = case.task
+    if isinstance(task, TextTask):
+        size = (case.batch, task.context + 1)
+        return [torch.randint(task.vocab_size, size, device=device) for _ in range(BATCHES)]
+    shape = (case.batch, task.channels, task.height, task.width)
     return [
         (
             torch.randn(shape, device=device).contiguous(memory_format=torch.channels_last),
-            torch.randint(facts.num_classes, (case.batch,), device=device),
+            torch.randint(task.num_classes, (case.batch,), device=device),
         )
         for _ in range(BATCHES)
     ]
@@ -204,13 +203,12 @@ def config(case: Case, device: str) -> DictConfig:
     trainer = "trainer=gpu" if device == "cuda" else "trainer=cpu"
     updates = WARM_UP + case.updates
     more = (trainer, *QUIET, f"trainer.max_steps={updates}", "trainer.max_epochs=-1", "trainer.precision=bf16-mixed")
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", [*case.overrides, *more])
+    return composed(*case.overrides, *more)
 
 
 def model_of(cfg: DictConfig, case: Case) -> LightningModule:
     """Build the module of a config."""
-    model: LightningModule = instantiate(cfg.model, optimizer=instantiate(cfg.optimizer), facts=case.facts)
+    model: LightningModule = instantiate(cfg.model, optimizer=instantiate(cfg.optimizer), task=case.task)
     return model
 
 
@@ -296,7 +294,7 @@ def floors(cfg: DictConfig, case: Case) -> Floors:
     numbers = sum(p.numel() for p in network.parameters()) - network.positions.weight.numel()
     layers, width = len(network.blocks), network.tokens.embedding_dim
     tokens = batch[:, :-1]
-    flops = transformer_flops(numbers, layers, width, case.facts.context, tokens.numel())
+    flops = transformer_flops(numbers, layers, width, case.task.context, tokens.numel())
     return floors_of(network, tokens, kind, flops)
 
 
@@ -378,7 +376,7 @@ def glyph_stream(device: str) -> gpu_clock.Finding:
     """Glyphs are made on the device faster than the small CNN trains on them."""
     case = next(case for case in CASES if case.name.startswith("small CNN"))
     case = case if device == "cuda" else case.reduced()
-    data = GlyphsData(size=case.facts.height, batch_size=case.batch)
+    data = GlyphsData(size=case.task.height, batch_size=case.batch)
     data.setup("fit")
     batch = Ticketed(torch.arange(case.batch, device=device), 0)
     data.on_after_batch_transfer(batch, 0)

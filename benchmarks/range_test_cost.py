@@ -14,18 +14,16 @@ import statistics
 import time
 import warnings
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
-from hydra import compose, initialize_config_dir
 from lightning.pytorch import LightningModule, Trainer
 
 from lr_recipes import range_test
-from recipes import ranging
+from recipes.app.config import composed
+from recipes.app.training import model_and_data
 
-CONF = Path(__file__).parents[1] / "conf"
 CASES = {
     "CNN on glyphs": ("model=cnn", "data=glyphs"),
     "transformer on topics": ("model=transformer", "data=topics"),
@@ -36,8 +34,7 @@ QUIET: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": F
 
 def build(overrides: tuple[str, ...], seed: int) -> tuple[LightningModule, Any]:
     """Return a model and its data."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return ranging.build(compose("config", [*overrides, "output_dir=unused", f"seed={seed}"]))
+    return model_and_data(composed(*overrides, "output_dir=unused", f"seed={seed}"))
 
 
 def plain(model: LightningModule, data: Any, updates: int) -> None:

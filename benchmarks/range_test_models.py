@@ -14,16 +14,13 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from recipes import ranging
-from train import run
+from recipes.app import range_test, training
+from recipes.app.config import composed
 
-CONF = Path(__file__).parents[1] / "conf"
 QUIET = ("trainer.enable_progress_bar=false", "trainer.enable_model_summary=false", "logger=none")
 # Of the last weights: the best checkpoint would hide a peak that is too high.
 LAST = ("callbacks=[learning_rate_scheduler]", "trainer.enable_checkpointing=false")
@@ -53,20 +50,19 @@ CASES = (
 def config(case: Case, folder: str, *overrides: str) -> DictConfig:
     """Compose what one would type after ``python train.py``."""
     more = ("schedule=warmup_cosine", f"trainer.max_epochs={case.epochs}", f"output_dir={folder}", *QUIET, *LAST)
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", [*case.overrides, *more, *overrides])
+    return composed(*case.overrides, *more, *overrides)
 
 
 def suggested(case: Case, seed: int) -> float:
     """Return the peak that a range test suggests."""
     with tempfile.TemporaryDirectory() as folder:
-        return ranging.run(config(case, folder, "task=range_test", f"seed={seed}"))["suggested_lr"]
+        return range_test.run(config(case, folder, "task=range_test", f"seed={seed}"))["suggested_lr"]
 
 
 def final_loss(case: Case, lr: float, seed: int) -> float:
     """Train and return the loss at the end."""
     with tempfile.TemporaryDirectory() as folder:
-        metrics = run(config(case, folder, f"optimizer.lr={lr}", f"seed={seed}"))
+        metrics = training.run(config(case, folder, f"optimizer.lr={lr}", f"seed={seed}"))
     return (metrics["val_loss"] + metrics["test_loss"]) / 2
 
 

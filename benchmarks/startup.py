@@ -16,20 +16,17 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 IMPORT = "import lr_recipes"
 COMPOSE = """
-from hydra import compose, initialize_config_dir
-from recipes.run_folder import register_resolvers
-register_resolvers()
-with initialize_config_dir({conf!r}, version_base="1.3"):
-    compose("config", ["recipe=transformer", "schedule=warmup_cosine", "output_dir=unused"])
+from recipes.app.config import composed
+composed("recipe=transformer", "schedule=warmup_cosine", "output_dir=unused")
 """
 _TIMED = "import time; begun = time.perf_counter()\n{code}\nprint(time.perf_counter() - begun)"
-# What `compose` imports is not part of composing.
-_BEFORE = {IMPORT: "", COMPOSE: "import hydra, recipes.run_folder\n"}
+# What `composed` imports is not part of composing.
+_BEFORE = {IMPORT: "", COMPOSE: "import recipes.app.config\n"}
 
 
 def milliseconds(code: str, repeats: int) -> float:
     """Return the median time of some code in a new process."""
-    script = _BEFORE[code] + _TIMED.format(code=code.format(conf=str(ROOT / "conf")))
+    script = _BEFORE[code] + _TIMED.format(code=code)
     times = []
     for _ in range(repeats):
         done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)

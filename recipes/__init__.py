@@ -1,1 +1,1 @@
-"""Reference models and data, one subject a module; nothing in ``lr_recipes`` needs them."""
+"""What is trained and measured: data sets, models, what runs them, and the table; ``lr_recipes`` needs none of it."""

@@ -16,31 +16,12 @@ from hydra.utils import get_object, instantiate
 from lightning.pytorch import Trainer
 from omegaconf import DictConfig, OmegaConf
 
-from lr_recipes import Horizon, LearningRateLogger, LearningRateScheduler
-from recipes.previewing import previews_of
-from recipes.validation import check
-from train import register_resolvers
+from lr_recipes import Horizon, LearningRateLogger, LearningRateScheduler, schedules
+from recipes.app import config
+from recipes.app.config import CONF
+from recipes.app.preview import previews_of
+from recipes.app.validation import check
 
-CONF = Path(__file__).parents[1] / "conf"
-SCHEDULES = [
-    "fixed",
-    "step",
-    "multistep",
-    "exponential",
-    "cosine",
-    "linear",
-    "polynomial",
-    "warmup_constant",
-    "warmup_cosine",
-    "warmup_linear",
-    "warmup_step",
-    "inverse_sqrt",
-    "warmup_stable_decay",
-    "cosine_restarts",
-    "one_cycle",
-    "plateau",
-    "warmup_plateau",
-]
 NEEDS_NO_TOTAL = ["fixed", "step", "warmup_constant", "inverse_sqrt", "plateau", "warmup_plateau", "exponential"]
 
 
@@ -48,6 +29,7 @@ def files(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
+SCHEDULES = files("schedule")
 # Published settings too, which are in a folder of their own.
 RECIPES = sorted(path.relative_to(CONF / "recipe").with_suffix("").as_posix() for path in CONF.glob("recipe/**/*.yaml"))
 
@@ -58,16 +40,25 @@ def read(group: str, name: str) -> dict[str, Any]:
 
 
 def composed(*overrides: str) -> DictConfig:
-    register_resolvers()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", ["output_dir=unused", *overrides])
+    return config.composed("output_dir=unused", *overrides)
 
 
 # Schedules
 
 
-def test_the_schedules_are_these() -> None:
-    assert files("schedule") == sorted(SCHEDULES)
+# The base of all, and two that are made of objects, which nobody types on a command line.
+WITHOUT_A_FILE = {"Schedule", "Sequence", "TorchSchedule"}
+
+
+def public_schedules() -> set[type[Any]]:
+    public = [getattr(schedules, name) for name in dir(schedules) if not name.startswith("_")]
+    return {one for one in public if inspect.isclass(one) and issubclass(one, schedules.Schedule)}
+
+
+def test_every_schedule_has_a_file_and_every_file_a_schedule() -> None:
+    named = {get_object(read("schedule", name)["_target_"]).__name__ for name in SCHEDULES}
+    assert {kind.__name__ for kind in public_schedules()} == named | WITHOUT_A_FILE
+    assert not named & WITHOUT_A_FILE
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
@@ -119,7 +110,7 @@ def test_help_lists_every_group_with_all_of_its_files() -> None:
 
 def test_the_trainer_needs_no_plus_for_any_common_flag() -> None:
     flags = set(inspect.signature(Trainer).parameters)
-    # Given by train.py, or of no use to it.
+    # Given by the program, or of no use to it.
     left_out = {"callbacks", "logger", "plugins", "limit_predict_batches", "enable_autolog_hparams", "model_registry"}
     assert set(read("trainer", "default")) - {"_target_", "_convert_"} == flags - left_out
 

@@ -36,7 +36,7 @@ def test_help_lists_every_target_with_a_description(arguments: list[str]) -> Non
         (["guarantees"], "-m benchmarks.guarantees"),
         (["reproduce", "ARGS=rows=transformer seeds=10"], "-m recipes.reproduction rows=transformer seeds=10"),
         (["bench"], "-m benchmarks.bench"),
-        (["gpu-check"], "-m recipes.gpu_check"),
+        (["gpu-check"], "-m benchmarks.gpu_check"),
         (["gpu-bench"], "-m benchmarks.gpu_bench"),
     ],
 )

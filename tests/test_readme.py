@@ -7,9 +7,9 @@ import shlex
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 
-from recipes.validation import check
+from recipes.app.config import composed
+from recipes.app.validation import check
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -31,8 +31,7 @@ COMMANDS = [words for page in PAGES for words in commands(page.read_text(encodin
 def test_commands_compose(words: list[str]) -> None:
     overrides = [word for word in words if word != "-m"]
     first_of_each = [word.split(",")[0] if "-m" in words else word for word in overrides]
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        check(compose("config", [*first_of_each, "output_dir=x"]))
+    check(composed(*first_of_each, "output_dir=x"))
 
 
 def test_there_are_commands() -> None:

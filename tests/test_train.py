@@ -1,28 +1,18 @@
-"""`python train.py`: what a run leaves, how it goes on, and how mistakes end."""
+"""`python train.py` as a command: what a run leaves, how it goes on, and how mistakes end."""
 
 from __future__ import annotations
 
 import csv
-import logging
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
-from lightning.pytorch import Callback, LightningModule, Trainer
-from omegaconf import DictConfig, OmegaConf
-
-from lr_recipes import Horizon
-from recipes.gpu_check import UsedLearningRates
-from recipes.messages import explain
-from train import build, register_resolvers, run, table
+from omegaconf import OmegaConf
 
 ROOT = Path(__file__).parents[1]
 SCHEDULES = sorted(path.stem for path in (ROOT / "conf" / "schedule").glob("*.yaml"))
@@ -32,174 +22,12 @@ SMALL = [
 ]  # fmt: skip
 
 
-def composed(*overrides: str) -> DictConfig:
-    register_resolvers()
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return compose("config", [*SMALL, *overrides])
-
-
-def small_run(
-    folder: Path, *overrides: str, more: Sequence[Callback] = ()
-) -> tuple[dict[str, float], list[list[float]]]:
-    """Metrics, and the LR of each group at every update."""
-    used = UsedLearningRates()
-    metrics = run(composed(f"output_dir={folder}", *overrides), [used, *more])
-    return metrics, used.updates
-
-
 def rows(file: Path) -> list[dict[str, str]]:
     with file.open(newline="") as opened:
         return list(csv.DictReader(opened))
 
 
-# In this process
-
-
-# Lengths that make something happen within four short epochs; the others' own do.
-LENGTHS = {"step": ["schedule.step_size=1 epoch"], "warmup_step": ["schedule.warmup=2", "schedule.step_size=30%"]}
-# A metric that never improves, so that the first cut comes after the second validation, and one after each other.
-FLAT = ["schedule.patience=0", "schedule.threshold_mode=abs", "schedule.threshold=100"]
-
-
-@pytest.mark.parametrize("accumulate", [1, 3])
-@pytest.mark.parametrize("name", SCHEDULES)
-def test_every_update_uses_the_planned_lr(name: str, accumulate: int, tmp_path: Path) -> None:
-    per_epoch = {1: 7, 3: 3}[accumulate]
-    more = [f"trainer.accumulate_grad_batches={accumulate}", "trainer.max_epochs=4", *LENGTHS.get(name, [])]
-    more += FLAT if "plateau" in name else []
-    _, used = small_run(tmp_path, f"schedule={name}", "callbacks=[learning_rate_scheduler]", "logger=none", *more)
-    schedule = instantiate(composed(f"schedule={name}", *more).schedule)
-    curve = schedule.resolve(Horizon(total_steps=4 * per_epoch, steps_per_epoch=per_epoch), peak=0.002)
-    cuts = [max(n // per_epoch - 1, 0) if "plateau" in name else 0 for n in range(4 * per_epoch)]
-    assert used == [[0.002 * curve(n) * 0.1**cut] * 2 for n, cut in enumerate(cuts)]
-
-
-class AtEpoch(Callback):
-    """Does something to the weights, or to the run, when an epoch begins."""
-
-    def __init__(self, epoch: int, action: Callable[[LightningModule], None]) -> None:
-        self.epoch, self.action = epoch, action
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.current_epoch == self.epoch:
-            self.action(pl_module)
-
-
-def forget(module: LightningModule) -> None:
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.zero_()
-
-
-def crash(module: LightningModule) -> None:
-    raise RuntimeError("crash")
-
-
-def test_the_best_checkpoint_is_measured_and_not_the_last(tmp_path: Path) -> None:
-    metrics, _ = small_run(tmp_path, "trainer.max_epochs=4", more=[AtEpoch(3, forget)])
-    losses = [float(row["val_loss"]) for row in rows(tmp_path / "metrics.csv") if row["val_loss"]]
-    assert losses[3] > losses[2]  # the forgetful one
-    assert metrics["val_loss"] == losses[-1] == pytest.approx(losses[2], rel=1e-5)
-
-
-def test_a_run_goes_on_where_it_was_and_keeps_its_history(tmp_path: Path) -> None:
-    options = ["trainer.max_epochs=4", "schedule=one_cycle"]
-    with pytest.raises(RuntimeError, match="crash"):
-        small_run(tmp_path, *options, more=[AtEpoch(2, crash)])
-    _, used = small_run(tmp_path, *options, f"ckpt_path={tmp_path}/checkpoints/last.ckpt")
-    curve = instantiate(composed(*options).schedule).resolve(Horizon(total_steps=28))
-    assert used == [[0.002 * curve(n)] * 2 for n in range(14, 28)]
-    assert [int(row["step"]) for row in rows(tmp_path / "lr.csv")] == list(range(28))
-    trained = [int(row["step"]) for row in rows(tmp_path / "metrics.csv") if row["train_loss"]]
-    assert trained == list(range(28))
-
-
-def test_weights_start_a_new_run_with_a_new_schedule(tmp_path: Path) -> None:
-    metrics, _ = small_run(tmp_path / "first", "trainer.max_epochs=6", "optimizer.lr=0.05")
-    weights = f"weights={tmp_path}/first/checkpoints/best.ckpt"
-    own = ["recipe=fine_tuning", weights, "data.size=8", "trainer.max_epochs=1", f"pretrained_dir={tmp_path}/none"]
-    tuned, used = small_run(tmp_path / "second", *own, "optimizer.lr=0.0002", "schedule.warmup=0")
-    assert used[0] == [0.0002, 0.0002, 0.002, 0.002]  # the first update of a new plan; ten times as much for the head
-    assert abs(tuned["val_loss"] - metrics["val_loss"]) < 0.1 < 1 < 2.3 - metrics["val_loss"]  # 2.3: a guess
-    assert not (tmp_path / "none").exists()  # own weights take the place of pretraining
-
-
-def test_weights_of_other_classes_start_all_but_the_head(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    letters = ["data=glyphs", "data.size=8", "data.characters=letters", "data.num_classes=26", "data.val_size=26"]
-    small_run(tmp_path / "first", *letters, "trainer.max_epochs=1")
-    with caplog.at_level(logging.INFO):
-        build(composed(f"output_dir={tmp_path}", f"weights={tmp_path}/first/checkpoints/best.ckpt"))
-    (said,) = (message for message in caplog.messages if message.startswith("weights:"))
-    assert said.endswith("the head is for other classes, and new (network.7.weight, network.7.bias)")
-    with pytest.raises(ValueError, match="was made by another model"):
-        build(composed(f"output_dir={tmp_path}", f"weights={tmp_path}/first/checkpoints/best.ckpt", "model.width=5"))
-
-
-@pytest.mark.parametrize("name", ["weights", "ckpt_path"])
-def test_a_checkpoint_of_another_model_is_refused_before_training(name: str, tmp_path: Path) -> None:
-    small_run(tmp_path, "trainer.max_epochs=1")
-    with pytest.raises(ValueError, match=f"{name}='.*last.ckpt' was made by another model"):
-        small_run(tmp_path / "other", f"{name}={tmp_path}/checkpoints/last.ckpt", "model.width=8")
-    assert not (tmp_path / "other").exists()
-    if name == "ckpt_path":
-        with pytest.raises(ValueError, match=r"ckpt_path='.*last.ckpt' was made with another optimizer: SGD needs"):
-            small_run(tmp_path / "other", f"{name}={tmp_path}/checkpoints/last.ckpt", "optimizer=sgd")
-
-
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        (["data=topics"], "needs images, the data gives text"),
-        (["data=cifar10", "data.root=nowhere"], "set data.download=true where there is a network"),
-        (["model=transformer"], None),  # model.width=4 and 4 heads fit, and the data gives images
-        (["schedule.warmup=5 epochs", "trainer.max_epochs=2"], "is 35 updates, and the run does 14: the peak"),
-        (["trainer.max_epochs=-1"], "needs to know how many updates the run will do"),
-        (["trainer.accelerator=tpu"], "trainer"),
-    ],
-)
-def test_what_cannot_be_built_or_trained_is_refused(overrides: list[str], message: str | None, tmp_path: Path) -> None:
-    with pytest.raises(Exception, match=message or "needs text, the data gives images") as caught:
-        small_run(tmp_path, *overrides)
-    assert explain(caught.value)
-    assert not (tmp_path / ".hydra").exists()
-
-
-@pytest.mark.parametrize(
-    "overrides",
-    [["callbacks=none", "logger=none"], ["logger=tensorboard"], ["schedule=fixed", "trainer.fast_dev_run=true"]],
-    ids=lambda overrides: "+".join(overrides),
-)
-def test_other_choices_train_too(overrides: list[str], tmp_path: Path) -> None:
-    metrics, used = small_run(tmp_path, "trainer.max_epochs=1", *overrides)
-    assert len(used) == (1 if "trainer.fast_dev_run=true" in overrides else 7)
-    assert set(metrics) == {"val_loss", "val_acc", "test_loss", "test_acc"}
-
-
-def test_without_validation_and_test_there_is_nothing_to_measure(tmp_path: Path) -> None:
-    none = ["trainer.limit_val_batches=0", "trainer.limit_test_batches=0", "callbacks=[learning_rate_scheduler]"]
-    metrics, used = small_run(tmp_path, "trainer.max_epochs=1", *none)
-    assert (metrics, len(used)) == ({}, 7)
-
-
-def test_equal_seeds_give_equal_runs(tmp_path: Path) -> None:
-    first, again, other = (
-        small_run(tmp_path / name, "trainer.max_epochs=1", f"seed={seed}")[0]
-        for name, seed in [("first", 1), ("again", 1), ("other", 2)]
-    )
-    assert first == again != other
-
-
-def test_the_table_has_a_row_for_each_data_set() -> None:
-    text = table({"val_loss": 0.5, "val_acc": 0.75, "test_loss": 0.25, "test_top_5": 1.0}, "best.ckpt")
-    assert [line.split() for line in text.splitlines()] == [
-        ["metrics", "of", "best.ckpt"],
-        ["loss", "acc", "top_5"],
-        ["val", "0.5000", "0.7500"],
-        ["test", "0.2500", "1.0000"],
-    ]
-
-
-# As a command: a process each, so as much as possible is looked at in each
+# A process each, so as much as possible is looked at in each
 
 
 def command(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:

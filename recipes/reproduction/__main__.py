@@ -10,23 +10,22 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from recipes.messages import explain
+from recipes.app.config import CONF, readable
+from recipes.app.messages import explain
 from recipes.reproduction.driver import Stopped, reproduce
-from recipes.reproduction.plan import Plan
+from recipes.reproduction.experiment import Experiment
 from recipes.reproduction.table import Row, rows_of
 
-ROOT = Path(__file__).parents[2]
 
-
-@hydra.main(version_base="1.3", config_path="../../conf", config_name="reproduce")
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="reproduce")
 def main(cfg: DictConfig) -> None:
     """Check what was typed, make the runs that are missing, and write the page."""
     folder = Path(cfg.folder or default_folder(cfg))
     page = Path(cfg.page or folder.parent / "README.md")
-    plans, others = plans_of(cfg), others_of(cfg)
+    experiments, others = experiments_of(cfg), others_of(cfg)
     part = ("rows=", "seeds=", "tuning_seeds=") if others else ()
     reproduce(
-        plans,
+        experiments,
         folder,
         page,
         workers=workers_of(cfg),
@@ -41,12 +40,12 @@ def default_folder(cfg: DictConfig) -> Path:
     """Return where results go that were given no folder; those of the table itself are committed."""
     for name in ("quick", "published"):
         if cfg[name]:
-            return ROOT / "runs" / name / "results"
-    return ROOT / "recipes" / "results"
+            return CONF.parent / "runs" / name / "results"
+    return CONF.parent / "recipes" / "results"
 
 
-def plans_of(cfg: DictConfig) -> list[Plan]:
-    """Return the plans of the rows that were asked for.
+def experiments_of(cfg: DictConfig) -> list[Experiment]:
+    """Return the experiments of the rows that were asked for.
 
     Raises:
         ValueError: a value is impossible; says what is.
@@ -63,15 +62,15 @@ def plans_of(cfg: DictConfig) -> list[Plan]:
     if cfg.quick:
         rows = [row.quick() for row in rows]
     more = (f"trainer={cfg.trainer}", *(str(one) for one in cfg.overrides))
-    return [Plan(_changed(row, cfg), grow=not cfg.quick, more=more) for row in rows]
+    return [Experiment(_changed(row, cfg), grow=not cfg.quick, more=more) for row in rows]
 
 
-def others_of(cfg: DictConfig) -> list[Plan]:
-    """Return the plans of the rows that were not asked for, as a plain ``make reproduce`` would make them."""
-    asked = {plan.row.name for plan in plans_of(cfg)}
+def others_of(cfg: DictConfig) -> list[Experiment]:
+    """Return the experiments of the rows that were not asked for, as a plain ``make reproduce`` would make them."""
+    asked = {one.row.name for one in experiments_of(cfg)}
     plain = OmegaConf.merge(cfg, {"rows": "all", "seeds": None, "tuning_seeds": None})
     assert isinstance(plain, DictConfig)
-    return [plan for plan in plans_of(plain) if plan.row.name not in asked]
+    return [one for one in experiments_of(plain) if one.row.name not in asked]
 
 
 def _changed(row: Row, cfg: DictConfig) -> Row:
@@ -103,10 +102,9 @@ def command_of(leave_out: tuple[str, ...] = ()) -> str:
     return f'make reproduce ARGS="{arguments}"' if " " in arguments else f"make reproduce ARGS={arguments}"
 
 
-def command_line() -> None:
+def from_command_line() -> None:
     """Run ``main``, and explain mistakes in what was typed."""
-    # Hydra reads overrides on one side of -m only.
-    sys.argv[1:] = sorted(sys.argv[1:], key=lambda argument: argument not in ("-m", "--multirun"))
+    sys.argv[1:] = readable(sys.argv[1:])
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then lets exceptions through
     try:
         main()
@@ -120,4 +118,4 @@ def command_line() -> None:
 
 
 if __name__ == "__main__":
-    command_line()
+    from_command_line()

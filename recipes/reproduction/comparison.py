@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from recipes.reproduction.plan import Plan, Results
+from recipes.reproduction.experiment import Experiment, Results
 from recipes.reproduction.table import BASELINE
 
 USABLE = 1.1  # times the best loss
@@ -49,7 +49,7 @@ def paired(losses: Sequence[float], baseline: Sequence[float]) -> Difference:
         baseline: of what it is compared with, on the same seeds.
 
     Raises:
-        ValueError: there are no two pairs.
+        ValueError: there are fewer than two pairs.
 
     Example:
         >>> one = paired([0.8, 0.9, 0.7], [1.0, 1.0, 1.0])
@@ -57,7 +57,7 @@ def paired(losses: Sequence[float], baseline: Sequence[float]) -> Difference:
         '-0.20 (-0.45 to 0.05), 3/3'
     """
     if len(losses) < 2:
-        raise ValueError(f"{len(losses)} pair: an interval needs two at least")
+        raise ValueError(f"an interval needs at least two pairs, and there is {'one' if losses else 'none'}")
     differences = [ours - theirs for ours, theirs in zip(losses, baseline, strict=True)]
     wins = sum(difference < 0 for difference in differences)
     if not all(map(math.isfinite, differences)):  # one of them diverged: better or worse without measure
@@ -72,7 +72,7 @@ def paired(losses: Sequence[float], baseline: Sequence[float]) -> Difference:
 
 
 @dataclass(frozen=True)
-class Line:
+class Evaluation:
     """A schedule of a row, evaluated.
 
     Args:
@@ -101,37 +101,37 @@ class Line:
         return certain and self.hindsight is not None and self.hindsight < 0
 
 
-def lines_of(plan: Plan, results: Results) -> list[Line]:
+def evaluations_of(experiment: Experiment, results: Results) -> list[Evaluation]:
     """Return a line for each schedule of a complete row, the fixed LR first."""
-    best_fixed = plan.hindsight(results).best
-    fixed = plan.tuned(BASELINE, results).best
+    best_fixed = experiment.hindsight(results).best
+    fixed = experiment.tuned(BASELINE, results).best
     assert best_fixed is not None, "the row is complete"
     assert fixed is not None
-    baseline, in_hindsight = (_losses(plan, BASELINE, lr, results) for lr in (fixed, best_fixed))
-    lines = []
-    for schedule in plan.row.schedules:
-        lr = plan.tuned(schedule, results).best
+    baseline, in_hindsight = (_losses(experiment, BASELINE, lr, results) for lr in (fixed, best_fixed))
+    evaluations = []
+    for schedule in experiment.row.schedules:
+        lr = experiment.tuned(schedule, results).best
         assert lr is not None, "the row is complete"
-        runs = [results[run] for run in plan.runs(schedule, lr, plan.seeds)]
+        runs = [results[run] for run in experiment.runs(schedule, lr, experiment.seeds)]
         losses = [run.loss("test") for run in runs]
         other = schedule != BASELINE
-        lines.append(
-            Line(
+        evaluations.append(
+            Evaluation(
                 schedule,
                 lr,
                 fmean(losses),
                 fmean(run.test_acc for run in runs),
                 paired(losses, baseline) if other else None,
                 fmean(losses) - fmean(in_hindsight) if other else None,
-                schedule in plan.row.recommended,
+                schedule in experiment.row.recommended,
                 fmean(run.cpu_seconds for run in runs),
             )
         )
-    return lines
+    return evaluations
 
 
-def _losses(plan: Plan, schedule: str, lr: float, results: Results) -> list[float]:
-    return [results[run].loss("test") for run in plan.runs(schedule, lr, plan.seeds)]
+def _losses(experiment: Experiment, schedule: str, lr: float, results: Results) -> list[float]:
+    return [results[run].loss("test") for run in experiment.runs(schedule, lr, experiment.seeds)]
 
 
 @dataclass(frozen=True)
@@ -164,12 +164,12 @@ def usable(schedule: str, losses: Mapping[float, float]) -> Usable:
     return Usable(schedule, best, max(lr for lr, loss in losses.items() if loss <= USABLE * losses[best]))
 
 
-def curve_of(plan: Plan, schedule: str, results: Results) -> dict[float, float]:
+def losses_by_lr(experiment: Experiment, schedule: str, results: Results) -> dict[float, float]:
     """Return LR -> mean validation loss over the tuning seeds, at all LRs tried; infinite where a run diverged."""
-    lrs = sorted({*plan.tuned(schedule, results).lrs, *_robust(plan, schedule, results)})
-    means = {lr: plan.mean(schedule, lr, plan.tuning_seeds, "val", results) for lr in lrs}
+    lrs = sorted({*experiment.tuned(schedule, results).lrs, *_robust(experiment, schedule, results)})
+    means = {lr: experiment.mean(schedule, lr, experiment.tuning_seeds, "val", results) for lr in lrs}
     return {lr: mean for lr, mean in means.items() if mean is not None}
 
 
-def _robust(plan: Plan, schedule: str, results: Results) -> list[float]:
-    return plan.robustness(results) if schedule in plan.row.warmup else []
+def _robust(experiment: Experiment, schedule: str, results: Results) -> list[float]:
+    return experiment.robustness(results) if schedule in experiment.row.warmup else []

@@ -14,8 +14,9 @@ from statistics import fmean
 
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
+from recipes.app.messages import counted
+from recipes.reproduction.experiment import Experiment, Result, Run
 from recipes.reproduction.page import Page
-from recipes.reproduction.plan import Plan, Result, Run
 from recipes.reproduction.store import Store
 from recipes.reproduction.worker import Job, origin_of, prepare, train_once
 
@@ -27,21 +28,21 @@ class Stopped(Exception):
 
 
 def reproduce(
-    plans: Sequence[Plan],
+    experiments: Sequence[Experiment],
     folder: Path,
     page: Path,
     *,
     workers: int,
     command: str,
     quick: bool = False,
-    others: Sequence[Plan] = (),
+    others: Sequence[Experiment] = (),
     whole: str = "make reproduce",
     tell: Callable[[str], None] = print,
 ) -> None:
-    """Make the runs of all plans that have no result yet, and write the page.
+    """Make the runs of all experiments that have no result yet, and write the page.
 
     Args:
-        plans: the rows.
+        experiments: the rows.
         folder: of the results and pictures.
         page: the file to write.
         workers: processes side by side.
@@ -61,14 +62,14 @@ def reproduce(
         raise Stopped(_not_written(folder, error)) from error
     with _pool(workers) as pool:
         tell("Reading settings and data, and loading torch ...")
-        there = [plan for plan in others if (folder / f"{plan.row.name}.csv").exists()]
-        names = [(plan, schedule) for plan in (*plans, *there) for schedule in plan.row.schedules]
-        found = pool.map(origin_of, [plan.overrides(schedule) for plan, schedule in names])
-        origins = {(plan.row.name, schedule): one for (plan, schedule), one in zip(names, found, strict=True)}
+        there = [one for one in others if (folder / f"{one.row.name}.csv").exists()]
+        pairs = [(one, schedule) for one in (*experiments, *there) for schedule in one.row.schedules]
+        found = pool.map(origin_of, [one.overrides(schedule) for one, schedule in pairs])
+        origins = {(one.row.name, schedule): origin for (one, schedule), origin in zip(pairs, found, strict=True)}
         store = Store(folder, lambda row, schedule: origins[row, schedule], tell)
-        results = {plan.row.name: store.load(plan.row.name) for plan in plans}
+        results = {one.row.name: store.load(one.row.name) for one in experiments}
         try:
-            _make(plans, results, store, pool, workers)
+            _make(experiments, results, store, pool, workers)
         except KeyboardInterrupt:
             raise Stopped(f"Stopped. {_kept(results, folder)} To go on: {command}") from None
         except BrokenProcessPool:
@@ -80,10 +81,12 @@ def reproduce(
             raise Stopped(f"{_not_written(folder, error)} {_kept(results, folder)} To go on: {command}") from error
     for line in failures(results):
         tell(line)
-    results |= {plan.row.name: {} for plan in others}
-    results |= {plan.row.name: store.load(plan.row.name, tidy=False) for plan in there}
-    shown = {plan.row.name: origins[plan.row.name, next(iter(plan.row.schedules))] for plan in (*plans, *there)}
-    Page([*plans, *others], results, shown, quick, whole).write(page, folder, [plan.row.name for plan in plans])
+    results |= {one.row.name: {} for one in others}
+    results |= {one.row.name: store.load(one.row.name, tidy=False) for one in there}
+    shown = {one.row.name: origins[one.row.name, next(iter(one.row.schedules))] for one in (*experiments, *there)}
+    Page([*experiments, *others], results, shown, quick, whole).write(
+        page, folder, [one.row.name for one in experiments]
+    )
     tell(f"Written: {page}")
 
 
@@ -92,7 +95,7 @@ def _not_written(folder: Path, error: OSError) -> str:
 
 
 def _kept(results: Mapping[str, Mapping[Run, Result]], folder: Path) -> str:
-    return f"{sum(map(len, results.values()))} runs are kept in {folder}."
+    return f"{counted(sum(map(len, results.values())), 'run')} kept in {folder}."
 
 
 def failures(results: Mapping[str, Mapping[Run, Result]]) -> list[str]:
@@ -102,7 +105,7 @@ def failures(results: Mapping[str, Mapping[Run, Result]]) -> list[str]:
         for run, result in found.items():
             if result.status != "done":
                 reasons[run.row, result.status] = reasons.get((run.row, result.status), 0) + 1
-    return [f"{row}: {count} run{'s' * (count != 1)} {status}" for (row, status), count in reasons.items()]
+    return [f"{row}: {counted(count, 'run')} {status}" for (row, status), count in reasons.items()]
 
 
 @contextmanager
@@ -116,28 +119,29 @@ def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
         yield pool
     except BaseException:
         for process in list((pool._processes or {}).values()):
-            process.terminate()
+            process.terminate()  # `shutdown` would wait for the runs under way
         pool.shutdown(wait=False, cancel_futures=True)
         raise
     pool.shutdown()
 
 
 def _make(
-    plans: Sequence[Plan],
+    experiments: Sequence[Experiment],
     results: dict[str, dict[Run, Result]],
     store: Store,
     pool: ProcessPoolExecutor,
     workers: int,
 ) -> None:
-    """Keep all processes at work until no plan wants another run."""
+    """Keep all processes at work until no experiment wants another run."""
     under_way: dict[Future[Result], Run] = {}
-    with _Progress(plans, results, workers) as progress:
+    with _Progress(experiments, results, workers) as progress:
         while True:
-            for plan, run in _wanted(plans, results):
-                if len(under_way) >= 2 * workers:  # not more: a result may change what is wanted
+            for experiment, run in _wanted(experiments, results):
+                # two for each worker, so that none waits; not more, for a result may change what is wanted
+                if len(under_way) >= 2 * workers:
                     break
                 if run not in under_way.values():
-                    under_way[pool.submit(train_once, job_of(plan, run, results[run.row], store.folder))] = run
+                    under_way[pool.submit(train_once, job_of(experiment, run, results[run.row], store.folder))] = run
             if not under_way:
                 return
             for future in wait(under_way, return_when=FIRST_COMPLETED).done:
@@ -148,22 +152,26 @@ def _make(
                 del under_way[future]
 
 
-def _wanted(plans: Sequence[Plan], results: Mapping[str, Mapping[Run, Result]]) -> list[tuple[Plan, Run]]:
-    return [(plan, run) for plan in plans for run in plan.wanted(results[plan.row.name])]
+def _wanted(
+    experiments: Sequence[Experiment], results: Mapping[str, Mapping[Run, Result]]
+) -> list[tuple[Experiment, Run]]:
+    return [(one, run) for one in experiments for run in one.wanted(results[one.row.name])]
 
 
-def job_of(plan: Plan, run: Run, results: Mapping[Run, Result], folder: Path) -> Job:
+def job_of(experiment: Experiment, run: Run, results: Mapping[Run, Result], folder: Path) -> Job:
     """Return how to make a run; the curve of a schedule is that of its own LR and the first evaluation seed."""
-    wants_curve = run.seed == plan.seeds[0] and run.lr == plan.tuned(run.schedule, results).best
+    wants_curve = run.seed == experiment.seeds[0] and run.lr == experiment.tuned(run.schedule, results).best
     curve = folder / "curves" / f"{run.row}-{run.schedule}.csv" if wants_curve else None
-    return Job(run, plan.overrides(run.schedule), curve)
+    return Job(run, experiment.overrides(run.schedule), curve)
 
 
 class _Progress:
     """A bar over all runs, with the time that is left."""
 
-    def __init__(self, plans: Sequence[Plan], results: Mapping[str, Mapping[Run, Result]], workers: int) -> None:
-        self.plans, self.results, self.workers = plans, results, workers
+    def __init__(
+        self, experiments: Sequence[Experiment], results: Mapping[str, Mapping[Run, Result]], workers: int
+    ) -> None:
+        self.experiments, self.results, self.workers = experiments, results, workers
         self.begun = time.monotonic()
 
     def __enter__(self) -> _Progress:
@@ -186,21 +194,21 @@ class _Progress:
         """Return an estimate from the runs so far; a row without any is taken to be like the others."""
         known = [result.seconds for found in self.results.values() for result in found.values()]
         seconds = 0.0
-        for plan in self.plans:
-            own = [result.seconds for result in self.results[plan.row.name].values()]
-            seconds += self._missing(plan) * fmean(own or known or [0.0])
+        for experiment in self.experiments:
+            own = [result.seconds for result in self.results[experiment.row.name].values()]
+            seconds += self._missing(experiment) * fmean(own or known or [0.0])
         return seconds / self.workers / 60
 
-    def _missing(self, plan: Plan) -> int:
-        found = self.results[plan.row.name]
-        wanted = len(plan.wanted(found))
-        return max(wanted, plan.expected() - len(found)) if wanted else 0
+    def _missing(self, experiment: Experiment) -> int:
+        found = self.results[experiment.row.name]
+        wanted = len(experiment.wanted(found))
+        return max(wanted, experiment.expected() - len(found)) if wanted else 0
 
     def _done(self) -> int:
         return sum(map(len, self.results.values()))
 
     def _total(self) -> int:
-        return self._done() + sum(map(self._missing, self.plans))
+        return self._done() + sum(map(self._missing, self.experiments))
 
 
 def _words(result: Result) -> str:

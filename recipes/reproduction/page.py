@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from recipes.reproduction.comparison import Line, curve_of, lines_of, usable
+from recipes.app.messages import counted
+from recipes.reproduction.comparison import Evaluation, evaluations_of, losses_by_lr, usable
+from recipes.reproduction.experiment import BEYOND, FACTOR, Experiment, Result, Run
 from recipes.reproduction.pictures import draw_robustness, draw_row
-from recipes.reproduction.plan import BEYOND, FACTOR, Plan, Result, Run
 from recipes.reproduction.table import ROWS, Row
 
 ROBUSTNESS = "warmup.png"
@@ -45,7 +46,7 @@ class Page:
     """What is shown.
 
     Args:
-        plans: the rows, in order.
+        experiments: the rows, in order.
         results: of each row, by its name.
         origins: of each row, by its name: versions, machine, data.
         quick: whether only the machinery was tried.
@@ -53,7 +54,7 @@ class Page:
         seconds: of training, all runs together.
     """
 
-    plans: Sequence[Plan]
+    experiments: Sequence[Experiment]
     results: Mapping[str, Mapping[Run, Result]]
     origins: Mapping[str, Mapping[str, str]]
     quick: bool = False
@@ -61,38 +62,40 @@ class Page:
 
     def __post_init__(self) -> None:
         places = {row.name: place for place, row in enumerate(ROWS)}
-        object.__setattr__(self, "plans", sorted(self.plans, key=lambda plan: places.get(plan.row.name, 0)))
+        in_order = sorted(self.experiments, key=lambda one: places.get(one.row.name, 0))
+        object.__setattr__(self, "experiments", in_order)
 
-    def complete(self) -> list[Plan]:
+    def complete(self) -> list[Experiment]:
         """Return the rows that lack nothing."""
-        return [plan for plan in self.plans if not plan.wanted(self.results[plan.row.name])]
+        return [one for one in self.experiments if not one.wanted(self.results[one.row.name])]
 
     def write(self, path: Path, results: Path, drawn: Sequence[str]) -> None:
         """Write the page to ``path``, and the pictures of the rows ``drawn`` into the folder of the results."""
-        plans = self.complete()
-        for plan in (plan for plan in plans if plan.row.name in drawn):
-            found = self.results[plan.row.name]
-            curves = {name: results / "curves" / f"{plan.row.name}-{name}.csv" for name in plan.row.schedules}
-            losses = {name: curve_of(plan, name, found) for name in plan.row.schedules}
+        experiments = self.complete()
+        for experiment in (one for one in experiments if one.row.name in drawn):
+            row, found = experiment.row, self.results[experiment.row.name]
+            curves = {name: results / "curves" / f"{row.name}-{name}.csv" for name in row.schedules}
+            losses = {name: losses_by_lr(experiment, name, found) for name in row.schedules}
             there = {name: file for name, file in curves.items() if file.exists()}
-            draw_row(plan.row.setting, losses, there).savefig(results / f"{plan.row.name}.png")
-        robust = {plan.row.setting: self._robust(plan) for plan in plans if plan.row.warmup}
+            draw_row(row.setting, losses, there).savefig(results / f"{row.name}.png")
+        robust = {one.row.setting: self._robust(one) for one in experiments if one.row.warmup}
         if robust:
             draw_robustness(robust).savefig(results / ROBUSTNESS)
         written = path.with_suffix(f".{os.getpid()}")  # another process may write it too
         written.write_text(self.text(results.name), encoding="utf-8")
         written.replace(path)
 
-    def _robust(self, plan: Plan) -> dict[str, dict[float, float]]:
-        return {name: curve_of(plan, name, self.results[plan.row.name]) for name in plan.row.warmup}
+    def _robust(self, experiment: Experiment) -> dict[str, dict[float, float]]:
+        found = self.results[experiment.row.name]
+        return {name: losses_by_lr(experiment, name, found) for name in experiment.row.warmup}
 
     def text(self, folder: str) -> str:
         """Return the page; pictures are in ``folder`` beside it."""
-        lines = {plan.row.name: lines_of(plan, self.results[plan.row.name]) for plan in self.complete()}
-        parts = [self._head(), *self._table(lines), *self._summary(lines), *self._warmup(folder)]
-        for plan in self.plans:
-            parts += section(plan.row, lines.get(plan.row.name), folder)
-        parts += [*self._not_held(lines), *self._how(), *([] if self.quick else [ELSEWHERE])]
+        evaluations = {one.row.name: evaluations_of(one, self.results[one.row.name]) for one in self.complete()}
+        parts = [self._head(), *self._table(evaluations), *self._summary(evaluations), *self._warmup(folder)]
+        for experiment in self.experiments:
+            parts += section(experiment.row, evaluations.get(experiment.row.name), folder)
+        parts += [*self._not_held(evaluations), *self._how(), *([] if self.quick else [ELSEWHERE])]
         return "\n\n".join(part for part in parts if part) + "\n"
 
     def _head(self) -> str:
@@ -111,38 +114,38 @@ class Page:
             "Schedules that the table names for the setting are in bold."
         )
 
-    def _table(self, lines: Mapping[str, Sequence[Line]]) -> list[str]:
+    def _table(self, evaluations: Mapping[str, Sequence[Evaluation]]) -> list[str]:
         rows = [f"| {' | '.join(_HEADS)} |", "|" + "---|" * len(_HEADS)]
-        for plan in self.plans:
-            for line in lines.get(plan.row.name, ()):
-                rows.append(f"| {' | '.join(cells(plan.row, line, self.quick))} |")
-            if plan.row.name not in lines:
-                missing = len(plan.wanted(self.results[plan.row.name]))
-                words = f"not complete: {missing} runs are missing"
-                rows.append(f"| {plan.row.setting} | {words} |" + " |" * (len(_HEADS) - 2))
+        for experiment in self.experiments:
+            for evaluation in evaluations.get(experiment.row.name, ()):
+                rows.append(f"| {' | '.join(cells(experiment.row, evaluation, self.quick))} |")
+            if experiment.row.name not in evaluations:
+                missing = len(experiment.wanted(self.results[experiment.row.name]))
+                words = f"not complete: {counted(missing, 'run')} missing"
+                rows.append(f"| {experiment.row.setting} | {words} |" + " |" * (len(_HEADS) - 2))
         return ["\n".join(rows)]
 
-    def _summary(self, lines: Mapping[str, Sequence[Line]]) -> list[str]:
-        if self.quick or not lines:
+    def _summary(self, evaluations: Mapping[str, Sequence[Evaluation]]) -> list[str]:
+        if self.quick or not evaluations:
             return []
-        rows = [plan.row for plan in self.complete() if not plan.row.extra]
-        held = [row.setting for row in rows if any(line.passes and line.recommended for line in lines[row.name])]
+        rows = [one.row for one in self.complete() if not one.row.extra]
+        held = [row.setting for row in rows if any(one.passes and one.recommended for one in evaluations[row.name])]
         words = f"In {len(held)} of {len(rows)} rows of the table at least one schedule that it names holds"
         missing = [row.setting for row in rows if row.setting not in held]
         return [words + (f"; not in: {', '.join(missing)}." if missing else ".")]
 
     def _warmup(self, folder: str) -> list[str]:
-        plans = [plan for plan in self.complete() if plan.row.warmup]
-        if not plans:
+        experiments = [one for one in self.complete() if one.row.warmup]
+        if not experiments:
             return []
         rows = ["| setting | schedule | best LR | usable up to | times that without warmup | loss at twice the best |"]
         rows += ["|" + "---|" * 6]
-        for plan in plans:
-            curves = self._robust(plan)
+        for experiment in experiments:
+            curves = self._robust(experiment)
             found = [usable(name, losses) for name, losses in curves.items()]
             twice = found[0].best * FACTOR
             rows += [
-                f"| {plan.row.setting} | `{one.schedule}` | {one.best:g} | {one.largest:g} "
+                f"| {experiment.row.setting} | `{one.schedule}` | {one.best:g} | {one.largest:g} "
                 f"| {one.largest / found[0].largest:g} | {curves[one.schedule][twice]:.3f} |"
                 for one in found
             ]
@@ -156,21 +159,21 @@ class Page:
             "\n".join(rows),
         ]
 
-    def _not_held(self, lines: Mapping[str, Sequence[Line]]) -> list[str]:
+    def _not_held(self, evaluations: Mapping[str, Sequence[Evaluation]]) -> list[str]:
         if self.quick:
             return []
-        settings = {plan.row.name: plan.row.setting for plan in self.plans}
+        settings = {one.row.name: one.row.setting for one in self.experiments}
         lost = [
-            f"- {settings[name]}, `{line.schedule}`: {in_words(line)}."
-            for name, found in lines.items()
-            for line in found
-            if line.difference is not None and not line.passes
+            f"- {settings[name]}, `{one.schedule}`: {why_not_held(one)}."
+            for name, found in evaluations.items()
+            for one in found
+            if one.difference is not None and not one.passes
         ]
-        for plan in (plan for plan in self.complete() if plan.row.warmup):
-            without, *with_it = (usable(name, losses) for name, losses in self._robust(plan).items())
+        for experiment in (one for one in self.complete() if one.row.warmup):
+            without, *with_it = (usable(name, losses) for name, losses in self._robust(experiment).items())
             lost += [
-                f"- {plan.row.setting}: `{one.schedule}` does not double the largest usable LR of `{without.schedule}` "
-                f"({without.largest:g} -> {one.largest:g})."
+                f"- {experiment.row.setting}: `{one.schedule}` does not double the largest usable LR of "
+                f"`{without.schedule}` ({without.largest:g} -> {one.largest:g})."
                 for one in with_it
                 if one.largest < 2 * without.largest
             ]
@@ -203,47 +206,47 @@ class Page:
         ]
 
 
-def cells(row: Row, line: Line, quick: bool) -> list[str]:
+def cells(row: Row, evaluation: Evaluation, quick: bool) -> list[str]:
     """Return the cells of a schedule."""
-    name = f"**{line.schedule}**" if line.recommended else line.schedule
-    difference = line.difference
+    name = f"**{evaluation.schedule}**" if evaluation.recommended else evaluation.schedule
+    difference = evaluation.difference
     shown = "-" if difference is None else f"{difference.mean:+.3f} ± {difference.half_width:.3f}"
     wins = "-" if difference is None else f"{difference.wins}/{difference.count}"
-    hindsight = "-" if line.hindsight is None else f"{line.hindsight:+.3f}"
-    holds = "-" if difference is None or quick else ("yes" if line.passes else "no")
-    numbers = [f"{line.lr:g}", f"{line.loss:.3f}", shown, wins, hindsight, f"{line.accuracy:.1%}"]
-    if not math.isfinite(line.loss):
-        numbers = [f"{line.lr:g}", "a run diverged", "-", wins, "-", "-"]
+    hindsight = "-" if evaluation.hindsight is None else f"{evaluation.hindsight:+.3f}"
+    holds = "-" if difference is None or quick else ("yes" if evaluation.passes else "no")
+    numbers = [f"{evaluation.lr:g}", f"{evaluation.loss:.3f}", shown, wins, hindsight, f"{evaluation.accuracy:.1%}"]
+    if not math.isfinite(evaluation.loss):
+        numbers = [f"{evaluation.lr:g}", "a run diverged", "-", wins, "-", "-"]
     return [row.setting, name, *numbers, holds]
 
 
-def in_words(line: Line) -> str:
+def why_not_held(evaluation: Evaluation) -> str:
     """Say what a schedule gave that does not hold."""
-    difference = line.difference
+    difference = evaluation.difference
     assert difference is not None
     if not math.isfinite(difference.mean):
         return "a run diverged"
     words = f"{difference.mean:+.3f} ± {difference.half_width:.3f}, {difference.wins} of {difference.count} wins"
     if not difference.certain:
         return f"{words}: the interval does not lie below 0"
-    return f"{words}, but {line.hindsight:+.3f} against the fixed LR of hindsight"
+    return f"{words}, but {evaluation.hindsight:+.3f} against the fixed LR of hindsight"
 
 
-def section(row: Row, lines: Sequence[Line] | None, folder: str) -> list[str]:
+def section(row: Row, evaluations: Sequence[Evaluation] | None, folder: str) -> list[str]:
     """Return the section of a row."""
     parts = [f"## {row.setting}", row.why]
-    if lines is not None:
-        parts.append(findings(lines))
-        names = ", ".join(line.schedule for line in lines)
+    if evaluations is not None:
+        parts.append(measured_in_words(evaluations))
+        names = ", ".join(one.schedule for one in evaluations)
         parts.append(f"![Loss over LR, LR and training loss of {names}]({folder}/{row.name}.png)")
     typed = [f"    python train.py {' '.join(row.overrides(name))}" for name in row.recommended]
     return [*parts, "\n".join([*typed, f"    make reproduce ARGS=rows={row.name}"])]
 
 
-def findings(lines: Sequence[Line]) -> str:
+def measured_in_words(evaluations: Sequence[Evaluation]) -> str:
     """Return a sentence with what a row gave."""
-    fixed = next(line for line in lines if line.difference is None)
-    best = min((line for line in lines if line.difference is not None), key=lambda line: line.loss)
+    fixed = next(one for one in evaluations if one.difference is None)
+    best = min((one for one in evaluations if one.difference is not None), key=lambda one: one.loss)
     assert best.difference is not None
     return (
         f"Measured: `{best.schedule}` ends at {best.loss:.3f} nats and {best.accuracy:.1%}, the tuned fixed LR at "

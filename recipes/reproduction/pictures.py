@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Schedules are told apart by line and marker too, in print and by colour-blind readers.
-_MARKERS = ("o", "s", "^", "D", "v", "P")
-_LINES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
+_SYMBOLS = ("o", "s", "^", "D", "v", "P")
+_DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
 _LOSS_TICKS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7, 1, 1.4, 1.7, 2, 2.5, 3, 4, 6, 10)
 _SMOOTH = 0.9  # of the running mean of training losses
 
@@ -39,11 +39,11 @@ def draw_row(title: str, losses: Losses, curves: Mapping[str, Path]) -> Figure:
     draw_losses(left, losses)
     for number, (schedule, path) in enumerate(curves.items()):
         updates, lrs, values = read_curve(path)
-        style: dict[str, Any] = {"color": COLOURS[number % len(COLOURS)], "linestyle": _LINES[number % len(_LINES)]}
+        style: dict[str, Any] = {"color": COLOURS[number % len(COLOURS)], "linestyle": _DASHES[number % len(_DASHES)]}
         middle.plot(updates, lrs, label=schedule, linewidth=1.6, **style)
         right.plot(updates, smoothed(values), label=schedule, linewidth=1.4, **style)
-    _label(middle, "optimizer update", "largest learning rate, each tuned")
-    _label(right, "optimizer update", "training loss (nats, running mean)")
+    _name_axes(middle, "optimizer update", "largest learning rate, each tuned")
+    _name_axes(right, "optimizer update", "training loss (nats, running mean)")
     figure.suptitle(title, x=0.01, ha="left", fontsize=10)
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower left", ncols=6, frameon=False, fontsize=9)
@@ -70,8 +70,8 @@ def draw_losses(axis: Axes, losses: Losses, band: bool = False) -> None:
     for number, (schedule, curve) in enumerate(losses.items()):
         colour, good = COLOURS[number % len(COLOURS)], {lr: loss for lr, loss in curve.items() if math.isfinite(loss)}
         style: dict[str, Any] = {
-            "marker": _MARKERS[number % len(_MARKERS)],
-            "linestyle": _LINES[number % len(_LINES)],
+            "marker": _SYMBOLS[number % len(_SYMBOLS)],
+            "linestyle": _DASHES[number % len(_DASHES)],
             "color": colour,
         }
         axis.plot(list(good), list(good.values()), markersize=5, label=schedule, **style)
@@ -87,10 +87,10 @@ def draw_losses(axis: Axes, losses: Losses, band: bool = False) -> None:
     ticks = [tick for tick in _LOSS_TICKS if low * 0.9 <= tick <= high * 1.1]
     axis.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axis.set_yticks([], minor=True)
-    _label(axis, "peak learning rate (log scale)", "validation loss (nats, log scale)")
+    _name_axes(axis, "peak learning rate (log scale)", "validation loss (nats, log scale)")
 
 
-def _label(axis: Axes, x: str, y: str) -> None:
+def _name_axes(axis: Axes, x: str, y: str) -> None:
     axis.set_xlabel(x)
     axis.set_ylabel(y)
     axis.grid(alpha=0.25, linewidth=0.6)

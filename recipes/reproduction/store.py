@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from recipes.reproduction.plan import Result, Run
+from recipes.app.messages import counted
+from recipes.reproduction.experiment import Result, Run
 
 METRICS = ("val_loss", "val_acc", "test_loss", "test_acc")
 # What must be as it is now for a line to count; with the words that say what differs.
@@ -88,8 +89,7 @@ class Store:
         os.replace(written, path)
         reasons = dict.fromkeys(reason for _, reason in others)
         shown = "; ".join(list(reasons)[:3]) + ("; ..." if len(reasons) > 3 else "")
-        count = f"{len(others)} line{'s' if len(others) != 1 else ''}"
-        self.tell(f"{path}: {count} moved to {aside.name} and made anew: {shown}")
+        self.tell(f"{path}: {counted(len(others), 'line')} moved to {aside.name}, to be run again: {shown}")
 
     def append(self, result: Result) -> None:
         """Write a result, so that it is there whatever happens next."""
@@ -124,7 +124,7 @@ def parsed(line: str) -> tuple[Result, dict[str, str]]:
     """
     values = next(csv.reader([line]), [])
     if len(values) != len(COLUMNS):
-        raise ValueError(f"{len(values)} values, {len(COLUMNS)} are needed")
+        raise ValueError(f"{len(values)} values in place of {len(COLUMNS)}")
     one = dict(zip(COLUMNS, values, strict=True))
     run = Run(one["row"], one["schedule"], float(one["lr"]), int(one["seed"]))
     metrics = {name: float(one[name]) for name in METRICS}

@@ -25,8 +25,8 @@ class Row:
         seeds: evaluation seeds.
         tuning_seeds: other seeds, on which the LR of each schedule is chosen.
         warmup: a schedule without warmup, and the same with it, whose usable LRs are compared; or nothing.
-        recipe: the recipe, where it has not the row's name.
-        extra: whether it is no row of the table itself, but shows where its advice ends.
+        recipe: the recipe, where it does not have the row's name.
+        extra: whether it is not a row of the table itself but shows where its advice ends.
         short: what to type for a run of a few updates that tries the machinery.
         why: why the schedule suits the setting, and what happens without it.
     """
@@ -201,9 +201,9 @@ def rows_of(names: list[str]) -> list[Row]:
     """Return rows by name, in the order of the table.
 
     Raises:
-        ValueError: there is no such row.
+        ValueError: a name is not that of a row.
     """
-    from recipes.messages import nearest
+    from recipes.app.messages import nearest
 
     known = [row.name for row in ROWS]
     for name in names:

@@ -15,19 +15,23 @@ import tempfile
 import threading
 import time
 import warnings
+from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lr_recipes.report.lr_csv import read_rows
-from recipes.messages import explain
-from recipes.reproduction.plan import Result, Run
+from omegaconf import DictConfig, OmegaConf
 
-CONF = Path(__file__).parents[2] / "conf"
+from lr_recipes.report.lr_csv import read_rows
+from recipes.app.config import composed
+from recipes.app.messages import explain
+from recipes.app.training import run
+from recipes.reproduction.experiment import Result, Run
+
 # The LR of every update is compared with the plan, and a difference ends the run. Measured are the last weights: the
 # best checkpoint would hide what a schedule does to the end of a run.
-_QUIET = (
+_MEASURED = (
     "callbacks=[learning_rate_scheduler,learning_rate_logger]",
     "callbacks.learning_rate_logger.audit=error",
     "callbacks.learning_rate_logger.plot=false",
@@ -66,6 +70,7 @@ def prepare(threads: int) -> None:
 
 
 def _end_with(parent: Any) -> None:
+    # a pool's process would wait for work for ever if the first process was killed and could not end the pool
     parent.join()
     os._exit(1)
 
@@ -74,7 +79,7 @@ def train_once(job: Job) -> Result:
     """Train and measure; a run that fails is a result too."""
     begun, cpu_begun = time.perf_counter(), time.process_time()
     try:
-        metrics, updates = _train(job)
+        metrics, updates = _train_quietly(job)
     except Exception as error:
         reason = " ".join(f"failed: {explain(error) or f'{type(error).__name__}: {error}'}".split())[:300]
         return Result(job.run, reason, seconds=time.perf_counter() - begun)
@@ -85,34 +90,26 @@ def train_once(job: Job) -> Result:
     return Result(job.run, "done", **{name: metrics[name] for name in names}, updates=updates, **times)
 
 
-def _train(job: Job) -> tuple[dict[str, float], int]:
-    from train import run
-
+def _train_quietly(job: Job) -> tuple[dict[str, float], int]:
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere:
         more = (f"optimizer.lr={job.run.lr!r}", f"seed={job.run.seed}", f"output_dir={folder}")
         logger = "logger=csv" if job.curve else "logger=none"
-        cfg = composed((*job.overrides, *more, logger))
+        cfg = measured_config((*job.overrides, *more, logger))
         with redirect_stdout(nowhere), redirect_stderr(nowhere):
             logging.getLogger("lightning.pytorch").setLevel(logging.CRITICAL)
             metrics = run(cfg)
-        updates = read_lrs(Path(folder))
+        updates = largest_lrs(Path(folder))
         if job.curve:
             write_curve(job.curve, updates, Path(folder))
     return metrics, len(updates)
 
 
-def composed(overrides: tuple[str, ...]) -> Any:
-    """Compose what `python train.py` would be given."""
-    from hydra import compose, initialize_config_dir
-
-    from recipes.run_folder import register_resolvers
-
-    register_resolvers()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", [*_QUIET, *overrides])
+def measured_config(overrides: Sequence[str]) -> DictConfig:
+    """Return the config of a run that is measured: what `python train.py` would be given, but quiet and audited."""
+    return composed(*_MEASURED, *overrides)
 
 
-def read_lrs(folder: Path) -> list[float]:
+def largest_lrs(folder: Path) -> list[float]:
     """Return the largest LR of the groups at each update, from ``lr.csv``."""
     rows = read_rows(folder / "lr.csv")
     return [max(float(value) for name, value in row.items() if name.startswith("lr/") and value) for row in rows]
@@ -136,11 +133,10 @@ def origin_of(overrides: tuple[str, ...]) -> dict[str, str]:
     import lightning
     import torch
     from hydra.utils import instantiate
-    from omegaconf import OmegaConf
 
     import lr_recipes
 
-    cfg = composed((*overrides, "optimizer.lr=1.0", "seed=0", "output_dir=unused"))
+    cfg = measured_config((*overrides, "optimizer.lr=1.0", "seed=0", "output_dir=unused"))
     settings = OmegaConf.to_container(cfg, resolve=True)
     return {
         "lr_recipes": lr_recipes.__version__,

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from benchmarks.gpu_floors import Floors, floors_of, matmul_rate, memory_rate, transformer_flops
-from recipes.transformer import GPT
+from recipes.models.transformer import GPT
 
 
 def linear(inputs: int, outputs: int) -> nn.Module:

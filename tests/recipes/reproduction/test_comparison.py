@@ -8,8 +8,8 @@ import random
 import pytest
 from scipy import stats
 
-from recipes.reproduction.comparison import curve_of, lines_of, paired, usable
-from recipes.reproduction.plan import Plan, Result, Run
+from recipes.reproduction.comparison import evaluations_of, losses_by_lr, paired, usable
+from recipes.reproduction.experiment import Experiment, Result, Run
 from recipes.reproduction.table import BASELINE, Row
 
 
@@ -37,7 +37,7 @@ def test_equal_differences_have_an_interval_without_length() -> None:
 
 
 def test_one_pair_gives_no_interval() -> None:
-    with pytest.raises(ValueError, match="1 pair: an interval needs two at least"):
+    with pytest.raises(ValueError, match="an interval needs at least two pairs, and there is one"):
         paired([1.0], [2.0])
 
 
@@ -56,9 +56,9 @@ def test_usable_is_what_lies_within_ten_percent_of_the_lowest_loss() -> None:
 ROW = Row("r", "R", {BASELINE: (), "a": (), "b": ()}, ("a",), (0.1, 0.2), 0.1, seeds=3, tuning_seeds=1, why="")
 
 
-def results_of(plan: Plan, shift: dict[str, float]) -> dict[Run, Result]:
+def results_of(experiment: Experiment, shift: dict[str, float]) -> dict[Run, Result]:
     results: dict[Run, Result] = {}
-    while wanted := plan.wanted(results):
+    while wanted := experiment.wanted(results):
         for run in wanted:
             loss = (
                 2 + shift[run.schedule] * (1 + 0.01 * (run.seed % 100)) + abs(math.log2(run.lr / 0.2)) + 0.1 * run.seed
@@ -68,9 +68,9 @@ def results_of(plan: Plan, shift: dict[str, float]) -> dict[Run, Result]:
 
 
 def test_a_schedule_passes_only_if_it_also_beats_the_fixed_lr_of_hindsight() -> None:
-    plan = Plan(ROW)
-    results = results_of(plan, {BASELINE: 0.0, "a": -0.5, "b": 0.5})
-    fixed, a, b = lines_of(plan, results)
+    experiment = Experiment(ROW)
+    results = results_of(experiment, {BASELINE: 0.0, "a": -0.5, "b": 0.5})
+    fixed, a, b = evaluations_of(experiment, results)
     assert fixed.difference is None
     assert not fixed.passes
     assert a.passes
@@ -81,11 +81,11 @@ def test_a_schedule_passes_only_if_it_also_beats_the_fixed_lr_of_hindsight() -> 
     assert not b.passes
     assert not b.recommended
     for run in list(results):  # on the evaluation seeds, another fixed LR is far better
-        if run.schedule == BASELINE and run.lr == 0.1 and run.seed in plan.seeds:
+        if run.schedule == BASELINE and run.lr == 0.1 and run.seed in experiment.seeds:
             results[run] = Result(run, "done", 0.0, 1.0, 1.0, 1.0, 10, 1.0)
-    while wanted := plan.wanted(results):
+    while wanted := experiment.wanted(results):
         results |= {run: Result(run, "done", 9.0, 0.5, 9.0, 0.5, 10, 1.0) for run in wanted}
-    a = lines_of(plan, results)[1]
+    a = evaluations_of(experiment, results)[1]
     assert a.difference is not None
     assert a.difference.certain
     assert a.hindsight is not None
@@ -94,6 +94,6 @@ def test_a_schedule_passes_only_if_it_also_beats_the_fixed_lr_of_hindsight() -> 
 
 
 def test_the_curve_holds_every_lr_that_was_tried_on_the_tuning_seeds() -> None:
-    plan = Plan(ROW)
-    results = results_of(plan, {BASELINE: 0.0, "a": -0.5, "b": 0.5})
-    assert list(curve_of(plan, "a", results)) == pytest.approx([0.1, 0.2, 0.4])
+    experiment = Experiment(ROW)
+    results = results_of(experiment, {BASELINE: 0.0, "a": -0.5, "b": 0.5})
+    assert list(losses_by_lr(experiment, "a", results)) == pytest.approx([0.1, 0.2, 0.4])

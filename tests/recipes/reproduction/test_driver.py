@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from recipes.reproduction.driver import _Progress, failures, job_of
-from recipes.reproduction.plan import Plan, Result, Run
+from recipes.reproduction.experiment import Experiment, Result, Run
 from recipes.reproduction.table import BASELINE, ROWS
 
 ROOT = Path(__file__).parents[3]
@@ -89,7 +89,7 @@ def test_ctrl_c_says_what_is_kept_and_how_to_go_on(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 1, out
-    assert f"runs are kept in {tmp_path}/results. To go on: make reproduce ARGS=" in out
+    assert f"runs kept in {tmp_path}/results. To go on: make reproduce ARGS=" in out
     assert "Traceback" not in out
 
 
@@ -145,12 +145,12 @@ def test_rows_launched_as_jobs_are_found_by_a_quick_run_of_the_whole_table(tmp_p
 
 
 def test_only_the_first_seed_at_the_tuned_lr_keeps_its_curve(tmp_path: Path) -> None:
-    plan = Plan(next(row for row in ROWS if row.name == "small_experiment"))
+    experiment = Experiment(next(row for row in ROWS if row.name == "small_experiment"))
     results: dict[Run, Result] = {}
-    for run in plan.wanted({}):
+    for run in experiment.wanted({}):
         loss = 1 + abs(run.lr - 0.01)
         results[run] = Result(run, "done", loss, 0.5, loss, 0.5, 1, 1.0)
-    jobs = [job_of(plan, run, results, tmp_path) for run in plan.wanted(results)]
+    jobs = [job_of(experiment, run, results, tmp_path) for run in experiment.wanted(results)]
     curves = {job.curve.name: job.run for job in jobs if job.curve is not None}
     assert set(curves) == {"small_experiment-fixed.csv", "small_experiment-plateau.csv"}
     assert {(run.lr, run.seed) for run in curves.values()} == {(0.01, 101)}
@@ -166,8 +166,8 @@ def test_failures_are_counted_by_reason() -> None:
 
 def test_the_time_left_is_estimated_from_the_first_result_on() -> None:
     """A row without results is taken to be like the others; one that is complete needs no time."""
-    plans = [Plan(row) for row in ROWS[:2]]
-    run = plans[0].wanted({})[0]
-    results = {plans[0].row.name: {run: Result(run, "done", seconds=6.0)}, plans[1].row.name: {}}
-    missing = plans[0].expected() - 1 + plans[1].expected()
-    assert _Progress(plans, results, 2).minutes_left() == pytest.approx(missing * 6.0 / 2 / 60)
+    experiments = [Experiment(row) for row in ROWS[:2]]
+    run = experiments[0].wanted({})[0]
+    results = {experiments[0].row.name: {run: Result(run, "done", seconds=6.0)}, experiments[1].row.name: {}}
+    missing = experiments[0].expected() - 1 + experiments[1].expected()
+    assert _Progress(experiments, results, 2).minutes_left() == pytest.approx(missing * 6.0 / 2 / 60)

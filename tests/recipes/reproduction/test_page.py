@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
+from recipes.reproduction.experiment import Experiment, Result, Run
 from recipes.reproduction.page import Page
 from recipes.reproduction.pictures import draw_losses, draw_row, smoothed
-from recipes.reproduction.plan import Plan, Result, Run
 from recipes.reproduction.table import BASELINE, Row
 
 ROOT = Path(__file__).parents[3]
@@ -36,9 +36,9 @@ ORIGIN = {"machine": "2 cores", "python": "3.11", "torch": "2.15", "lightning": 
 
 
 def page_of(loss: Callable[[Run], float], quick: bool = False, leave_out: int = 0) -> Page:
-    plan = Plan(ROW)
+    experiment = Experiment(ROW)
     results: dict[Run, Result] = {}
-    while wanted := plan.wanted(results):
+    while wanted := experiment.wanted(results):
         for run in wanted:
             value = loss(run)
             done = math.isfinite(value)
@@ -47,7 +47,7 @@ def page_of(loss: Callable[[Run], float], quick: bool = False, leave_out: int = 
             )
     for run in list(results)[:leave_out]:
         del results[run]
-    return Page([plan], {ROW.name: results}, {ROW.name: ORIGIN}, quick)
+    return Page([experiment], {ROW.name: results}, {ROW.name: ORIGIN}, quick)
 
 
 def good_cosine(run: Run) -> float:
@@ -98,7 +98,7 @@ def test_a_diverged_schedule_is_named_so() -> None:
 
 def test_a_row_that_is_not_complete_is_not_judged() -> None:
     text = page_of(good_cosine, leave_out=2).text("results")
-    assert "not complete: 2 runs are missing" in text
+    assert "not complete: 2 runs missing" in text
     assert "Measured:" not in text
 
 

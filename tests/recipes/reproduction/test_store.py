@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from recipes.reproduction.plan import Result, Run
+from recipes.reproduction.experiment import Result, Run
 from recipes.reproduction.store import COLUMNS, ORIGIN, Store, line_of, parsed
 
 HERE = {**dict.fromkeys(ORIGIN, "1"), "torch": "2.15", "python": "3.11", "machine": "2 cores"}
@@ -69,7 +69,7 @@ def test_a_torn_line_is_named_and_moved_aside(store: Store, told: list[str]) -> 
         file.write(line_of(DONE, HERE)[:40])
     assert list(store.load("row")) == [DONE.run]
     assert len(told) == 1
-    assert "1 line moved to row.unused.csv and made anew: damaged (" in told[0]
+    assert "1 line moved to row.unused.csv, to be run again: damaged (" in told[0]
     assert list(store.load("row")) == [DONE.run]
     assert len(told) == 1  # the file is whole again
 

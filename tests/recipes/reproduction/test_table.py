@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from recipes.reproduction.table import BASELINE, ROWS, Row, rows_of
-from recipes.reproduction.worker import composed
+from recipes.reproduction.worker import measured_config
 
 ROOT = Path(__file__).parents[3]
 SCHEDULES = [(row, schedule) for row in ROWS for schedule in row.schedules]
@@ -31,7 +31,7 @@ def test_a_row_is_consistent(row: Row) -> None:
 
 @pytest.mark.parametrize(("row", "schedule"), SCHEDULES, ids=lambda value: getattr(value, "name", value))
 def test_every_schedule_composes_and_the_fixed_lr_has_no_warmup(row: Row, schedule: str) -> None:
-    cfg = composed((*row.overrides(schedule), "output_dir=unused"))
+    cfg = measured_config((*row.overrides(schedule), "output_dir=unused"))
     if schedule == BASELINE:
         assert cfg.schedule._target_.endswith(".Fixed")
         assert cfg.schedule.warmup == 0
@@ -41,7 +41,7 @@ def test_every_schedule_composes_and_the_fixed_lr_has_no_warmup(row: Row, schedu
 
 @pytest.mark.parametrize("row", [row for row in ROWS if not row.extra], ids=lambda row: row.name)
 def test_the_published_settings_keep_their_length_and_their_lr_is_amid_the_grid(row: Row) -> None:
-    own = composed((f"recipe=published/{row.name}", "output_dir=unused"))
+    own = measured_config((f"recipe=published/{row.name}", "output_dir=unused"))
     if row.name == "large_batch":  # there the LR follows the batch
         scaling = own.batch_scaling
         lr = scaling.base_lr * own.data.batch_size / scaling.base_batch_size
@@ -49,14 +49,16 @@ def test_the_published_settings_keep_their_length_and_their_lr_is_amid_the_grid(
         lr = own.optimizer.lr
     assert row.published().lrs[1] == pytest.approx(lr)
     for schedule in row.schedules:
-        cfg = composed((*row.published().overrides(schedule), "output_dir=unused"))
+        cfg = measured_config((*row.published().overrides(schedule), "output_dir=unused"))
         assert cfg.trainer.max_epochs == own.trainer.max_epochs
 
 
 def test_the_recipes_own_schedule_is_among_those_that_are_measured() -> None:
     for row in ROWS:
-        own = composed((f"recipe={row.recipe or row.name}", "output_dir=unused")).schedule
-        assert own in [composed((*row.overrides(name), "output_dir=unused")).schedule for name in row.recommended]
+        own = measured_config((f"recipe={row.recipe or row.name}", "output_dir=unused")).schedule
+        assert own in [
+            measured_config((*row.overrides(name), "output_dir=unused")).schedule for name in row.recommended
+        ]
 
 
 def test_rows_are_found_by_name_in_the_order_of_the_table() -> None:

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from recipes.reproduction.plan import Result, Run
-from recipes.reproduction.worker import Job, composed, origin_of, train_once
-from train import run as train
+from recipes.app.training import run
+from recipes.reproduction.experiment import Result, Run
+from recipes.reproduction.worker import Job, measured_config, origin_of, train_once
 
 ROOT = Path(__file__).parents[3]
 RECIPES = sorted(path.stem for path in (ROOT / "conf" / "recipe").glob("*.yaml"))
@@ -29,7 +29,7 @@ pytestmark = [
 def short(recipe: str, folder: Path) -> tuple[str, ...]:
     """A few updates, after a pretraining of a few updates where there is one."""
     overrides = (f"recipe={recipe}", "schedule=fixed", "schedule.warmup=0", *SHORT, f"pretrained_dir={folder}")
-    pretraining = composed((*overrides, "output_dir=unused")).pretraining
+    pretraining = measured_config((*overrides, "output_dir=unused")).pretraining
     if pretraining is None:
         return overrides
     before = [*OmegaConf.to_container(pretraining), "trainer.limit_train_batches=2", "trainer.limit_val_batches=1"]
@@ -48,7 +48,7 @@ def test_the_same_seed_gives_the_same_numbers_and_another_one_others(recipe: str
 
 def test_it_is_what_train_py_gives(tmp_path: Path) -> None:
     more = ("optimizer.lr=0.05", "seed=1", f"output_dir={tmp_path}", "logger=none")
-    metrics = train(composed((*SMALL, *more)))
+    metrics = run(measured_config((*SMALL, *more)))
     result = train_once(Job(RUN, SMALL))
     assert (result.val_loss, result.test_acc) == (metrics["val_loss"], metrics["test_acc"])
 

@@ -1,0 +1,1 @@
+"""What `python train.py` runs: the tasks, and what they need around data and models."""

@@ -1,0 +1,146 @@
+"""Puts a mistake of the user's into words: what was given, what is possible, what to change.
+
+Only mistakes: an exception that is not known to be one keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    InstantiationException,
+    MissingConfigException,
+    OverrideParseException,
+)
+from omegaconf.errors import OmegaConfBaseException
+
+from recipes.app.config import CONF
+
+
+def explain(error: BaseException) -> str | None:
+    """Return one message for a mistake; ``None`` where the exception is not a user's mistake."""
+    for kind, words in _WORDS:
+        if isinstance(error, kind):
+            return words(error)
+    return str(error) if isinstance(error, _lightning_mistakes()) else None
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return « (did you mean 'warmup'?)», or nothing where no known name is near.
+
+    Example:
+        >>> nearest("warmpu", ["warmup", "gamma"])
+        " (did you mean 'warmup'?)"
+    """
+    near = difflib.get_close_matches(name, list(known), n=2, cutoff=0.6)
+    return f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    Example:
+        >>> counted(1, "run"), counted(1200, "run")
+        ('1 run', '1,200 runs')
+    """
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def unknown_key(key: str, known: Sequence[str]) -> str:
+    """Say that a dotted key does not exist, and which do.
+
+    Example:
+        >>> unknown_key("schedule.warmpu", ["gamma", "warmup"])
+        "schedule has no 'warmpu' (did you mean 'warmup'?); it has gamma, warmup"
+    """
+    parent, _, name = key.rpartition(".")
+    if not known:
+        return f"{parent} is a value and has no {name!r}"
+    return f"{parent or 'the config'} has no {name!r}{nearest(name, known)}; it has {', '.join(known)}"
+
+
+def _missing_file(error: Any) -> str:
+    group, _, name = (error.missing_cfg_file or "").rpartition("/")
+    known = error.options or sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    if not group or not known:
+        return _one_line(error)
+    return f"{group}={name} is unknown{nearest(name, known)}; choose one of {', '.join(known)}"
+
+
+def _unreadable(error: Any) -> str:
+    reason = next(line for line in str(error.message).splitlines() if not line.startswith("Error parsing override"))
+    return (
+        f"{error.override!r} cannot be read ({reason}): write key=value, and put quotes around a value with "
+        "spaces, commas or brackets, as in 'schedule.warmup=\"5 epochs\"'"
+    )
+
+
+def _composition(error: Any) -> str:
+    cause = error.__cause__
+    key, parent = getattr(cause, "full_key", None), getattr(cause, "parent_node", None)
+    if key and parent is not None and "not in struct" in str(cause):
+        return unknown_key(key, _keys(parent, top="." not in key))
+    return _one_line(error) + (f" {_one_line(cause)}" if cause is not None else "")
+
+
+def _keys(node: Any, top: bool) -> list[str]:
+    try:
+        found = [str(key) for key in node if not str(key).startswith("_") and key != "hydra"]
+    except TypeError:  # a value, not a mapping
+        return []
+    return sorted({*found, "recipe"}) if top else found
+
+
+def _instantiation(error: Any) -> str:
+    """The mistake that the target reported, under the config's name for it."""
+    cause = error.__cause__
+    place = re.search(r"full_key: (\S+)", str(error))
+    if cause is None:
+        return _one_line(error)
+    said = explain(cause) or f"{type(cause).__name__}: {cause}"
+    return f"{place[1]}: {said}" if place else said
+
+
+def _wrong_value(error: Any) -> str:
+    # Hydra opens the log file through `logging.config`, which hides the reason.
+    if str(error).startswith("Unable to configure handler") and isinstance(error.__cause__, OSError):
+        return _system(error.__cause__)
+    return str(error)
+
+
+def _system(error: Any) -> str:
+    """Our own messages are whole; those of the system name a file and a reason."""
+    if error.filename is None or error.strerror is None:
+        return str(error)
+    return f"{error.filename} cannot be used ({error.strerror}): free it, or set hydra.run.dir to another folder"
+
+
+def _one_line(error: BaseException) -> str:
+    lines = (line.strip() for line in str(error).splitlines())
+    return " ".join(line for line in lines if line and not line.startswith(("See https", "object_type", "full_key")))
+
+
+# The first kind that fits has the word; Hydra's subclasses come before their bases.
+_WORDS: list[tuple[type[BaseException], Callable[[Any], str]]] = [
+    (MissingConfigException, _missing_file),
+    (OverrideParseException, _unreadable),
+    (ConfigCompositionException, _composition),
+    (InstantiationException, _instantiation),
+    (HydraException, _one_line),
+    (OmegaConfBaseException, _one_line),
+    (OSError, _system),
+    (ValueError, _wrong_value),
+    (ImportError, str),
+]
+
+
+def _lightning_mistakes() -> tuple[type[BaseException], ...]:
+    """Lightning's own class for wrong settings; its module is not loaded for this."""
+    module = sys.modules.get("lightning.fabric.utilities.exceptions")
+    return (module.MisconfigurationException,) if module else ()

@@ -1,0 +1,135 @@
+"""The run before the run: weights that fine-tuning starts from, trained once, kept in a folder and reused.
+
+``pretraining`` in the config lists settings as they are typed after ``python train.py``. The model is that of the run
+that asks; everything else is composed from the list. Two runs that ask at once do not both train: the second waits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shlex
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from hydra.utils import instantiate
+from lightning.pytorch import LightningModule, Trainer, seed_everything
+from lightning.pytorch.utilities.seed import isolate_rng
+from omegaconf import DictConfig, OmegaConf
+
+import lr_recipes
+from recipes.app.checkpoints import read_checkpoint
+from recipes.app.config import composed
+from recipes.app.run_folder import shown
+from recipes.app.validation import check
+
+log = logging.getLogger(__name__)
+
+# What changes the weights; the rest of a config says where things are written and shown.
+_COUNTS = ["seed", "model", "data", "optimizer", "batch_scaling", "schedule", "trainer"]
+
+
+def pretrained(cfg: DictConfig) -> Path:
+    """Return the checkpoint of the run that ``pretraining`` describes; if it is not there, train it first.
+
+    Args:
+        cfg: the config of the run that will start from it.
+
+    Raises:
+        ValueError, OSError: as a run of its own would.
+    """
+    first = config_of(cfg)
+    check(first)
+    data = instantiate(first.data)
+    path = Path(cfg.pretrained_dir, f"{name_of(first, getattr(data, 'data_hash', ''))}.ckpt")
+    if _can_be_read(path):
+        log.info("Pretrained weights: %s", shown(path))
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):  # the system lets go of it when the process dies
+        if not _can_be_read(path):  # another process may have made it meanwhile
+            _pretrain(first, data, path, cfg.pretraining)
+    return path
+
+
+def config_of(cfg: DictConfig) -> DictConfig:
+    """Compose the config of the pretraining: the listed settings, with the model and the device of ``cfg``."""
+    listed = [str(one) for one in cfg.pretraining]
+    first = composed("output_dir=unused", "callbacks=[learning_rate_scheduler]", "logger=none", *listed)
+    # without the ratios, which are for weights that are trained already
+    first.model = {**cfg.model, **{name: 1.0 for name in ("head_lr_ratio", "layer_decay") if name in cfg.model}}
+    first.trainer.accelerator = cfg.trainer.accelerator
+    first.trainer.enable_progress_bar = cfg.trainer.enable_progress_bar
+    return first
+
+
+def name_of(first: DictConfig, data_hash: str) -> str:
+    """Return a name that changes with whatever changes the weights: settings, data, version."""
+    settings: Any = OmegaConf.to_container(OmegaConf.masked_copy(first, _COUNTS), resolve=False)
+    del settings["trainer"]["enable_progress_bar"]  # taken over from the run that asks; changes no weight
+    whole = json.dumps([settings, data_hash, lr_recipes.__version__], sort_keys=True)
+    return hashlib.sha256(whole.encode()).hexdigest()[:16]
+
+
+def _can_be_read(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    try:
+        read_checkpoint(str(path), "pretraining")
+    except ValueError:
+        log.warning("%s is damaged and will be trained again", shown(path))
+        return False
+    return True
+
+
+def _pretrain(first: DictConfig, data: Any, path: Path, listed: Any) -> None:
+    log.info("Pretraining, once: python train.py %s", shlex.join(map(str, listed)))
+    started = time.perf_counter()
+    with _undisturbed():
+        seed_everything(first.seed, workers=True, verbose=False)
+        model: LightningModule = instantiate(first.model, optimizer=instantiate(first.optimizer), task=data.task)
+        trainer: Trainer = instantiate(
+            first.trainer,
+            callbacks=[instantiate(node) for node in first.callbacks.values()],
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            default_root_dir=str(path.parent),
+        )
+        trainer.fit(model, datamodule=data)
+        (metrics,) = trainer.validate(model, datamodule=data, verbose=False)
+    if trainer.interrupted:  # should `fit` have returned after Ctrl-C: weights that are half trained are not kept
+        raise KeyboardInterrupt
+    _save(trainer, path)
+    found = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items())
+    log.info("Pretrained in %.0f s (%s): %s", time.perf_counter() - started, found, shown(path))
+
+
+def _save(trainer: Trainer, path: Path) -> None:
+    """Write the weights; the name is given to a whole file only."""
+    # synced before it is renamed, or the name could survive a power cut and the content not
+    partial = path.with_suffix(".partial")
+    trainer.save_checkpoint(partial, weights_only=True)
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Leave random generators as they were, so that a run is the same whether or not pretraining came before it."""
+    names = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")  # how `seed_everything` hands a seed to worker processes
+    before = {name: os.environ[name] for name in names if name in os.environ}
+    with isolate_rng():
+        try:
+            yield
+        finally:
+            for name in names:
+                os.environ.pop(name, None)
+            os.environ.update(before)

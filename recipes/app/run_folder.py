@@ -1,0 +1,148 @@
+"""The folder of a run: its name, what a run that goes on takes over, and how a run that never began leaves none.
+
+Imported before anything heavy, by `python train.py --help` too: no torch, no lightning.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shlex
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+SETTINGS = ".hydra"
+# What belongs to one start of a run and is not taken over by the next.
+_OF_ONE_START = ("ckpt_path", "resume", "weights")
+
+
+# Lightning's talk about itself; the log file has it.
+_CHATTER = (
+    "💡 Tip",
+    "TPU available",
+    "Restoring states from",
+    "Loaded model weights",
+    "`Trainer.fit` stopped",  # the closing line of the LR says how the run ended
+    "Detected KeyboardInterrupt",  # whoever pressed Ctrl-C is told how to go on
+)
+
+
+class OfInterest(logging.Filter):
+    """Keeps stdout for what a run has to say: errors go to stderr, chatter to the log file only."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno < logging.ERROR and not record.getMessage().lstrip().startswith(_CHATTER)
+
+
+def run_folder(ckpt_path: str | None, resume: str, now: str) -> str:
+    """Return the folder of a run: the old one where it goes on, else ``runs/<now>``.
+
+    A run goes on in its folder when it is given one of its own checkpoints. With ``resume=config`` it is a branch, and
+    gets a new folder.
+
+    Example:
+        >>> run_folder(None, "error", "2030-01-31_12-00-00-123456")
+        'runs/2030-01-31_12-00-00-123456'
+    """
+    old = None if resume == "config" else folder_of(ckpt_path)
+    return f"runs/{now}" if old is None else str(old)
+
+
+def folder_of(ckpt_path: str | None) -> Path | None:
+    """Return the run that wrote the checkpoint ``<run>/checkpoints/<name>``, if that file exists."""
+    path = Path(ckpt_path or "")
+    return path.parent.parent if path.is_file() and path.parent.name == "checkpoints" else None
+
+
+def sweep_subfolder(number: int, overrides: str) -> str:
+    """Return the folder of one job of a sweep: its number and what is special about it.
+
+    No ``=``, comma or space in it, so that its path can be typed as ``ckpt_path=...`` without quotes.
+
+    Example:
+        >>> sweep_subfolder(3, "schedule=one_cycle,schedule.warmup=5 epochs")
+        '3_schedule-one_cycle_schedule.warmup-5-epochs'
+    """
+    parts = (re.sub(r"[^\w.-]+", "-", part).strip("-") for part in overrides.replace("'", "").split(","))
+    return "_".join([str(number), *parts])[:100].rstrip("_-.")
+
+
+def with_settings_of_the_run(arguments: Sequence[str]) -> list[str]:
+    """Put the overrides of the run that ``ckpt_path=...`` belongs to before what was typed; what was typed wins.
+
+    Choosing another file of a group also drops the old values of that group: they belong to the old file.
+    """
+    typed = {_key(argument): argument for argument in arguments if "=" in argument and not argument.startswith("-")}
+    _, _, path = typed.get("ckpt_path", "").partition("=")
+    run = folder_of(path.strip("'\""))
+    file = run / SETTINGS / "overrides.yaml" if run else None
+    if file is None or not file.is_file():
+        return list(arguments)
+    gone = (*_OF_ONE_START, *typed)
+    old = [str(override) for override in OmegaConf.load(file)]
+    return [*(one for one in old if not any(_is_under(_key(one), key) for key in gone)), *arguments]
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")
+
+
+def _is_under(key: str, other: str) -> bool:
+    return key == other or key.startswith(f"{other}.")
+
+
+def save_settings(cfg: DictConfig, folder: Path) -> None:
+    """Write the composed config, as Hydra does by itself; here once training has begun and not before."""
+    target = folder / SETTINGS
+    target.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(cfg, target / "config.yaml")
+    if HydraConfig.initialized():
+        hydra = HydraConfig.get()
+        OmegaConf.save(OmegaConf.create({"hydra": _without_help(hydra)}), target / "hydra.yaml")
+        OmegaConf.save(hydra.overrides.task, target / "overrides.yaml")
+
+
+def _without_help(hydra: Any) -> Any:
+    # `_get_node` gives a node as it is written, interpolations included
+    return {key: hydra._get_node(key) for key in hydra if key not in ("help", "hydra_help")}
+
+
+def is_new(folder: Path, log: str) -> bool:
+    """Whether nothing but the log file that Hydra has just opened is in the folder."""
+    return folder.is_dir() and {path.name for path in folder.iterdir()} <= {log}
+
+
+def discard(folder: Path) -> bool:
+    """Remove what a run wrote before its training began, and say so; a run that did begin keeps its folder."""
+    if (folder / SETTINGS).exists():
+        return False
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if folder.resolve() != Path.cwd():  # hydra.run.dir=. is allowed
+        folder.rmdir()
+    return True
+
+
+def how_to_go_on(folder: Path) -> str:
+    """Say how an interrupted run is continued."""
+    last = folder / "checkpoints" / "last.ckpt"
+    if not last.is_file():
+        return "Interrupted before the first checkpoint was written: there is nothing to go on from."
+    return f"Interrupted. Go on with:\n    python train.py {shlex.quote('ckpt_path=' + _typeable(shown(last)))}"
+
+
+def shown(path: Path) -> str:
+    """Return a path as short as it can be typed here."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
+
+
+def _typeable(value: str) -> str:
+    """Quote what Hydra would not read as one plain value."""
+    return value if re.fullmatch(r"[\w/.:@%+-]+", value) else '"' + value.replace('"', '\\"') + '"'

@@ -1,0 +1,1 @@
+"""Data sets: each a module, all on `seeded.SeededData`."""

@@ -1,0 +1,1 @@
+"""Reference models, a module each, and what they share."""
