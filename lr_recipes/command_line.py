@@ -40,7 +40,7 @@ Examples:
 
 KEYS = ("schedule", "total_steps", "steps_per_epoch", "samples_per_step", "lr", "picture", "csv")
 # What to type for a fact that a schedule asks for.
-_EXAMPLES = {
+_TYPED = {
     "steps_per_epoch": "steps_per_epoch=100",
     "samples_per_step": "samples_per_step=256",
     "total_steps": "total_steps=10000",
@@ -133,7 +133,7 @@ def read_request(typed: Iterable[str]) -> Request:
     if not values.get("schedule"):
         raise ValueError(f"which schedule? Give schedule=NAME; there are {', '.join(schedule_names())}")
     names = [name.strip() for name in values["schedule"].split(",") if name.strip()]
-    facts = {name: _as_count(values.get(name)) for name in _EXAMPLES}
+    facts = {name: _as_count(values.get(name)) for name in _TYPED}
     return Request(names, knobs, facts, values.get("lr"), values.get("picture"), values.get("csv"))
 
 
@@ -206,7 +206,7 @@ def _as_count(value: Any) -> Any:
 def _explained(error: ValueError | OSError) -> str:
     """A mistake in words that fit this command line: facts about the run are typed here, and files named."""
     if isinstance(error, HorizonError):
-        return f"{error.needs}: give it, as in {_EXAMPLES[error.fact]}"
+        return f"{error.needs}: give it, as in {_TYPED[error.fact]}"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename} cannot be written ({error.strerror}): choose another path"
     return str(error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib.util
 import os
 import shutil
@@ -72,95 +71,6 @@ def test_no_file_names_a_package_index(copy: Path) -> None:
         if host.encode() in path.read_bytes().lower()
     ]
     assert found == []
-
-
-# The layers
-
-
-def imported_modules(path: Path) -> set[str]:
-    """Absolute names of the modules that a file imports when it runs (not those under TYPE_CHECKING)."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    typing_only = {
-        child
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
-        for statement in node.body
-        for child in ast.walk(statement)
-    }
-    names: set[str] = set()
-    for node in ast.walk(tree):
-        if node in typing_only:
-            continue
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path.name}: relative import; write the module's full name"
-            names |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return names
-
-
-# Bottom first: a layer may import those above it in this table, never one below.
-LAYERS = [
-    "lr_recipes/horizon.py",
-    "lr_recipes/schedules.py",
-    "lr_recipes/plan.py",
-    "lr_recipes/resume.py",
-    "lr_recipes/audit.py",
-    "lr_recipes/lr_csv.py",
-    "lr_recipes/picture.py",
-    "lr_recipes/terminal_chart.py",
-    "lr_recipes/lr_preview.py",
-    "lr_recipes/smoothing.py",
-    "lr_recipes/lr_range_picture.py",
-    "lr_recipes/lr_range_test.py",
-    "lr_recipes/command_line.py",
-    "lr_recipes/scheduler.py",
-    "lr_recipes/callbacks",
-]
-
-
-def layer_of(module: str) -> int | None:
-    paths = ["/".join(module.split(".")[:2]), "/".join(module.split(".")[:2]) + ".py"]
-    return next((level for level, layer in enumerate(LAYERS) if layer in paths), None)
-
-
-# `Schedule.bind` reaches up on purpose, inside the function: it is the door from the maths to torch.
-REACHES_UP = {("lr_recipes/schedules.py", "lr_recipes.scheduler")}
-
-
-def test_every_module_has_its_layer() -> None:
-    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "lr_recipes").glob("[!_]*")}
-    assert modules - {"lr_recipes/py.typed"} == set(LAYERS)
-
-
-@pytest.mark.parametrize("layer", LAYERS)
-def test_layers_import_only_downwards(layer: str) -> None:
-    files = sorted((ROOT / layer).glob("*.py")) if (ROOT / layer).is_dir() else [ROOT / layer]
-    assert files
-    upwards = {
-        (layer, module)
-        for file in files
-        for module in imported_modules(file)
-        if (layer_of(module) or 0) > LAYERS.index(layer)
-    }
-    assert {(layer, ".".join(module.split(".")[:2])) for layer, module in upwards} <= REACHES_UP
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["horizon", "schedules", "plan", "resume", "audit", "lr_csv", "terminal_chart", "smoothing", "lr_range_test"],
-)
-def test_the_maths_needs_the_standard_library_alone(name: str) -> None:
-    packages = {module.split(".")[0] for module in imported_modules(ROOT / "lr_recipes" / f"{name}.py")}
-    assert packages - {"lr_recipes"} <= sys.stdlib_module_names
-
-
-def test_the_library_knows_nothing_of_recipes_and_scripts() -> None:
-    files = sorted((ROOT / "lr_recipes").rglob("*.py"))
-    assert files
-    for file in files:
-        packages = {module.split(".")[0] for module in imported_modules(file)}
-        assert not packages & {"recipes", "train", "tests", "conf", "hydra_plugins"}, file
 
 
 # The names

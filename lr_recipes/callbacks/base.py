@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lr_recipes.callbacks.fit import Fit, is_new
+from lr_recipes.callbacks.fit import Fit, starts_afresh
 from lr_recipes.callbacks.lightning import Callback, LightningModule, Trainer
 
 
@@ -22,7 +22,7 @@ class Remembering(Callback):
         """Forget an earlier run, unless this one goes on from it. The optimizers do not exist yet."""
         if stage == "fit":
             Fit.forget(trainer)
-        if is_new(trainer, stage):
+        if starts_afresh(trainer, stage):
             self._state = {}
 
     def state_dict(self) -> dict[str, Any]:

@@ -47,7 +47,7 @@ class Fit:
     def __init__(self, trainer: Trainer) -> None:
         self._trainer = weakref.ref(trainer)
         for optimizer in trainer.optimizers:
-            _check_optimizer(optimizer, type(trainer.strategy).__name__)
+            _refuse_foreign(optimizer, type(trainer.strategy).__name__)
         self.optimizers = dict(zip(optimizer_names(trainer.optimizers), trainer.optimizers, strict=True))
         self.clocks = {name: _clock_for(optimizer) for name, optimizer in self.optimizers.items()}
         self.group_counts: dict[str, int] = {}
@@ -288,7 +288,7 @@ class Fit:
 _FITS: weakref.WeakKeyDictionary[Trainer, Fit] = weakref.WeakKeyDictionary()
 
 
-def is_new(trainer: Trainer, stage: str) -> bool:
+def starts_afresh(trainer: Trainer, stage: str) -> bool:
     """Tell, in ``setup``, whether the fit to come needs no memory of an earlier one: it starts, or has a checkpoint."""
     return stage == "fit" and (trainer.fit_loop.total_batch_idx < 0 or trainer.ckpt_path is not None)
 
@@ -300,7 +300,7 @@ def optimizer_names(optimizers: Sequence[Any]) -> list[str]:
     return [f"{name}-{count}" if count else name for name, count in zip(classes, seen, strict=True)]
 
 
-def _check_optimizer(optimizer: Any, strategy: str) -> None:
+def _refuse_foreign(optimizer: Any, strategy: str) -> None:
     """Refuse an optimizer whose steps torch's hooks do not see."""
     if not isinstance(optimizer, Optimizer):
         raise TypeError(

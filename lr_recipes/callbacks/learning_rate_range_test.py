@@ -16,7 +16,7 @@ from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
 from lr_recipes import checks
 from lr_recipes.callbacks.base import leave_out
-from lr_recipes.callbacks.fit import Fit, is_new
+from lr_recipes.callbacks.fit import Fit, starts_afresh
 from lr_recipes.callbacks.lightning import (
     Callback,
     LightningDataModule,
@@ -118,7 +118,7 @@ class LearningRateRangeTest(Callback):
         trainer.callbacks = [self, *others]  # type: ignore[attr-defined] # a new list: the old one is being walked
         if stage == "fit":
             Fit.forget(trainer)
-        if is_new(trainer, stage):
+        if starts_afresh(trainer, stage):
             self._peak = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

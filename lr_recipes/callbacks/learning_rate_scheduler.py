@@ -117,7 +117,7 @@ class LearningRateScheduler(Remembering):
         self._overrun_told = self._nan_told = False
         for name, bound in self.bound.items():
             bound.every_update = self.interval == "step"
-            tell(trainer, _announcement(name, bound, differences.get(name, []), before[name]))
+            tell(trainer, _opening(name, bound, differences.get(name, []), before[name]))
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Refresh the LR at an epoch's first batch: after every callback that writes one when an epoch starts.
@@ -294,7 +294,7 @@ def _plan(schedule: Schedule, fit: Fit, bases: list[float], total_steps: int | N
         return schedule.plan(long, bases)
 
 
-def _announcement(name: str, bound: BoundSchedule, differences: list[str], before: list[float]) -> str:
+def _opening(name: str, bound: BoundSchedule, differences: list[str], before: list[float]) -> str:
     """The plan as it is printed before the first update."""
     notes = [f"resumed at update {bound.position:,}"] if bound.position else []
     now = read_lrs(bound.optimizer)

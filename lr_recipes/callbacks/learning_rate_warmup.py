@@ -76,7 +76,7 @@ class LearningRateWarmup(Remembering):
             fit.check_position(name)
             saved = self._state.get("optimizers", {}).get(name, {})
             self._warmups[name] = WarmupOver(plan, clock, fit.schedulers_on(name), saved.get("lrs"))
-            tell(trainer, _announcement(name, self._warmups[name]))
+            tell(trainer, _warmup_opening(name, self._warmups[name]))
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Let the clocks count from the first batch on: now all other callbacks have their hooks on the optimizers."""
@@ -107,7 +107,7 @@ class LearningRateWarmup(Remembering):
         return choose({**self._state["plan"], "position": position}, configured, self.resume).plan
 
 
-def _announcement(name: str, warmup: WarmupOver) -> str:
+def _warmup_opening(name: str, warmup: WarmupOver) -> str:
     """The plan of a warmup as it is printed before the first update."""
     lrs = ", ".join(f"{lr:g}" for lr in read_lrs(warmup.optimizer)[:3])
     if warmup.over:

@@ -18,7 +18,7 @@ class LearningRateError(RuntimeError):
     """An update did not use the planned LR, and it was asked to stop then."""
 
 
-class Rows(Protocol):
+class RowFile(Protocol):
     """Where the rows go: a file."""
 
     def write(self, rows: Iterable[Sequence[Any]]) -> None: ...
@@ -28,7 +28,7 @@ class Rows(Protocol):
     def close(self) -> None: ...
 
 
-class Comparison(Protocol):
+class Auditor(Protocol):
     """What compares used with planned, and counts."""
 
     compared: int
@@ -77,13 +77,13 @@ class Recorder:
     """
 
     clock: Clock
-    audit: Comparison
+    audit: Auditor
     epoch: Callable[[], int]
     samples_per_step: int | None = None
     tell: Callable[[str], None] = lambda sentence: None
     strict: bool = False
     after_update: Callable[[], None] | None = None
-    file: Rows = field(init=False)
+    file: RowFile = field(init=False)
 
     def __post_init__(self) -> None:
         self.groups = group_names(self.clock.optimizer)
@@ -207,4 +207,4 @@ class Recorder:
 
 def _read_back(update: _Update) -> _Update:
     """The update with numbers for LRs that are on a device."""
-    return update._replace(lrs=[float(lr) for lr in update.lrs])
+    return _Update(*update[:4], [float(lr) for lr in update.lrs], *update[5:])

@@ -36,7 +36,7 @@ class _Characters(NamedTuple):
 
 
 _FINE = _Characters(2, 4, "│", "┤", "└", "─", "┬")
-_PLAIN = _Characters(1, 3, "|", "+", "+", "-", "+")
+_PLAIN_CHARACTERS = _Characters(1, 3, "|", "+", "+", "-", "+")
 
 
 def is_plain() -> bool:
@@ -88,7 +88,7 @@ def draw_chart(
               0                9
                       x
     """
-    characters = _PLAIN if plain else _FINE
+    characters = _PLAIN_CHARACTERS if plain else _FINE
     scale = _Scale(log_from or 0.0, _top(points, log_from), log_from is not None)
     labels = scale.labels()
     margin = max(map(len, labels.values())) + 1
@@ -184,7 +184,7 @@ def _cells(canvas: Sequence[tuple[float, float]], row: int, characters: _Charact
     cells = []
     for start in range(0, len(canvas), across):
         filled = [[low <= top - k <= high for low, high in canvas[start : start + across]] for k in range(up)]
-        cells.append(_ascii(filled) if characters is _PLAIN else _braille(filled))
+        cells.append(_ascii(filled) if characters is _PLAIN_CHARACTERS else _braille(filled))
     return "".join(cells)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # Okabe and Ito's palette: told apart by colour-blind readers; the line styles tell them apart in print.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 STYLES = ("-", "--", "-.", ":")
-_GREY = "0.35"
+GREY = "0.35"
 _POINTS = 4000  # more than a picture has pixels
 _FEW = 60  # updates that can be told apart, and get a dot each
 _WIDE_RANGE = 20  # peaks further apart than this need a logarithmic axis
@@ -116,7 +116,7 @@ def _scale_for_groups(axis: Axes, lrs: Any) -> None:
 
 def _draw_momenta(axis: Axes, rows: Rows, momenta: Sequence[Values]) -> None:
     for curve, style in zip(momenta, itertools.cycle(STYLES), strict=False):
-        axis.plot(_steps(rows), curve, color=_GREY, linestyle=style, linewidth=1.6, marker=marker_of(curve))
+        axis.plot(_steps(rows), curve, color=GREY, linestyle=style, linewidth=1.6, marker=marker_of(curve))
     axis.set_ylabel("momentum")
 
 
@@ -158,7 +158,7 @@ def _draw_phases(axes: Sequence[Axes], rows: Rows) -> None:
     names = [row["phase"] for row in begins]
     above = axes[0].get_xaxis_transform()  # x in updates, y as a share of the axis
     for middle, name in _fitting(middles, names, max(last - starts[0], 1)):
-        axes[0].text(middle, 1.01, escaped(name), transform=above, ha="center", va="bottom", fontsize=8, color=_GREY)
+        axes[0].text(middle, 1.01, escaped(name), transform=above, ha="center", va="bottom", fontsize=8, color=GREY)
 
 
 def _fitting(middles: Sequence[float], names: Sequence[str], width: float) -> list[tuple[float, str]]:

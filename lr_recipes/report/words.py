@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from lr_recipes.plan.curve import Phase
 from lr_recipes.plan.plan import Plan
 
-_MANY = 8  # lines that are shown without cutting
+_MANY_LINES = 8  # lines that are shown without cutting
 
 
 def in_words(plan: Plan, title: str, groups: Sequence[str], notes: Sequence[str] = ()) -> str:
@@ -32,7 +32,7 @@ def in_words(plan: Plan, title: str, groups: Sequence[str], notes: Sequence[str]
     total = "no known end" if count is None else counted(count, "update")
     source = f" ({plan.horizon.source})" if plan.horizon.source else ""
     labels = [_labelled(name) for name in groups]
-    wide = max(_MANY, *(len(phase.name) for phase in phases), *map(len, labels))
+    wide = max(_MANY_LINES, *(len(phase.name) for phase in phases), *map(len, labels))
     longest = max(len(_stretch(phase)) for phase in phases)
     what = [f"{p.name:<{wide}}  {_stretch(p):<{longest}}   factor {_factors(plan, p)}" for p in phases]
     whose = [
@@ -55,7 +55,7 @@ def counted(count: int, what: str) -> str:
 
 def few(lines: Sequence[str], what: str) -> list[str]:
     """Return lines, or where they are many the first three and the last."""
-    if len(lines) <= _MANY:
+    if len(lines) <= _MANY_LINES:
         return list(lines)
     return [*lines[:3], f"... {len(lines) - 4:,} more {what} ...", lines[-1]]
 

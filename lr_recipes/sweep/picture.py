@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import TYPE_CHECKING
 
-from lr_recipes.report.picture import COLOURS, escaped
+from lr_recipes.report.picture import COLOURS, GREY, escaped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 # Told apart by their shape too, in print and by colour-blind readers.
 _MARKERS = {"steepest": "o", "valley": "s", "slide": "^", "minimum": "D", "edge": "*"}
 _NAMES = {"minimum": "minimum / 10", "edge": "edge (suggested peak)"}
-_GREY = "0.35"
 _LINE = 100  # characters that fit into the width of the picture
 _ROOM = 0.25  # share of the curve's height that is shown above and below it
 
@@ -53,7 +52,7 @@ def sweep_figure(
     for (rule, lr), colour in zip(suggestions.items(), COLOURS, strict=False):
         _mark(axis, rule, lr, smoothed[_closest_point(lrs, lr)], colour)
     if peak is not None:
-        axis.axvline(peak, color=_GREY, linestyle="--", linewidth=1.2, zorder=1)
+        axis.axvline(peak, color=GREY, linestyle="--", linewidth=1.2, zorder=1)
     _set_axes(axis)
     if losses:
         _set_limits(axis, lrs, losses, smoothed)

@@ -72,17 +72,17 @@ class Sweep:
         for name in ("min_lr", "max_lr"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-                raise ValueError(f"{name}={value!r}: must be a number above 0, as in {name}={_default(name):g}")
+                raise ValueError(f"{name}={value!r}: must be a number above 0, as in {name}={_default_of(name):g}")
         if self.min_lr >= self.max_lr:
             raise ValueError(
                 f"min_lr={self.min_lr:g} must be below max_lr={self.max_lr:g}: the LR grows from the one to the other; "
-                f"set min_lr={min(_default('min_lr'), self.max_lr / 1000):g}, or a larger max_lr"
+                f"set min_lr={min(_default_of('min_lr'), self.max_lr / 1000):g}, or a larger max_lr"
             )
         steps = self.num_training_steps
         if isinstance(steps, bool) or not isinstance(steps, int) or steps < MIN_STEPS:
             raise ValueError(
                 f"num_training_steps={steps!r}: must be a whole number, at least {MIN_STEPS}, or there is no curve to "
-                f"see; {_default('num_training_steps')} is usual"
+                f"see; {_default_of('num_training_steps')} is usual"
             )
         if self.mode not in MODES:
             raise ValueError(f"mode={self.mode!r}: must be one of {', '.join(MODES)}")
@@ -96,7 +96,7 @@ class Sweep:
         return float(f"{10 ** (low + (high - low) * share):.12g}")  # 0.01 and not 0.009999999999999998
 
 
-def _default(name: str) -> Any:
+def _default_of(name: str) -> Any:
     return Sweep.__dataclass_fields__[name].default
 
 

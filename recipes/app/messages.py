@@ -5,10 +5,9 @@ Only mistakes: an exception that is not known to be one keeps its traceback.
 
 from __future__ import annotations
 
-import difflib
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from hydra.errors import (
@@ -20,6 +19,7 @@ from hydra.errors import (
 )
 from omegaconf.errors import OmegaConfBaseException
 
+from lr_recipes.checks import nearest
 from recipes.app.config import CONF
 
 
@@ -29,27 +29,6 @@ def explain(error: BaseException) -> str | None:
         if isinstance(error, kind):
             return words(error)
     return str(error) if isinstance(error, _lightning_mistakes()) else None
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return « (did you mean 'warmup'?)», or nothing where no known name is near.
-
-    Example:
-        >>> nearest("warmpu", ["warmup", "gamma"])
-        " (did you mean 'warmup'?)"
-    """
-    near = difflib.get_close_matches(name, list(known), n=2, cutoff=0.6)
-    return f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
-
-
-def counted(count: int, noun: str) -> str:
-    """Return a number with its noun.
-
-    Example:
-        >>> counted(1, "run"), counted(1200, "run")
-        ('1 run', '1,200 runs')
-    """
-    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def unknown_key(key: str, known: Sequence[str]) -> str:
@@ -62,7 +41,7 @@ def unknown_key(key: str, known: Sequence[str]) -> str:
     parent, _, name = key.rpartition(".")
     if not known:
         return f"{parent} is a value and has no {name!r}"
-    return f"{parent or 'the config'} has no {name!r}{nearest(name, known)}; it has {', '.join(known)}"
+    return f"{parent or 'the config'} has no {name!r}{nearest(name, known, most=2)}; it has {', '.join(known)}"
 
 
 def _missing_file(error: Any) -> str:
@@ -70,7 +49,7 @@ def _missing_file(error: Any) -> str:
     known = error.options or sorted(path.stem for path in (CONF / group).glob("*.yaml"))
     if not group or not known:
         return _one_line(error)
-    return f"{group}={name} is unknown{nearest(name, known)}; choose one of {', '.join(known)}"
+    return f"{group}={name} is unknown{nearest(name, known, most=2)}; choose one of {', '.join(known)}"
 
 
 def _unreadable(error: Any) -> str:

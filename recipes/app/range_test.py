@@ -12,8 +12,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from lr_recipes import range_test
+from lr_recipes.checks import nearest
 from lr_recipes.sweep.result import RULES, RangeTest
-from recipes.app.messages import nearest
 from recipes.app.run_folder import save_settings, shown
 from recipes.app.training import model_and_data
 from recipes.app.validation import check
@@ -59,7 +59,7 @@ def settings_of(cfg: DictConfig) -> tuple[str, dict[str, Any]]:
     task = OmegaConf.to_container(cfg.task, resolve=True)
     assert isinstance(task, dict)
     if task["rule"] not in RULES:
-        near = nearest(str(task["rule"]), RULES)
+        near = nearest(str(task["rule"]), RULES, most=2)
         raise ValueError(f"task.rule={task['rule']!r} is unknown{near}: choose one of {', '.join(RULES)}")
     if cfg.ckpt_path is not None:
         raise ValueError(

@@ -203,10 +203,12 @@ def rows_of(names: list[str]) -> list[Row]:
     Raises:
         ValueError: a name is not that of a row.
     """
-    from recipes.app.messages import nearest
+    from lr_recipes.checks import nearest
 
     known = [row.name for row in ROWS]
     for name in names:
         if name not in [*known, "all"]:
-            raise ValueError(f"rows={name} is unknown{nearest(name, known)}: choose all, or some of {', '.join(known)}")
+            raise ValueError(
+                f"rows={name} is unknown{nearest(name, known, most=2)}: choose all, or some of {', '.join(known)}"
+            )
     return [row for row in ROWS if "all" in names or row.name in names]
