@@ -45,7 +45,7 @@ class Fit:
     def __init__(self, trainer: Trainer) -> None:
         self._trainer = weakref.ref(trainer)
         for optimizer in trainer.optimizers:
-            _refuse_foreign(optimizer, type(trainer.strategy).__name__)
+            refuse_foreign(optimizer, type(trainer.strategy).__name__)
         self.optimizers = dict(zip(optimizer_names(trainer.optimizers), trainer.optimizers, strict=True))
         self.clocks = {name: _clock_for(optimizer) for name, optimizer in self.optimizers.items()}
         self.group_counts: dict[str, int] = {}
@@ -84,29 +84,16 @@ class Fit:
     # Names
 
     def key(self, given: Any, what: str) -> str:
-        """Return the name of the optimizer that somebody means by its index or name.
-
-        Raises:
-            ValueError: there is no such optimizer; the message lists them, and names the argument ``what``.
-        """
-        names = list(self.optimizers)
-        if isinstance(given, str) and given in names:
-            return given
-        if checks.is_whole(given, least=0) and given < len(names):
-            return names[int(given)]
-        raise ValueError(f"{what} names the optimizer {given!r}, and the module has {self.listed()}")
+        """Return the name of the optimizer that somebody means by its index or name; as `optimizer_key`."""
+        return optimizer_key(given, list(self.optimizers), what)
 
     def listed(self) -> str:
         """The optimizers, as somebody may name them."""
-        return ", ".join(f"{index} or {name!r}" for index, name in enumerate(self.optimizers))
+        return _listed(list(self.optimizers))
 
     def chosen(self, given: Any, what: str) -> dict[str, Any]:
         """Spread one value over all optimizers, or a mapping by index or name over those that it names."""
-        if given is None:
-            return {}
-        if not isinstance(given, Mapping):
-            return dict.fromkeys(self.optimizers, given)
-        return {self.key(key, what): value for key, value in given.items()}
+        return spread(given, list(self.optimizers), what)
 
     # Positions
 
@@ -266,11 +253,41 @@ def optimizer_names(optimizers: Sequence[Any]) -> list[str]:
     return [f"{name}-{count}" if count else name for name, count in zip(classes, seen, strict=True)]
 
 
-def _refuse_foreign(optimizer: Any, strategy: str) -> None:
-    """Refuse an optimizer whose steps torch's hooks do not see."""
+def optimizer_key(given: Any, names: Sequence[str], what: str) -> str:
+    """Return the name of the optimizer that somebody means by its index or name.
+
+    Raises:
+        ValueError: there is no such optimizer; the message lists them, and names the argument ``what``.
+    """
+    if isinstance(given, str) and given in names:
+        return given
+    if checks.is_whole(given, least=0) and given < len(names):
+        return names[int(given)]
+    raise ValueError(f"{what} names the optimizer {given!r}, and the module has {_listed(names)}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f"{index} or {name!r}" for index, name in enumerate(names))
+
+
+def spread(given: Any, names: Sequence[str], what: str) -> dict[str, Any]:
+    """Spread one value over all optimizers, or a mapping by index or name over those that it names."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        return dict.fromkeys(names, given)
+    return {optimizer_key(key, names, what): value for key, value in given.items()}
+
+
+def refuse_foreign(optimizer: Any, trainer: str) -> None:
+    """Refuse an optimizer whose steps torch's hooks do not see.
+
+    Raises:
+        TypeError: it is not torch's; says who, ``trainer``, would train with it.
+    """
     if not isinstance(optimizer, Optimizer):
         raise TypeError(
-            f"{strategy} trains with a {type(optimizer).__name__}, which is not a torch.optim.Optimizer: its updates "
+            f"{trainer} trains with a {type(optimizer).__name__}, which is not a torch.optim.Optimizer: its updates "
             "cannot be counted, so its LR cannot be scheduled, recorded or swept here. Choose a strategy that keeps "
             "torch's optimizer, such as ddp or fsdp, or the strategy's own schedules"
         )

@@ -228,8 +228,8 @@ def limited(batches: int | None, limit: float | None) -> int | None:
     taken = min(int(batches * limit), batches)
     if taken == 0 < batches * limit:
         raise ValueError(
-            f"limit_train_batches={limit!r} is less than one of the {batches:,} batches of an epoch: "
-            f"give {1 / batches:.2g} or more, or a whole number of batches"
+            f"limit_train_batches={limit!r} of {batches:,} batches is less than one: give a larger share, or a whole "
+            "number of batches"
         )
     return taken
 
