@@ -119,8 +119,7 @@ def _length(loader: Any, devices: int, in_order: bool) -> int | None:
     """
     if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
         return _size(loader)
-    dealt = isinstance(loader.sampler, DistributedSampler) and not in_order
-    if not in_order and (devices == 1 or dealt):
+    if not in_order and (devices == 1 or isinstance(loader.sampler, DistributedSampler)):
         return _size(loader)
     plain = in_order or isinstance(loader.sampler, (RandomSampler, SequentialSampler))
     samples = _size(loader.dataset if plain else loader.sampler)

@@ -16,7 +16,9 @@ def is_written(module: LightningModule) -> bool:
         trainer = module.trainer
     except RuntimeError:  # Lightning's word for a module that nobody has given to a Trainer
         return True
+    every: int | None = getattr(trainer, "log_every_n_steps", None)
+    if every is None:  # Fabric's stand-in for a Trainer
+        return True
     # `global_step` counts completed updates, so it is n during update n (from 0); Lightning writes after update n when
     # n + 1 is a multiple. With accumulation all batches of such an update count
-    every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
     return every > 0 and (trainer.global_step + 1) % every == 0

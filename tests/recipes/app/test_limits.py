@@ -19,6 +19,7 @@ from torch.utils.data import (
     BatchSampler,
     DataLoader,
     IterableDataset,
+    RandomSampler,
     SubsetRandomSampler,
     TensorDataset,
     WeightedRandomSampler,
@@ -230,6 +231,8 @@ class Counting(IterableDataset[int]):
 class Batches:
     """No DataLoader at all."""
 
+    batch_size = 4
+
     def __iter__(self) -> Any:
         return iter([[1]] * 13)
 
@@ -259,6 +262,7 @@ LOADERS: dict[str, Any] = {
     "full": lambda trainer: DataLoader(SAMPLES, batch_size=8, drop_last=True),
     "shuffled": lambda trainer: DataLoader(SAMPLES, batch_size=8, shuffle=True),
     "subset": lambda trainer: DataLoader(SAMPLES, batch_size=8, sampler=SubsetRandomSampler(range(20))),
+    "more than once": lambda trainer: DataLoader(SAMPLES, batch_size=8, sampler=RandomSampler(SAMPLES, True, 77)),
     "weighted": lambda trainer: DataLoader(SAMPLES, batch_size=8, sampler=WeightedRandomSampler([1.0] * 50, 77)),
     "one by one": lambda trainer: DataLoader(SAMPLES, batch_size=None),
     "shares by itself": lambda trainer: DataLoader(
@@ -268,6 +272,7 @@ LOADERS: dict[str, Any] = {
     "no loader": lambda trainer: Batches(),
     "two": lambda trainer: [DataLoader(SAMPLES, batch_size=8), DataLoader(FEW, batch_size=8)],
     "two by name": lambda trainer: {"a": DataLoader(SAMPLES, batch_size=8), "b": DataLoader(FEW, batch_size=8)},
+    "one, combined": lambda trainer: CombinedLoader(Batches(), "sequential"),
     "the shortest": lambda trainer: CombinedLoader([DataLoader(SAMPLES, batch_size=8), Batches()], "min_size"),
     "in turn": lambda trainer: CombinedLoader([DataLoader(SAMPLES, batch_size=8), Batches()], "sequential"),
     "with a stream": lambda trainer: [DataLoader(SAMPLES, batch_size=8), DataLoader(Counting(), batch_size=8)],

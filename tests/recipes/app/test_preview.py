@@ -175,6 +175,10 @@ def test_a_run_that_goes_on_with_other_batches_goes_on_at_the_same_share_of_the_
     more = [*QUICK, *limits, "trainer.limit_train_batches=4", f"ckpt_path={tmp_path}/checkpoints/last.ckpt"]
     other = previewed(composed(*more, "trainer.max_epochs=3", "resume=config", "data.batch_size=64"))
     assert "the run goes on at update 8" in other.table  # of 4 an epoch
+    counted = previewed(
+        composed(*more, "trainer.max_steps=20", "trainer.max_epochs=-1", "resume=config", "data.batch_size=64")
+    )
+    assert "the run goes on at update 16" in counted.table  # of the 20 that are to be done
     with pytest.raises(ResumeError, match="the checkpoint has schedules for AdamW, and this run for SGD"):
         previewed(composed(*more, "optimizer=sgd"))
 
@@ -207,9 +211,9 @@ def test_a_warning_about_the_plan_is_given_once() -> None:
     assert "more than half of the run is warmup" in str(warning.message)
 
 
-def test_neither_data_nor_weights_are_made_and_no_process_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(self: object, stage: str = "") -> None:
-        raise AssertionError("the data are loaded, or a process is started for it")
+def test_neither_trainer_data_nor_weights_are_made_and_no_process_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a Trainer is built, the data are loaded, or a process is started for it")
 
     devices = []
     register = torch.optim.Optimizer.add_param_group
@@ -221,6 +225,7 @@ def test_neither_data_nor_weights_are_made_and_no_process_is_started(monkeypatch
     for data in (DigitsData, GlyphsData):
         monkeypatch.setattr(data, "setup", refuse)
     monkeypatch.setattr(multiprocessing.process.BaseProcess, "start", refuse)
+    monkeypatch.setattr(Trainer, "__init__", refuse)
     cfgs = [
         composed("data.num_workers=2", "optimizer.fused=true"),
         composed("recipe=classical_cnn"),
@@ -400,6 +405,18 @@ def test_optimizers_in_every_form_that_lightning_takes(
     assert outcome(own_optimizers, previewed_plans) == outcome(own_optimizers, planned)
 
 
+def test_an_optimizer_without_the_momentum_that_the_plan_moves(
+    own_optimizers: DictConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        OwnOptimizers, "form", lambda one, _: torch.optim.Adagrad(one.param_groups[0]["params"]), raising=False
+    )
+    own_optimizers.schedule = config.composed("schedule=one_cycle").schedule
+    refused = outcome(own_optimizers, previewed_plans)
+    assert "needs an optimizer with momentum or betas, and Adagrad has neither" in refused
+    assert refused == outcome(own_optimizers, planned)
+
+
 def test_several_optimizers_of_a_module_that_steps_them_itself(
     own_optimizers: DictConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -424,7 +441,6 @@ def test_several_optimizers_of_a_module_that_steps_them_itself(
     ["trainer.max_epochs=-1"],
     ["trainer.max_epochs=-1", "schedule=step", "schedule.step_size=10%"],
     ["trainer.max_epochs=1000"],
-    ["schedule=one_cycle", "optimizer=sgd", "optimizer.momentum=null", "optimizer.nesterov=false"],
     ["callbacks.learning_rate_scheduler.total_steps={3: 10}"],
     ["callbacks.learning_rate_scheduler.total_steps={Adam: 10}"],
     ["+callbacks.averaging={_target_: lightning.pytorch.callbacks.StochasticWeightAveraging, swa_lrs: 0.1}"],

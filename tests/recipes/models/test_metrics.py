@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lightning.fabric import Fabric
 from omegaconf import DictConfig
 
 from recipes.app.config import composed
 from recipes.app.training import build
+from recipes.models.metrics import is_written
 
 MODELS = {"cnn": ("model=cnn_tiny", "data=digits"), "transformer": ("model=transformer_tiny", "data=topics")}
 
@@ -44,6 +46,14 @@ def fit(cfg: DictConfig) -> list[int]:
     parts.model.log_dict = log_dict  # type: ignore[method-assign]
     parts.trainer.fit(parts.model, datamodule=parts.data)
     return logged
+
+
+@pytest.mark.parametrize("fabric", [False, True])
+def test_without_a_trainer_all_are_computed(fabric: bool, tmp_path: Path) -> None:
+    model = build(config("cnn", tmp_path)).model
+    if fabric:
+        model.fabric = Fabric(accelerator="cpu", devices=1)
+    assert is_written(model)
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:

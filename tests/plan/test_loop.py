@@ -1,0 +1,135 @@
+"""The numbers of a training loop; what Lightning makes of them is compared in tests/recipes/app/test_limits.py."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given, settings
+
+from lr_recipes.plan.horizon import Horizon
+from lr_recipes.plan.loop import Limits, batches_on_each, ends_of, limit_of, limited
+
+
+def limits(**given: Any) -> Limits:
+    return Limits(**{"batches": 7, "epochs": 3, "max_steps": None, "accumulate": lambda epoch: 2, **given})
+
+
+@pytest.mark.parametrize(("given", "total", "per_epoch", "source"), [
+    ({}, 12, 4, "3 epochs of 4 updates"),
+    ({"max_steps": 12}, 12, 4, "3 epochs of 4 updates"),
+    ({"max_steps": 11}, 11, 4, "max_steps=11"),
+    ({"epochs": None, "max_steps": 9}, 9, 4, "max_steps=9"),
+    ({"epochs": None}, None, 4, "7 batches an epoch, but neither max_epochs nor max_steps ends the run"),
+    ({"accumulate": lambda epoch: epoch + 1}, 14, (7, 4, 3), "3 epochs of 3 to 7 updates"),
+    ({"batches": None}, None, None, "the loader has no length"),
+    ({"batches": None, "max_steps": 9}, 9, None, "max_steps=9"),
+    ({"batches": 0}, None, None, "no batch in an epoch"),
+    ({"epochs": 0}, None, None, "0 epochs of 0 to 0 updates"),
+    ({"epochs": 1000}, None, 4, "max_epochs is 1000, which is also what Lightning takes when nothing ends the run; "
+     "if 1000 epochs are meant, give total_steps=4000"),
+    ({"epochs": 1000, "max_steps": 5000}, 4000, 4, "1,000 epochs of 4 updates"),
+    ({"automatic": False}, None, None, "manual optimization: the module decides when an optimizer steps"),
+], ids=str)  # fmt: skip
+def test_horizon(given: dict[str, Any], total: int | None, per_epoch: Any, source: str) -> None:
+    assert limits(**given).horizon() == Horizon(total_steps=total, steps_per_epoch=per_epoch, source=source)
+
+
+@pytest.mark.parametrize(("given", "per_epoch", "source"), [
+    ({}, 4, "total_steps=30 was given; the Trainer: 3 epochs of 4 updates"),
+    ({"epochs": 1000}, 4, "total_steps=30 was given; the Trainer: 1,000 epochs of 4 updates"),
+    ({"automatic": False}, 10, "total_steps=30 was given"),
+    ({"automatic": False, "epochs": 4}, None, "total_steps=30 was given"),
+    ({"automatic": False, "epochs": None}, None, "total_steps=30 was given"),
+], ids=str)  # fmt: skip
+def test_horizon_of_a_given_total(given: dict[str, Any], per_epoch: int | None, source: str) -> None:
+    assert limits(**given).horizon(30) == Horizon(total_steps=30, steps_per_epoch=per_epoch, source=source)
+
+
+@pytest.mark.parametrize(("given", "samples"), [
+    ({"batch_size": 8, "devices": 3}, 48),
+    ({"batch_size": None, "devices": 3}, None),
+    ({"batch_size": 8, "accumulate": lambda epoch: epoch + 1}, None),
+    ({"batch_size": 8, "batches": None}, 16),
+], ids=str)  # fmt: skip
+def test_samples_of_an_update(given: dict[str, Any], samples: int | None) -> None:
+    assert limits(**given).horizon().samples_per_step == samples
+
+
+@pytest.mark.parametrize(("arguments", "ends"), [
+    ((20, -1), (20, None)),
+    ((20, 9), (20, 9)),
+    ((-1, 9), (None, 9)),
+    ((-1, -1), (None, None)),
+    ((None, -1), (1000, None)),
+    ((None, 9), (None, 9)),
+    ((None, 0), (None, 0)),
+    ((None, -1, False, True), (None, None)),
+    ((20, -1, False, True), (20, None)),
+    ((20, 99, True), (1, 1)),
+    ((-1, 2, 5), (1, 5)),
+], ids=str)  # fmt: skip
+def test_ends(arguments: Any, ends: tuple[int | None, int | None]) -> None:
+    assert ends_of(*arguments) == ends
+
+
+@pytest.mark.parametrize(("arguments", "limit"), [
+    ((None,), None),
+    ((7,), 7),
+    ((1,), 1),
+    ((0.5,), 0.5),
+    ((5.0,), 5),
+    ((0,), 0),
+    ((7, 0.0, 3), 3),
+    ((None, 0.0, True), 1),
+    ((7, 2, 3), 2),
+    ((7, 0.5), 0.5),
+], ids=str)  # fmt: skip
+def test_limit(arguments: Any, limit: float | None) -> None:
+    found = limit_of(*arguments)
+    assert (found, type(found)) == (limit, type(limit))
+
+
+@pytest.mark.parametrize(("batches", "limit", "taken"), [
+    (39, None, 39),
+    (39, 1.0, 39),
+    (39, 1, 1),
+    (39, 0, 0),
+    (39, 99, 39),
+    (39, 0.25, 9),
+    (39, 2.0, 39),
+    (0, 0.25, 0),
+    (0, 7, 0),
+    (None, None, None),
+    (None, 1.0, None),
+    (None, 7, 7),
+], ids=str)  # fmt: skip
+def test_limited(batches: int | None, limit: float | None, taken: int | None) -> None:
+    assert limited(batches, limit) == taken
+
+
+@pytest.mark.parametrize(("batches", "limit", "message"), [
+    (39, 0.01, "limit_train_batches=0.01 of 39 batches is less than one: give a larger share"),
+    (None, 0.5, "limit_train_batches=0.5 is a share, and the loader has no length"),
+])  # fmt: skip
+def test_shares_that_cannot_be_taken(batches: int | None, limit: float, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        limited(batches, limit)
+
+
+@pytest.mark.parametrize("arguments", [(-2, -1), (20, -2), (1.5, -1), (True, -1)], ids=str)
+def test_ends_that_cannot_be(arguments: Any) -> None:
+    with pytest.raises(ValueError, match="must be a whole number, or -1 for no limit"):
+        ends_of(*arguments)
+
+
+@settings(derandomize=True, database=None)
+@given(st.integers(0, 60), st.integers(1, 5), st.integers(1, 9), st.booleans())
+def test_every_process_has_as_many_batches(samples: int, devices: int, batch_size: int, drop_last: bool) -> None:
+    dealt = [*range(samples), *[0] * (-samples % devices)]
+    found = batches_on_each(samples, devices, batch_size, drop_last)
+    for rank in range(devices):
+        share = len(dealt[rank::devices])
+        assert found == (share // batch_size if drop_last else math.ceil(share / batch_size))
