@@ -122,8 +122,9 @@ class Clock:
     def go_to(self, position: int) -> None:
         """Set the position, and let the owner write what belongs there."""
         self.position = position
-        if self.owner is not None:
-            self.owner.write(position)
+        owner = self.owner
+        if owner is not None:
+            owner.write(position)
 
     # The hooks
 

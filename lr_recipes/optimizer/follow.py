@@ -131,13 +131,9 @@ class BoundSchedule(LRScheduler):
         self.write(self.clock.position)
 
     def write(self, position: int) -> None:
-        """Write what the update at ``position`` shall use; while the LR is held, it is held from there on."""
+        """Write the LR (and momentum) of the update at ``position``; while the LR is held, it is held from there on."""
         self._held_from = position
-        self._write()
-
-    def _write(self) -> None:
-        """Write the LR (and momentum) of the position that the LR is held from."""
-        factor = self.planned_factor = self._factor(self._held_from) * self.scale
+        factor = self.planned_factor = self._factor(position) * self.scale
         groups = self.optimizer.param_groups
         if len(groups) != len(self._bases):
             self._adopt_late_groups()
@@ -147,13 +143,13 @@ class BoundSchedule(LRScheduler):
         else:
             for group, base in zip(groups, self._bases, strict=True):
                 write_lr(group, base * factor)
-        for line in self.plan.others:
-            write_momentum(groups[line.group], line.base * line.curve(self._held_from))
+        for line in self._others:
+            write_momentum(groups[line.group], line.base * line.curve(position))
 
     def adopt(self) -> None:
         """Take in groups that have joined, before their first update."""
         if len(self.optimizer.param_groups) != len(self._bases):
-            self._write()
+            self.write(self._held_from)
 
     def _adopt_late_groups(self) -> None:
         """Take the LR that a group joins with as its base; from its first update on it follows the curve."""
@@ -164,7 +160,7 @@ class BoundSchedule(LRScheduler):
         """Keep what every update needs at hand, and the base of each group where torch's schedulers look for it."""
         if len(self.optimizer.param_groups) > len(self.plan.base_lrs):
             self.plan = self.plan.joined(joining_lrs(self.optimizer, self.plan.base_lrs))
-        self._bases, self._factor = self.plan.base_lrs, self.plan.curve.factor
+        self._bases, self._factor, self._others = self.plan.base_lrs, self.plan.curve.factor, self.plan.others
         own_tensor_lrs(self.optimizer)
         for group, base in zip(self.optimizer.param_groups, self._bases, strict=True):
             group["initial_lr"] = base
@@ -177,11 +173,12 @@ class BoundSchedule(LRScheduler):
 
         Where the clock counts the optimizer's own steps, it has moved on already, and there is nothing to do.
         """
-        if epoch is None and self.clock.counting:
+        clock = self.clock
+        if epoch is None and clock.counting:
             return
         if not self._order_checked:
             self._check_order()
-        self.clock.go_to(self.clock.position + 1 if epoch is None else epoch)
+        clock.go_to(clock.position + 1 if epoch is None else epoch)
 
     def _check_order(self) -> None:
         """Warn, at the first step of the schedule, when the optimizer has not stepped before it."""
@@ -227,7 +224,7 @@ class BoundSchedule(LRScheduler):
             return False
         before = self.scale
         self._set_seen(reaction.observe(self.seen, value))
-        self._write()
+        self.write(self._held_from)
         return self.scale < before
 
     def _set_seen(self, seen: Any) -> None:
