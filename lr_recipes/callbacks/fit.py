@@ -17,7 +17,6 @@ from lr_recipes.optimizer import internals
 from lr_recipes.optimizer.clock import Clock, completed_updates
 from lr_recipes.plan.horizon import Horizon, HorizonError
 from lr_recipes.plan.loop import count_updates
-from lr_recipes.plan.plan import Plan
 from lr_recipes.plan.resume import ResumeError
 
 # What Lightning takes, with a warning that is easily missed, when neither max_epochs nor max_steps is given.
@@ -172,11 +171,6 @@ class Fit:
     def replace_clock(self, name: str) -> None:
         """Give an optimizer a clock without an owner: a schedule that the module has bound is not to write any more."""
         self.clocks[name] = Clock(self.optimizers[name])
-
-    def plan(self, name: str) -> Plan | None:
-        """Return the plan that is carried out on an optimizer, if somebody of ours does so."""
-        owner = self.clocks[name].owner
-        return None if owner is None else owner.plan
 
     def schedulers_on(self, name: str) -> list[Any]:
         """Return whatever may write the LR of an optimizer: schedulers that Lightning or the module itself steps."""

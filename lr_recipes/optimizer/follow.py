@@ -136,7 +136,7 @@ class BoundSchedule(LRScheduler):
         factor = self.planned_factor = self._factor(position) * self.scale
         groups = self.optimizer.param_groups
         if len(groups) != len(self._bases):
-            self._adopt_late_groups()
+            self._note_groups()
         if self._floats and type(groups[0]["lr"]) is float:  # nearly always; asking each group takes as long as writing
             for group, base in zip(groups, self._bases, strict=True):
                 group["lr"] = base * factor
@@ -151,19 +151,14 @@ class BoundSchedule(LRScheduler):
         if len(self.optimizer.param_groups) != len(self._bases):
             self.write(self._held_from)
 
-    def _adopt_late_groups(self) -> None:
-        """Take the LR that a group joins with as its base; from its first update on it follows the curve."""
-        self.plan = self.plan.joined(joining_lrs(self.optimizer, self._bases))
-        self._note_groups()
-
     def _note_groups(self) -> None:
-        """Keep what every update needs at hand, and the base of each group where torch's schedulers look for it."""
+        """Keep what every update needs at hand; a group that has joined follows the curve from the LR it joined with."""
         if len(self.optimizer.param_groups) > len(self.plan.base_lrs):
             self.plan = self.plan.joined(joining_lrs(self.optimizer, self.plan.base_lrs))
         self._bases, self._factor, self._others = self.plan.base_lrs, self.plan.curve.factor, self.plan.others
         own_tensor_lrs(self.optimizer)
         for group, base in zip(self.optimizer.param_groups, self._bases, strict=True):
-            group["initial_lr"] = base
+            group["initial_lr"] = base  # where torch's own schedulers look for it
         self._floats = are_floats(self.optimizer)
 
     # Torch's interface
@@ -269,9 +264,13 @@ class BoundSchedule(LRScheduler):
         plan, differences = choose(state_dict, self.plan, resume)
         self._follow(plan)
         self._note_groups()
+        self.go_on(state_dict)
+        return differences
+
+    def go_on(self, state_dict: dict[str, Any]) -> None:
+        """Take over the position of a saved state, and what a plateau has seen; the plan is followed already."""
         reaction = self.plan.reaction
         if state_dict["plateau"] and reaction is not None:
             self._set_seen(reaction.seen(state_dict["plateau"]))
         self.clock.go_to(state_dict["refreshed_at"])  # where an epoch that holds its LR began
         self.clock.position = state_dict["position"]
-        return differences
