@@ -18,6 +18,10 @@ class Remembering(Callback):
         """Return the state of a run that is under way, as plain values; nothing where none is."""
         raise NotImplementedError
 
+    def saved_positions(self) -> dict[str, int]:
+        """Return how many updates each optimizer had completed, by the state of a checkpoint or of an earlier run."""
+        return {name: saved["position"] for name, saved in self._state.get("optimizers", {}).items()}
+
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Forget an earlier run, unless this one goes on from it. The optimizers do not exist yet."""
         if stage == "fit":

@@ -111,18 +111,18 @@ class Fit:
 
     # Positions
 
-    def goes_on_at(self, positions: Mapping[str, int]) -> None:
-        """Take positions that a callback has saved; whichever callback saved them, they are the clocks'."""
-        self._saved.update(positions)
-
     def settle(self) -> None:
         """Set the clocks; to be called in ``on_train_start``, when all state is restored. A second call does nothing.
 
-        A position is what was saved; else the optimizer's own count; else, where there is one optimizer, the Trainer's.
+        A position is what was saved, whichever callback saved it; else the optimizer's own count; else, where there is
+        one optimizer, the Trainer's.
         """
         if self._settled:
             return
         self._settled = True
+        # Not earlier: strategies that shard the model restore the callbacks' state after `on_fit_start`.
+        for callback in callbacks_of(self.trainer):
+            self._saved.update(getattr(callback, "saved_positions", dict)())
         self.group_counts = {name: len(optimizer.param_groups) for name, optimizer in self.optimizers.items()}
         for name, clock in self.clocks.items():
             if not clock.bound:  # of a schedule that the module has bound, the position is its own

@@ -86,10 +86,10 @@ class LearningRateScheduler(Remembering):
     # Hooks
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note the base LRs, refuse a second owner, hand over the saved positions.
+        """Note the base LRs, and refuse a second owner.
 
-        Lightning has built the optimizers and given us our state; it restores the optimizers' state, with the old LRs
-        in their groups, after this hook and before ``on_train_start``.
+        Lightning has built the optimizers; it restores their state, with the old LRs in their groups, after this hook
+        and before ``on_train_start``.
         """
         self.bound = {}
         fit = Fit.of(trainer)
@@ -97,7 +97,6 @@ class LearningRateScheduler(Remembering):
         self._momenta = {
             name: [read_momentum(group) for group in one.param_groups] for name, one in fit.optimizers.items()
         }
-        fit.goes_on_at({name: one["position"] for name, one in self._state.get("optimizers", {}).items()})
         self._become_owner(fit, pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

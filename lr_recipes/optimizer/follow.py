@@ -152,7 +152,7 @@ class BoundSchedule(LRScheduler):
             self.write(self._held_from)
 
     def _note_groups(self) -> None:
-        """Keep what every update needs at hand; a group that has joined follows the curve from the LR it joined with."""
+        """Keep what every update needs at hand; groups that have joined follow the curve from the LR they have now."""
         if len(self.optimizer.param_groups) > len(self.plan.base_lrs):
             self.plan = self.plan.joined(joining_lrs(self.optimizer, self.plan.base_lrs))
         self._bases, self._factor, self._others = self.plan.base_lrs, self.plan.curve.factor, self.plan.others
