@@ -121,8 +121,11 @@ class Fit:
             return
         self._settled = True
         # Not earlier: strategies that shard the model restore the callbacks' state after `on_fit_start`.
+        origin = origin_of(self.trainer)
         for callback in callbacks_of(self.trainer):
-            self._saved.update(getattr(callback, "saved_positions", dict)())
+            recall = getattr(callback, "recall", None)
+            if recall is not None:
+                self._saved.update(recall(origin))
         self.group_counts = {name: len(optimizer.param_groups) for name, optimizer in self.optimizers.items()}
         for name, clock in self.clocks.items():
             if not clock.bound:  # of a schedule that the module has bound, the position is its own
@@ -282,9 +285,14 @@ class Fit:
 _FITS: weakref.WeakKeyDictionary[Trainer, Fit] = weakref.WeakKeyDictionary()
 
 
-def starts_afresh(trainer: Trainer, stage: str) -> bool:
-    """Tell, in ``setup``, whether the fit to come needs no memory of an earlier one: it starts, or has a checkpoint."""
-    return stage == "fit" and (trainer.fit_loop.total_batch_idx < 0 or trainer.ckpt_path is not None)
+def origin_of(trainer: Trainer) -> str:
+    """Tell what a fit goes on from: ``"checkpoint"``, ``"earlier fit"`` of the same Trainer, or ``"nothing"``.
+
+    Not to be asked in ``setup``, where Lightning's ``ckpt_path`` is still that of the run before, such as a test.
+    """
+    if trainer.ckpt_path is not None:
+        return "checkpoint"
+    return "earlier fit" if trainer.fit_loop.total_batch_idx >= 0 else "nothing"
 
 
 def optimizer_names(optimizers: Sequence[Any]) -> list[str]:

@@ -123,7 +123,7 @@ class LearningRateLogger(Remembering):
         super().on_exception(trainer, pl_module, exception)
         self._close()
 
-    def saved_positions(self) -> dict[str, int]:
+    def _positions(self) -> dict[str, int]:
         return self._state.get("positions", {})  # type: ignore[no-any-return]
 
     def now(self) -> dict[str, Any]:
