@@ -386,6 +386,26 @@ def test_plateau_cuts_at_once_and_keeps_ratios() -> None:
     assert (bound.scale, bound.end_factor) == pytest.approx((0.3, 0.3))
 
 
+def test_another_peak_keeps_the_cuts_of_a_plateau() -> None:
+    """What it has seen and what it multiplies by are one thing, here and in what is saved."""
+    bound = Plateau(patience=0, factor=0.5).bind(sgd(0.1), RUN)
+    bound.observe(1.0)
+    bound.observe(1.0)
+    bound.base_lrs = [0.2]
+    bound.refresh()
+    assert (bound.seen.reductions, bound.scale, bound.get_last_lr()) == (1, 0.5, [0.1])
+    assert bound.state_dict()["plateau"]["reductions"] == 1
+
+
+def test_a_plan_that_does_not_react_forgets_the_cuts() -> None:
+    """As where the checkpoint's plan is followed by one that has already cut."""
+    bound = Plateau(patience=0, factor=0.5).bind(sgd(0.1), RUN)
+    bound.observe(1.0)
+    bound.observe(1.0)
+    bound.restore(Fixed().bind(sgd(0.1), RUN).state_dict(), resume="checkpoint")
+    assert (bound.seen, bound.scale, bound.get_last_lr()) == (None, 1.0, [0.1])
+
+
 def test_only_a_plateau_observes() -> None:
     bound = Linear().bind(sgd(0.1), RUN)
     assert [bound.observe(1.0) for _ in range(50)] == [False] * 50

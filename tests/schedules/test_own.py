@@ -134,6 +134,25 @@ def test_without_a_shape_it_says_what_is_missing() -> None:
         Empty().resolve(RUN)
 
 
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda t: 1.0, r"Odd.shape\(span\) returned a function: it must return a Shape"),
+        (Shape(lambda t: 1.0, 1.0, []), "Odd.shape.*without a phase: name at least one, the first from update 0 on"),
+        (Shape(lambda t: 1.0, 1.0, [("late", 5)]), "Odd.shape.*first phase, 'late', begins at update 5: .*update 0 on"),
+    ],
+    ids=["no shape", "no phase", "a gap before the first phase"],
+)
+def test_a_shape_that_cannot_be_one_is_refused(made: Any, message: str) -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Odd(Schedule):
+        def shape(self, span: Span) -> Shape:
+            return made  # type: ignore[no-any-return]
+
+    with pytest.raises(ValueError, match=message):
+        Odd().resolve(RUN)
+
+
 def test_a_phase_of_a_sequence() -> None:
     """Its "%" is of the phase; its phases are the run's."""
     sequence = schedules.Sequence(schedules=[schedules.Fixed(), Rex(hold="50%")], milestones=["50%"], warmup=4)
