@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -277,3 +278,41 @@ def test_a_file_beside_ours_is_an_option_of_the_group(tmp_path: Path) -> None:
     assert callback.schedule == Rex(hold=5, bend=0.75, warmup="10%")
     with pytest.raises(InstantiationException, match="bend='high': must be a number, at least 0"):
         check(composed(*chosen, "schedule.bend=high"))
+
+
+# The page that says it
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "own_schedule.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", PAGE, flags=re.DOTALL)
+
+
+def test_the_code_of_the_page_runs_and_prints_what_stands_there(capsys: pytest.CaptureFixture[str]) -> None:
+    scope: dict[str, Any] = {"__name__": "my_schedules"}
+    for block in blocks("python"):
+        exec(compile(block, "own_schedule.md", "exec", dont_inherit=True), scope)
+    printed = capsys.readouterr().out
+    assert printed.count("\n") > 8
+    assert "".join(f"    {line}\n" if line else "\n" for line in printed.splitlines()) in PAGE
+    assert factors(scope["Rex"](warmup=4)) == factors(Rex(warmup=4))
+    assert factors(scope["Late"](warmup=4, hold=6, power=1, min_lr_ratio=0.5))[9:12] == [
+        1,
+        1,
+        pytest.approx(1 - 0.5 / 30),
+    ]
+
+
+def test_the_file_of_the_page_is_an_option_of_the_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine" / "schedule").mkdir(parents=True)
+    (tmp_path / "my_schedules.py").write_text(blocks("python")[0])
+    (tmp_path / "mine" / "schedule" / "rex.yaml").write_text(blocks("yaml")[0])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (line,) = re.findall(r"train\.py (.*)", PAGE)
+    cfg = composed(*shlex.split(line), "output_dir=x")
+    check(cfg)
+    made = hydra.utils.instantiate(cfg.schedule)
+    assert (type(made).__name__, type(made).__module__, made.warmup) == ("Rex", "my_schedules", "10%")
