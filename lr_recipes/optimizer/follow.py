@@ -54,7 +54,7 @@ class BoundSchedule(LRScheduler):
     def __init__(self, plan: Plan, clock: Clock) -> None:
         # LRScheduler.__init__ is not called: it would wrap `optimizer.step` and write an LR of its own.
         self.clock, self.optimizer, self.every_update = clock, clock.optimizer, True
-        self.planned_factor, self.scale = 1.0, 1.0
+        self.planned_factor = 1.0
         self._held_from = clock.position
         self._order_checked = False
         self._follow(plan)
@@ -66,7 +66,7 @@ class BoundSchedule(LRScheduler):
     def _follow(self, plan: Plan) -> None:
         if any(line.key == "momentum" for line in plan.others):
             check_momentum(self.optimizer)
-        self.plan = plan
+        self.plan, self.scale = plan, 1.0
         self.seen = None if plan.reaction is None else plan.reaction.seen()
 
     # What it follows, under the names that people know
@@ -93,7 +93,9 @@ class BoundSchedule(LRScheduler):
 
     @base_lrs.setter
     def base_lrs(self, base_lrs: Sequence[float]) -> None:
+        seen = self.seen
         self._follow(self.plan.schedule.plan(self.plan.horizon, base_lrs))
+        self._set_seen(seen)
         self._note_groups()
 
     @property
