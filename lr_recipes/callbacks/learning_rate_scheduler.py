@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from lr_recipes import checks
 from lr_recipes.callbacks.base import Remembering, leave_out
-from lr_recipes.callbacks.fit import Fit
+from lr_recipes.callbacks.fit import Fit, advising, spread
 from lr_recipes.callbacks.lightning import (
+    Callback,
     LightningModule,
     StochasticWeightAveraging,
     Trainer,
@@ -166,26 +167,48 @@ class LearningRateScheduler(Remembering):
 
     def _chosen(self, fit: Fit) -> dict[str, Chosen]:
         """The plan to follow on each optimizer that has a schedule: this run's, or by the policy the checkpoint's."""
-        plans, saved = self._configured(fit), self._state.get("optimizers")
+        plans, saved = self._plans(fit), self._state.get("optimizers")
         if saved is None:
             for name in plans:
                 fit.check_position(name)
             return {name: Chosen(plan, []) for name, plan in plans.items()}
-        if set(saved) != set(plans):
-            raise ResumeError(
-                f"the checkpoint has schedules for {', '.join(saved)}, and this run for {', '.join(plans)}: "
-                "resume with the same optimizers and the same mapping of schedules"
-            )
+        check_optimizers(saved, plans)
         return {name: choose(saved[name], plan, self.resume) for name, plan in plans.items()}
 
-    def _configured(self, fit: Fit) -> dict[str, Plan]:
-        """The plan of this run for each optimizer that has a schedule."""
-        totals = fit.chosen(self.total_steps, "total_steps")
-        with fit.advising(_HOW_TO_GIVE_THE_TOTAL):
-            return {
-                name: _plan(schedule, fit, self._bases(fit, name), totals.get(name))
-                for name, schedule in fit.chosen(self.schedule, "schedule").items()
-            }
+    def plans(
+        self,
+        base_lrs: Mapping[str, Sequence[float]],
+        horizon: Callable[[int | None], Horizon],
+        *,
+        automatic: bool = True,
+        fast_dev_run: bool = False,
+    ) -> dict[str, Plan]:
+        """Return the plan of each optimizer that has a schedule, by its name; asks no Trainer.
+
+        Args:
+            base_lrs: what the groups of each optimizer were built with, by the optimizer's name.
+            horizon: makes the horizon, from the total or, where none is given, ``None``.
+            automatic: whether the module leaves it to the Trainer when an optimizer steps.
+            fast_dev_run: whether the run only shows that the code runs, however long the plan is.
+
+        Raises:
+            ValueError: a schedule does not fit the run, or an optimizer is named that there is not.
+        """
+        names = list(base_lrs)
+        totals = spread(self.total_steps, names, "total_steps")
+        plans = {}
+        with advising(automatic, _HOW_TO_GIVE_THE_TOTAL):
+            for name, schedule in spread(self.schedule, names, "schedule").items():
+                plans[name] = _plan(schedule, horizon(totals.get(name)), base_lrs[name], fast_dev_run)
+        return plans
+
+    def _plans(self, fit: Fit) -> dict[str, Plan]:
+        return self.plans(
+            {name: self._bases(fit, name) for name in fit.optimizers},
+            fit.horizon,
+            automatic=fit.trainer.lightning_module.automatic_optimization,
+            fast_dev_run=bool(fit.trainer.fast_dev_run),  # type: ignore[attr-defined]
+        )
 
     def _bases(self, fit: Fit, name: str) -> list[float]:
         """Base LRs: as built. In a run that starts fresh an LR finder may have changed them since the fit began."""
@@ -209,10 +232,9 @@ class LearningRateScheduler(Remembering):
         """Where updates now see another number of samples, go on at the same share of the epochs that end the run."""
         for name, state in saved.items():
             bound = self.bound[name]
-            if bound.horizon.total_steps != trainer.max_steps:  # `max_steps` counts the old updates as they are
-                position = rescaled_position(state, bound.horizon)
-                if position != bound.position:
-                    bound.position = position
+            position = position_in(bound.horizon, state, trainer.max_steps)
+            if position != bound.position:
+                bound.position = position
 
     def _stop_cycling_momentum(self, saved: dict[str, Any]) -> None:
         """Where the checkpoint's schedule moved the momentum and this one does not, go back to what was built."""
@@ -225,26 +247,39 @@ class LearningRateScheduler(Remembering):
 
     # One owner
 
+    def refuse_owners(self, module: Any, schedulers: Sequence[Any], callbacks: Iterable[Callback]) -> None:
+        """Refuse a second owner of the LR; asks no Trainer.
+
+        Args:
+            module: the module that is trained.
+            schedulers: those that it returns, on optimizers that have a schedule here.
+            callbacks: all callbacks of the run.
+
+        Raises:
+            ValueError: there is one; names both.
+        """
+        if schedulers and not self.replace:
+            raise ValueError(
+                f"two owners of one learning rate: {type(module).__name__}.configure_optimizers() returns "
+                f"{', '.join(type(one).__name__ for one in schedulers)}, and the Trainer has a "
+                f"LearningRateScheduler({self.schedule!r}). Return the optimizer alone; or take over with "
+                "LearningRateScheduler(..., replace=True); or keep the module's scheduler and only add a warmup, "
+                "with LearningRateWarmup"
+            )
+        if any(isinstance(one, StochasticWeightAveraging) for one in callbacks):
+            raise ValueError(
+                "two owners of one learning rate: StochasticWeightAveraging brings a scheduler of its own (swa_lrs), "
+                f"and the Trainer has a LearningRateScheduler({self.schedule!r}). Remove one of them; Lightning's "
+                "WeightAveraging averages the weights and leaves the LR alone"
+            )
+
     def _become_owner(self, fit: Fit, pl_module: LightningModule) -> None:
         """Refuse schedulers of the module's own on our optimizers, or remove them when that was asked for."""
         strategy, ours = fit.trainer.strategy, fit.chosen(self.schedule, "schedule")
         optimizers = [fit.optimizers[name] for name in ours]
         configs = strategy.lr_scheduler_configs
         theirs = [config for config in configs if any(config.scheduler.optimizer is one for one in optimizers)]
-        if theirs and not self.replace:
-            raise ValueError(
-                f"two owners of one learning rate: {type(pl_module).__name__}.configure_optimizers() returns "
-                f"{', '.join(type(config.scheduler).__name__ for config in theirs)}, and the Trainer has a "
-                f"LearningRateScheduler({self.schedule!r}). Return the optimizer alone; or take over with "
-                "LearningRateScheduler(..., replace=True); or keep the module's scheduler and only add a warmup, "
-                "with LearningRateWarmup"
-            )
-        if any(isinstance(one, StochasticWeightAveraging) for one in callbacks_of(fit.trainer)):
-            raise ValueError(
-                "two owners of one learning rate: StochasticWeightAveraging brings a scheduler of its own (swa_lrs), "
-                f"and the Trainer has a LearningRateScheduler({self.schedule!r}). Remove one of them; Lightning's "
-                "WeightAveraging averages the weights and leaves the LR alone"
-            )
+        self.refuse_owners(pl_module, [config.scheduler for config in theirs], callbacks_of(fit.trainer))
         strategy.lr_scheduler_configs = [config for config in configs if config not in theirs]
         for name in ours:
             if self.replace and fit.clocks[name].bound:
@@ -284,18 +319,40 @@ class LearningRateScheduler(Remembering):
                 )
 
 
-def _plan(schedule: Schedule, fit: Fit, bases: list[float], total_steps: int | None) -> Plan:
-    horizon = fit.horizon(total_steps)
+def _plan(schedule: Schedule, horizon: Horizon, bases: Sequence[float], fast_dev_run: bool) -> Plan:
     try:
         return schedule.plan(horizon, bases)
     except HorizonError:
         raise
     except ValueError:
-        if not fit.trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if not fast_dev_run:
             raise
         # `fast_dev_run` only shows that the code runs; the lengths of the real run do not fit into one batch.
         long = Horizon(total_steps=_LONG_RUN, steps_per_epoch=1000, source="fast_dev_run is too short for this plan")
         return schedule.plan(long, bases)
+
+
+def check_optimizers(saved: Iterable[str], ours: Iterable[str]) -> None:
+    """Refuse a checkpoint that has schedules for other optimizers than this run.
+
+    Raises:
+        ResumeError: names those of both.
+    """
+    if set(saved) != set(ours):
+        raise ResumeError(
+            f"the checkpoint has schedules for {', '.join(saved)}, and this run for {', '.join(ours)}: "
+            "resume with the same optimizers and the same mapping of schedules"
+        )
+
+
+def position_in(horizon: Horizon, saved: dict[str, Any], max_steps: int | None) -> int:
+    """Return where a run that follows its own plan goes on: where updates see other data, at the same share of them.
+
+    ``max_steps`` counts the old updates as they are, so a run that it ends goes on at the saved position.
+    """
+    position: int = saved["position"]
+    ended_by_updates = horizon.total_steps is not None and horizon.total_steps == max_steps
+    return position if ended_by_updates else rescaled_position(saved, horizon)
 
 
 def _opening(name: str, bound: BoundSchedule, differences: list[str], before: list[float]) -> str:

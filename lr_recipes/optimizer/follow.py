@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lr_recipes.optimizer.clock import Clock
@@ -64,8 +65,7 @@ class BoundSchedule(LRScheduler):
         clock.start(counting=False)
 
     def _follow(self, plan: Plan) -> None:
-        if any(line.key == "momentum" for line in plan.others):
-            check_momentum(self.optimizer)
+        check_plan(plan, self.optimizer)
         self.plan, self.scale = plan, 1.0
         self.seen = None if plan.reaction is None else plan.reaction.seen()
 
@@ -276,3 +276,13 @@ class BoundSchedule(LRScheduler):
             self._set_seen(reaction.seen(state_dict["plateau"]))
         self.clock.go_to(state_dict["refreshed_at"])  # where an epoch that holds its LR began
         self.clock.position = state_dict["position"]
+
+
+def check_plan(plan: Plan, optimizer: Optimizer) -> None:
+    """Refuse a plan for what an optimizer's groups do not have.
+
+    Raises:
+        ValueError: the plan moves the momentum and the optimizer has none.
+    """
+    if any(line.key == "momentum" for line in plan.others):
+        check_momentum(optimizer)
