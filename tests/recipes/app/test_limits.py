@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -68,7 +69,7 @@ def planned(cfg: DictConfig) -> dict[str, Plan]:
     begun, cfg = Begun(), cfg.copy()
     cfg.trainer = {**cfg.trainer, **HERE}
     parts = build(cfg, [begun])
-    with pytest.raises(Enough):
+    with suppress(Enough):
         parts.trainer.fit(parts.model, datamodule=parts.data)
     return begun.plans
 
