@@ -26,7 +26,7 @@ class Remembering(Callback):
         Called once in each fit, by whichever callback of ours comes first in ``on_train_start``.
 
         Args:
-            origin: see ``fit.origin_of``.
+            origin: see ``fit.goes_on_from``.
         """
         if origin == "checkpoint":
             self._state = self._loaded or {}

@@ -106,7 +106,7 @@ class Fit:
             return
         self._settled = True
         # Not earlier: strategies that shard the model restore the callbacks' state after `on_fit_start`.
-        origin = origin_of(self.trainer)
+        origin = goes_on_from(self.trainer)
         for callback in callbacks_of(self.trainer):
             recall = getattr(callback, "recall", None)
             if recall is not None:
@@ -238,7 +238,7 @@ class Fit:
 _FITS: weakref.WeakKeyDictionary[Trainer, Fit] = weakref.WeakKeyDictionary()
 
 
-def origin_of(trainer: Trainer) -> str:
+def goes_on_from(trainer: Trainer) -> str:
     """Tell what a fit goes on from: ``"checkpoint"``, ``"earlier fit"`` of the same Trainer, or ``"nothing"``.
 
     Not to be asked in ``setup``, where Lightning's ``ckpt_path`` is still that of the run before, such as a test.

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
 from lr_recipes import checks
 from lr_recipes.callbacks.base import Remembering, leave_out
-from lr_recipes.callbacks.fit import Fit, origin_of
+from lr_recipes.callbacks.fit import Fit, goes_on_from
 from lr_recipes.callbacks.lightning import (
     LightningDataModule,
     LightningModule,
@@ -122,7 +122,7 @@ class LearningRateRangeTest(Remembering):
         """Refuse early; in a run that goes on, set the peak that was found, before anybody notes what was built."""
         optimizer = self._chosen(trainer)
         self._module_hooks = step_hooks(trainer)  # the other callbacks come later
-        self.recall(origin_of(trainer))
+        self.recall(goes_on_from(trainer))
         self._peak = self._state.get("peak")
         if self._peak is not None:
             tell(trainer, f"LR range test: not made again, this run goes on at the peak LR {self._peak:g}")
@@ -131,7 +131,7 @@ class LearningRateRangeTest(Remembering):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Make the sweep of a run that starts, and use its suggestion."""
         leave_out(self, LearningRateRangeTest)
-        if self.epoch != 0 or origin_of(trainer) != "nothing":
+        if self.epoch != 0 or goes_on_from(trainer) != "nothing":
             return
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             tell(trainer, "LR range test: left out, fast_dev_run only shows that the code runs")
