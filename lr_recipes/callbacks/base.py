@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from lr_recipes.callbacks.fit import Fit
+from lr_recipes.callbacks.fit import Fit, Recalls
 from lr_recipes.callbacks.lightning import Callback, LightningModule, Trainer
 
 
-class Remembering(Callback):
+class Remembering(Recalls, Callback):
     """A callback with state: during a run its own, before and after it what that run goes on from or has ended with."""
 
     def __init__(self) -> None:
@@ -21,13 +21,7 @@ class Remembering(Callback):
         raise NotImplementedError
 
     def recall(self, origin: str) -> dict[str, int]:
-        """Take up the state that a fit goes on from, and return how many updates each optimizer had completed.
-
-        Called once in each fit, by whichever callback of ours comes first in ``on_train_start``.
-
-        Args:
-            origin: see ``fit.goes_on_from``.
-        """
+        """Take up the state of the checkpoint or of the earlier fit, or none; return the positions that it holds."""
         if origin == "checkpoint":
             self._state = self._loaded or {}
         elif origin == "nothing":

@@ -25,6 +25,20 @@ _NO_TOTAL_NEEDED = (
 )
 
 
+class Recalls:
+    """A callback that can go on from a checkpoint or an earlier fit, and knows the positions then."""
+
+    def recall(self, origin: str) -> dict[str, int]:
+        """Take up the state that a fit goes on from, and return how many updates each optimizer had completed.
+
+        Called once in each fit, by whichever callback of ours comes first in ``on_train_start``.
+
+        Args:
+            origin: see ``goes_on_from``.
+        """
+        raise NotImplementedError
+
+
 class Fit:
     """One ``trainer.fit``. Our callbacks ask this one object, and never each other: their order means nothing.
 
@@ -108,9 +122,8 @@ class Fit:
         # Not earlier: strategies that shard the model restore the callbacks' state after `on_fit_start`.
         origin = goes_on_from(self.trainer)
         for callback in callbacks_of(self.trainer):
-            recall = getattr(callback, "recall", None)
-            if recall is not None:
-                self._saved.update(recall(origin))
+            if isinstance(callback, Recalls):
+                self._saved.update(callback.recall(origin))
         self.group_counts = {name: len(optimizer.param_groups) for name, optimizer in self.optimizers.items()}
         for name, clock in self.clocks.items():
             if not clock.bound:  # of a schedule that the module has bound, the position is its own
