@@ -46,8 +46,8 @@ def composed(*overrides: str) -> DictConfig:
 # Schedules
 
 
-# The base of all, and two that are made of objects, which nobody types on a command line.
-WITHOUT_A_FILE = {"Schedule", "Sequence", "TorchSchedule"}
+# The bases, and two that are made of objects, which nobody types on a command line.
+WITHOUT_A_FILE = {"Schedule", "ToFloor", "Sequence", "TorchSchedule"}
 
 
 def public_schedules() -> set[type[Any]]:

@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = [
     "checks",
     "plan",
+    *(OLD := ["horizon", "resume"]),  # addresses of 0.1.0, for whoever catches their errors
     "optimizer",
     "schedules",
     "report",
@@ -33,6 +34,7 @@ FLOORS = [
 ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "checks": (set(), set()),
     "plan": (set(), set()),
+    **dict.fromkeys(OLD, (set(), set())),
     "optimizer": ({"torch"}, set()),
     "schedules": (set(), {"torch"}),
     "report": (set(), {"matplotlib"}),
@@ -266,3 +268,8 @@ def _defined(path: Path) -> set[str]:
         )
         names.update(target.id for target in targets if isinstance(target, ast.Name))
     return {name for name in names if not name.startswith("__")}
+
+
+def test_nothing_of_ours_uses_an_old_address() -> None:
+    old = {f"lr_recipes.{name}" for name in OLD}
+    assert [module for module, path in MODULES.items() if any(one.module in old for one in imports(path))] == []

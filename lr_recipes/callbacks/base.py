@@ -4,38 +4,55 @@ from __future__ import annotations
 
 from typing import Any
 
-from lr_recipes.callbacks.fit import Fit, starts_afresh
+from lr_recipes.callbacks.fit import Fit, Recalls
 from lr_recipes.callbacks.lightning import Callback, LightningModule, Trainer
 
 
-class Remembering(Callback):
-    """A callback with state: the checkpoint's before a run, its own during it, and what it ended with after it."""
+class Remembering(Recalls, Callback):
+    """A callback with state: during a run its own, before and after it what that run goes on from or has ended with."""
 
     def __init__(self) -> None:
-        self._state: dict[str, Any] = {}
+        self._state: dict[str, Any] = {}  # of the fit that is over, and from `recall` on what this one goes on from
+        self._loaded: dict[str, Any] | None = None  # of the checkpoint that this fit is given, if it holds any
+        self._stage = ""
 
     def now(self) -> dict[str, Any]:
         """Return the state of a run that is under way, as plain values; nothing where none is."""
         raise NotImplementedError
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Forget an earlier run, unless this one goes on from it. The optimizers do not exist yet."""
-        if stage == "fit":
-            Fit.forget(trainer)
-        if starts_afresh(trainer, stage):
+    def recall(self, origin: str) -> dict[str, int]:
+        """Take up the state of the checkpoint or of the earlier fit, or none; return the positions that it holds."""
+        if origin == "checkpoint":
+            self._state = self._loaded or {}
+        elif origin == "nothing":
             self._state = {}
+        return self._positions()
+
+    def _positions(self) -> dict[str, int]:
+        return {name: saved["position"] for name, saved in self._state.get("optimizers", {}).items()}
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Forget the optimizers of an earlier fit; those of this one do not exist yet."""
+        self._stage = stage
+        if stage == "fit":
+            self._loaded = None
+            Fit.forget(trainer)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state, as plain values."""
-        return self.now() or self._state
+        return self.now() or (self._state if self._loaded is None else self._loaded)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keep a checkpoint's state until training starts. Called between ``setup`` and ``on_fit_start``."""
-        self._state = state_dict
+        """Keep a checkpoint's state until training starts.
+
+        Lightning hands over that of a checkpoint which is only tested or validated, too: it changes nothing here.
+        """
+        if self._stage in ("", "fit"):
+            self._loaded = state_dict
 
     def remember(self, trainer: Trainer) -> None:
         """Keep the state that a run ends with, should the same Trainer go on, and stop counting."""
-        self._state = self.state_dict()
+        self._state, self._loaded = self.state_dict(), None
         Fit.end_of(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:

@@ -17,13 +17,26 @@ from lr_recipes.optimizer import internals
 from lr_recipes.optimizer.clock import Clock, completed_updates
 from lr_recipes.plan.horizon import Horizon, HorizonError
 from lr_recipes.plan.loop import Limits
-from lr_recipes.plan.plan import Plan
 from lr_recipes.plan.resume import ResumeError
 
 _NO_TOTAL_NEEDED = (
     "Schedules that need no total: fixed, warmup_constant, step in epochs or steps, plateau, inverse_sqrt with a "
     "warmup in epochs or steps"
 )
+
+
+class Recalls:
+    """A callback that can go on from a checkpoint or an earlier fit, and knows the positions then."""
+
+    def recall(self, origin: str) -> dict[str, int]:
+        """Take up the state that a fit goes on from, and return how many updates each optimizer had completed.
+
+        Called once in each fit, by whichever callback of ours comes first in ``on_train_start``.
+
+        Args:
+            origin: see ``goes_on_from``.
+        """
+        raise NotImplementedError
 
 
 class Fit:
@@ -97,18 +110,20 @@ class Fit:
 
     # Positions
 
-    def goes_on_at(self, positions: Mapping[str, int]) -> None:
-        """Take positions that a callback has saved; whichever callback saved them, they are the clocks'."""
-        self._saved.update(positions)
-
     def settle(self) -> None:
         """Set the clocks; to be called in ``on_train_start``, when all state is restored. A second call does nothing.
 
-        A position is what was saved; else the optimizer's own count; else, where there is one optimizer, the Trainer's.
+        A position is what was saved, whichever callback saved it; else the optimizer's own count; else, where there is
+        one optimizer, the Trainer's.
         """
         if self._settled:
             return
         self._settled = True
+        # Not earlier: strategies that shard the model restore the callbacks' state after `on_fit_start`.
+        origin = goes_on_from(self.trainer)
+        for callback in callbacks_of(self.trainer):
+            if isinstance(callback, Recalls):
+                self._saved.update(callback.recall(origin))
         self.group_counts = {name: len(optimizer.param_groups) for name, optimizer in self.optimizers.items()}
         for name, clock in self.clocks.items():
             if not clock.bound:  # of a schedule that the module has bound, the position is its own
@@ -157,11 +172,6 @@ class Fit:
     def replace_clock(self, name: str) -> None:
         """Give an optimizer a clock without an owner: a schedule that the module has bound is not to write any more."""
         self.clocks[name] = Clock(self.optimizers[name])
-
-    def plan(self, name: str) -> Plan | None:
-        """Return the plan that is carried out on an optimizer, if somebody of ours does so."""
-        owner = self.clocks[name].owner
-        return None if owner is None else owner.plan
 
     def schedulers_on(self, name: str) -> list[Any]:
         """Return whatever may write the LR of an optimizer: schedulers that Lightning or the module itself steps."""
@@ -241,9 +251,14 @@ class Fit:
 _FITS: weakref.WeakKeyDictionary[Trainer, Fit] = weakref.WeakKeyDictionary()
 
 
-def starts_afresh(trainer: Trainer, stage: str) -> bool:
-    """Tell, in ``setup``, whether the fit to come needs no memory of an earlier one: it starts, or has a checkpoint."""
-    return stage == "fit" and (trainer.fit_loop.total_batch_idx < 0 or trainer.ckpt_path is not None)
+def goes_on_from(trainer: Trainer) -> str:
+    """Tell what a fit goes on from: ``"checkpoint"``, ``"earlier fit"`` of the same Trainer, or ``"nothing"``.
+
+    Not to be asked in ``setup``, where Lightning's ``ckpt_path`` is still that of the run before, such as a test.
+    """
+    if trainer.ckpt_path is not None:
+        return "checkpoint"
+    return "earlier fit" if trainer.fit_loop.total_batch_idx >= 0 else "nothing"
 
 
 def optimizer_names(optimizers: Sequence[Any]) -> list[str]:

@@ -21,7 +21,7 @@ from lr_recipes.optimizer.follow import BoundSchedule
 from lr_recipes.optimizer.groups import built_lrs, group_names, read_lrs, read_momentum, write_momentum
 from lr_recipes.plan.horizon import Horizon, HorizonError
 from lr_recipes.plan.plan import INTERVALS, Plan
-from lr_recipes.plan.resume import POLICIES, ResumeError, rescaled_position
+from lr_recipes.plan.resume import POLICIES, Chosen, ResumeError, choose, rescaled_position
 from lr_recipes.report.words import in_words
 from lr_recipes.schedules import Schedule
 
@@ -87,10 +87,10 @@ class LearningRateScheduler(Remembering):
     # Hooks
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note the base LRs, refuse a second owner, hand over the saved positions.
+        """Note the base LRs, and refuse a second owner.
 
-        Lightning has built the optimizers and given us our state; it restores the optimizers' state, with the old LRs
-        in their groups, after this hook and before ``on_train_start``.
+        Lightning has built the optimizers; it restores their state, with the old LRs in their groups, after this hook
+        and before ``on_train_start``.
         """
         self.bound = {}
         fit = Fit.of(trainer)
@@ -98,7 +98,6 @@ class LearningRateScheduler(Remembering):
         self._momenta = {
             name: [read_momentum(group) for group in one.param_groups] for name, one in fit.optimizers.items()
         }
-        fit.goes_on_at({name: one["position"] for name, one in self._state.get("optimizers", {}).items()})
         self._become_owner(fit, pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -109,16 +108,15 @@ class LearningRateScheduler(Remembering):
         leave_out(self, LearningRateScheduler)
         fit = Fit.of(trainer)
         fit.settle()
-        chosen = fit.chosen(self.schedule, "schedule")
-        before = {name: read_lrs(fit.optimizers[name]) for name in chosen}
-        plans = self._plans(fit)
+        before = {name: read_lrs(optimizer) for name, optimizer in fit.optimizers.items()}
         # All plans stand before the first LR is written: one that does not fit leaves all optimizers alone.
-        self.bound = {name: BoundSchedule(plan, fit.clocks[name]) for name, plan in plans.items()}
-        differences = self._restore(trainer)
+        chosen = self._chosen(fit)
+        self.bound = {name: BoundSchedule(one.plan, fit.clocks[name]) for name, one in chosen.items()}
+        self._go_on(fit)
         self._overrun_told = self._nan_told = False
         for name, bound in self.bound.items():
             bound.every_update = self.interval == "step"
-            tell(trainer, _opening(name, bound, differences.get(name, []), before[name]))
+            tell(trainer, _opening(name, bound, chosen[name].differences, before[name]))
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Refresh the LR at an epoch's first batch: after every callback that writes one when an epoch starts.
@@ -167,6 +165,16 @@ class LearningRateScheduler(Remembering):
 
     # Plans
 
+    def _chosen(self, fit: Fit) -> dict[str, Chosen]:
+        """The plan to follow on each optimizer that has a schedule: this run's, or by the policy the checkpoint's."""
+        plans, saved = self._plans(fit), self._state.get("optimizers")
+        if saved is None:
+            for name in plans:
+                fit.check_position(name)
+            return {name: Chosen(plan, []) for name, plan in plans.items()}
+        check_optimizers(saved, plans)
+        return {name: choose(saved[name], plan, self.resume) for name, plan in plans.items()}
+
     def plans(
         self,
         base_lrs: Mapping[str, Sequence[float]],
@@ -210,33 +218,29 @@ class LearningRateScheduler(Remembering):
         built = self._base_lrs[name]
         return built + now[len(built) :]  # a finetuning callback may have brought groups of the checkpoint back since
 
-    def _restore(self, trainer: Trainer) -> dict[str, list[str]]:
-        """Continue at the saved positions; return what differed, by optimizer."""
-        self._epoch, self._fit_begins = -1, True
-        saved = self._state.get("optimizers")
-        if saved is None:
-            for name in self.bound:
-                Fit.of(trainer).check_position(name)
-            return {}
-        check_optimizers(saved, self.bound)
-        self._epoch = self._state["epoch"]
-        differences = {name: bound.restore(saved[name], self.resume) for name, bound in self.bound.items()}
+    def _go_on(self, fit: Fit) -> None:
+        """Go on where a checkpoint stopped, if there is one."""
+        self._epoch, self._fit_begins = self._state.get("epoch", -1), True
+        saved = self._state.get("optimizers", {})
+        for name, state in saved.items():
+            self.bound[name].go_on(state)
         if self.resume == "config":
-            self._keep_share_of_data(trainer, saved)
+            self._keep_share_of_data(fit.trainer, saved)
             self._stop_cycling_momentum(saved)
-        return differences
 
     def _keep_share_of_data(self, trainer: Trainer, saved: dict[str, Any]) -> None:
         """Where updates now see another number of samples, go on at the same share of the epochs that end the run."""
-        for name, bound in self.bound.items():
-            position = position_in(bound.horizon, saved[name], trainer.max_steps)
+        for name, state in saved.items():
+            bound = self.bound[name]
+            position = position_in(bound.horizon, state, trainer.max_steps)
             if position != bound.position:
                 bound.position = position
 
     def _stop_cycling_momentum(self, saved: dict[str, Any]) -> None:
         """Where the checkpoint's schedule moved the momentum and this one does not, go back to what was built."""
-        for name, bound in self.bound.items():
-            if saved[name]["cycles_momentum"] and not bound.plan.others:
+        for name, state in saved.items():
+            bound = self.bound[name]
+            if state["cycles_momentum"] and not bound.plan.others:
                 for group, momentum in zip(bound.optimizer.param_groups, self._momenta[name], strict=False):
                     if momentum is not None:
                         write_momentum(group, momentum)

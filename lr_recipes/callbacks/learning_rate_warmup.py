@@ -54,11 +54,9 @@ class LearningRateWarmup(Remembering):
     # Hooks
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse a second owner, hand over the saved positions."""
+        """Refuse a second owner."""
         self._warmups = {}
-        fit = Fit.of(trainer)
-        fit.goes_on_at({name: one["position"] for name, one in self._state.get("optimizers", {}).items()})
-        for clock in fit.clocks.values():
+        for clock in Fit.of(trainer).clocks.values():
             clock.claim(
                 type(self).__name__,
                 "remove LearningRateWarmup and give the schedule the warmup, as in "

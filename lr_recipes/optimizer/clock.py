@@ -122,8 +122,9 @@ class Clock:
     def go_to(self, position: int) -> None:
         """Set the position, and let the owner write what belongs there."""
         self.position = position
-        if self.owner is not None:
-            self.owner.write(position)
+        owner = self.owner
+        if owner is not None:
+            owner.write(position)
 
     # The hooks
 
@@ -148,11 +149,6 @@ class Clock:
         for handle in self._handles:
             handle.remove()
         self._handles, self.counting = [], False
-
-    @property
-    def running(self) -> bool:
-        """Whether the hooks are on the optimizer."""
-        return bool(self._handles)
 
     def owns(self, key: int) -> bool:
         """Whether a step hook, by its key, is one of this clock."""

@@ -55,7 +55,7 @@ class BoundSchedule(LRScheduler):
     def __init__(self, plan: Plan, clock: Clock) -> None:
         # LRScheduler.__init__ is not called: it would wrap `optimizer.step` and write an LR of its own.
         self.clock, self.optimizer, self.every_update = clock, clock.optimizer, True
-        self.planned_factor, self.scale = 1.0, 1.0
+        self.planned_factor = 1.0
         self._held_from = clock.position
         self._order_checked = False
         self._follow(plan)
@@ -66,7 +66,7 @@ class BoundSchedule(LRScheduler):
 
     def _follow(self, plan: Plan) -> None:
         check_plan(plan, self.optimizer)
-        self.plan = plan
+        self.plan, self.scale = plan, 1.0
         self.seen = None if plan.reaction is None else plan.reaction.seen()
 
     # What it follows, under the names that people know
@@ -93,7 +93,9 @@ class BoundSchedule(LRScheduler):
 
     @base_lrs.setter
     def base_lrs(self, base_lrs: Sequence[float]) -> None:
+        seen = self.seen
         self._follow(self.plan.schedule.plan(self.plan.horizon, base_lrs))
+        self._set_seen(seen)
         self._note_groups()
 
     @property
@@ -131,43 +133,34 @@ class BoundSchedule(LRScheduler):
         self.write(self.clock.position)
 
     def write(self, position: int) -> None:
-        """Write what the update at ``position`` shall use; while the LR is held, it is held from there on."""
+        """Write the LR (and momentum) of the update at ``position``; while the LR is held, it is held from there on."""
         self._held_from = position
-        self._write()
-
-    def _write(self) -> None:
-        """Write the LR (and momentum) of the position that the LR is held from."""
-        factor = self.planned_factor = self._factor(self._held_from) * self.scale
+        factor = self.planned_factor = self._factor(position) * self.scale
         groups = self.optimizer.param_groups
         if len(groups) != len(self._bases):
-            self._adopt_late_groups()
+            self._note_groups()
         if self._floats and type(groups[0]["lr"]) is float:  # nearly always; asking each group takes as long as writing
             for group, base in zip(groups, self._bases, strict=True):
                 group["lr"] = base * factor
         else:
             for group, base in zip(groups, self._bases, strict=True):
                 write_lr(group, base * factor)
-        for line in self.plan.others:
-            write_momentum(groups[line.group], line.base * line.curve(self._held_from))
+        for line in self._others:
+            write_momentum(groups[line.group], line.base * line.curve(position))
 
     def adopt(self) -> None:
         """Take in groups that have joined, before their first update."""
         if len(self.optimizer.param_groups) != len(self._bases):
-            self._write()
-
-    def _adopt_late_groups(self) -> None:
-        """Take the LR that a group joins with as its base; from its first update on it follows the curve."""
-        self.plan = self.plan.joined(joining_lrs(self.optimizer, self._bases))
-        self._note_groups()
+            self.write(self._held_from)
 
     def _note_groups(self) -> None:
-        """Keep what every update needs at hand, and the base of each group where torch's schedulers look for it."""
+        """Keep what every update needs at hand; groups that have joined follow the curve from the LR they have now."""
         if len(self.optimizer.param_groups) > len(self.plan.base_lrs):
             self.plan = self.plan.joined(joining_lrs(self.optimizer, self.plan.base_lrs))
-        self._bases, self._factor = self.plan.base_lrs, self.plan.curve.factor
+        self._bases, self._factor, self._others = self.plan.base_lrs, self.plan.curve.factor, self.plan.others
         own_tensor_lrs(self.optimizer)
         for group, base in zip(self.optimizer.param_groups, self._bases, strict=True):
-            group["initial_lr"] = base
+            group["initial_lr"] = base  # where torch's own schedulers look for it
         self._floats = are_floats(self.optimizer)
 
     # Torch's interface
@@ -177,11 +170,12 @@ class BoundSchedule(LRScheduler):
 
         Where the clock counts the optimizer's own steps, it has moved on already, and there is nothing to do.
         """
-        if epoch is None and self.clock.counting:
+        clock = self.clock
+        if epoch is None and clock.counting:
             return
         if not self._order_checked:
             self._check_order()
-        self.clock.go_to(self.clock.position + 1 if epoch is None else epoch)
+        clock.go_to(clock.position + 1 if epoch is None else epoch)
 
     def _check_order(self) -> None:
         """Warn, at the first step of the schedule, when the optimizer has not stepped before it."""
@@ -227,7 +221,7 @@ class BoundSchedule(LRScheduler):
             return False
         before = self.scale
         self._set_seen(reaction.observe(self.seen, value))
-        self._write()
+        self.write(self._held_from)
         return self.scale < before
 
     def _set_seen(self, seen: Any) -> None:
@@ -272,12 +266,16 @@ class BoundSchedule(LRScheduler):
         plan, differences = choose(state_dict, self.plan, resume)
         self._follow(plan)
         self._note_groups()
+        self.go_on(state_dict)
+        return differences
+
+    def go_on(self, state_dict: dict[str, Any]) -> None:
+        """Take over the position of a saved state, and what a plateau has seen; the plan is followed already."""
         reaction = self.plan.reaction
         if state_dict["plateau"] and reaction is not None:
             self._set_seen(reaction.seen(state_dict["plateau"]))
         self.clock.go_to(state_dict["refreshed_at"])  # where an epoch that holds its LR began
         self.clock.position = state_dict["position"]
-        return differences
 
 
 def check_plan(plan: Plan, optimizer: Optimizer) -> None:

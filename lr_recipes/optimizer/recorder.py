@@ -107,7 +107,7 @@ class Recorder:
         update = self._read()
         self._updates += 1
         self.last_lrs = update.lrs
-        if on_device(update.lrs[0]):
+        if any(map(on_device, update.lrs)):
             self._pending.append(update)  # judged and written when it is read back, all at once
         else:
             self._pending.append(self._row(update))

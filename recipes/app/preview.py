@@ -91,8 +91,7 @@ def previews_of(cfg: DictConfig) -> dict[str, Preview]:
     notes += [scaling_in_words(cfg)] if is_scaled(cfg) else []
     previews = {}
     for name, (plan, position) in _followed(scheduler, plans, _saved(cfg, scheduler), limits.max_steps).items():
-        for one in (plans[name], plan):  # a run makes its own plan, too, where it will follow the checkpoint's
-            check_plan(one, optimizers[name])
+        check_plan(plan, optimizers[name])
         on = [f"the run goes on at update {position:,}"] if position else []
         previews[name] = Preview(plan, group_names(optimizers[name]), scheduler.interval, name, notes=[*on, *notes])
     return previews

@@ -122,6 +122,221 @@ def test_warmup_and_plateau_through_a_resume(tmp_path: Path) -> None:
     assert train(tmp_path / "epoch=0.ckpt") == pytest.approx(expected[2:])
 
 
+class Saves(Callback):
+    """Writes ``step=<n>.ckpt`` after every batch; Lightning's own callback warns in manual optimization."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+        trainer.save_checkpoint(self.folder / f"step={trainer.global_step}.ckpt")
+
+
+@pytest.mark.parametrize("interval", ["step", "epoch"])
+@pytest.mark.parametrize("name", TORCH)
+def test_resumed_before_at_and_after_its_end(name: str, interval: str, tmp_path: Path) -> None:
+    """Bit for bit what an uninterrupted run uses: when the warmup is over it has nothing that could be stale."""
+    build = stepped(TORCH[name], interval)
+
+    def train(checkpoint: Path | None = None) -> list[float]:
+        saves = [] if checkpoint else [Saves(tmp_path)]
+        options: dict[str, Any] = {"batches": 4, "max_epochs": 4, "ckpt_path": checkpoint}
+        return fit(module=Tiny(build), callbacks=[LearningRateWarmup(WARMUP), *saves], **options).used
+
+    whole = train()
+    for cut in (2, WARMUP - 1, WARMUP, WARMUP + 1, 8, 11):
+        assert train(tmp_path / f"step={cut}.ckpt") == whole[cut:], f"cut at {cut}"
+
+
+class Two(Tiny):
+    """Two optimizers, the second steps every other batch; only the second has a scheduler, which steps when it does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+
+    def configure_optimizers(self) -> Any:
+        first, second = (SGD([weight], lr=lr) for weight, lr in zip(self.weights, (PEAK, 1.0), strict=True))
+        return [first, second], [torch_schedulers.ExponentialLR(second, 0.9)]
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        for index, optimizer in enumerate(self.optimizers()):
+            if index == 0 or batch_idx % 2 == 0:
+                optimizer.zero_grad()
+                self.manual_backward(self.loss(batch))
+                optimizer.step()
+        if batch_idx % 2 == 0:
+            self.lr_schedulers().step()
+
+
+@pytest.mark.parametrize("cut", [3, 6, 12, 18])
+def test_two_optimizers_are_resumed_each_at_its_own_position(cut: int, tmp_path: Path) -> None:
+    """The one may be over its warmup and the other not."""
+
+    def train(checkpoint: Path | None = None) -> Run:
+        saves = [] if checkpoint else [Saves(tmp_path)]
+        callbacks = [LearningRateWarmup(5), *saves]
+        return fit(module=Two(), callbacks=callbacks, batches=16, max_epochs=1, ckpt_path=checkpoint)
+
+    whole = train()
+    resumed = train(tmp_path / f"step={cut}.ckpt")
+    for index in (0, 1):
+        rest = resumed.groups(index)
+        assert rest
+        assert whole.groups(index)[-len(rest) :] == rest
+    assert len(resumed.groups(0)) + len(resumed.groups(1)) == 24 - cut
+
+
+# The module's own objects
+
+
+def test_the_module_sees_its_own_scheduler(tmp_path: Path) -> None:
+    """The very object and, for `isinstance`, its class; so a plateau that is stepped by hand cuts."""
+    seen: list[Any] = []
+
+    class ByHand(Tiny):
+        def __init__(self) -> None:
+            super().__init__()
+            self.automatic_optimization = False
+
+        def configure_optimizers(self) -> Any:
+            optimizer = SGD(self.weights, lr=PEAK)
+            self.mine = torch_schedulers.ReduceLROnPlateau(optimizer, patience=0)
+            return [optimizer], [self.mine]
+
+        def training_step(self, batch: Any, batch_idx: int) -> None:
+            optimizer, scheduler = self.optimizers(), self.lr_schedulers()
+            optimizer.zero_grad()
+            self.manual_backward(self.loss(batch))
+            optimizer.step()
+            seen.append((scheduler is self.mine, isinstance(scheduler, torch_schedulers.ReduceLROnPlateau)))
+            if isinstance(scheduler, torch_schedulers.ReduceLROnPlateau) and batch_idx in (1, 2):
+                scheduler.step(1.0)  # the second time nothing is better: a cut
+
+    module = ByHand()
+    run = fit(module=module, callbacks=[LearningRateWarmup(4)], batches=6, max_epochs=1)
+    assert run.used == pytest.approx([PEAK * f for f in (0.25, 0.5, 0.75, 0.1, 0.1, 0.1)])
+    assert seen == [(True, True)] * 6
+    (config,) = run.trainer.lr_scheduler_configs
+    assert config.scheduler is module.mine
+    assert type(module.mine) is torch_schedulers.ReduceLROnPlateau
+
+
+def test_a_scheduler_is_what_it_was_when_the_run_ends_within_the_warmup() -> None:
+    class Stops(Callback):
+        def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+            trainer.should_stop = True
+
+    module = Tiny(stepped(TORCH["StepLR"], "step"))
+    run = fit(module=module, callbacks=[LearningRateWarmup(4), Stops()], batches=9, max_epochs=1)
+    assert len(run.used) == 1
+    (config,) = run.trainer.lr_scheduler_configs
+    assert type(config.scheduler) is torch_schedulers.StepLR
+
+
+def test_lightning_steps_a_scheduler_by_the_modules_own_rule() -> None:
+    """`lr_scheduler_step` that asks for the class, and a scheduler that is not torch's with a step of another name."""
+
+    class Other:
+        """As in timm: the count is given, and it writes an LR that it works out from what it finds."""
+
+        def __init__(self, optimizer: Any) -> None:
+            self.optimizer = optimizer
+
+        def step_update(self, updates: int) -> None:
+            for group in self.optimizer.param_groups:
+                group["lr"] *= 0.9
+
+        def state_dict(self) -> dict[str, Any]:
+            return {}
+
+        def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...
+
+    class Own(Tiny):
+        def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+            assert type(scheduler).__name__ == "Other"
+            scheduler.step_update(self.trainer.global_step)
+
+    build = stepped(Other, "step")
+    alone = fit(module=Own(build), batches=12, max_epochs=1).used
+    used = fit(module=Own(build), callbacks=[LearningRateWarmup(WARMUP)], batches=12, max_epochs=1).used
+    assert used[:WARMUP] == pytest.approx(ramped(alone)[:WARMUP], rel=1e-12)
+    assert used[WARMUP:] == alone[WARMUP:]
+
+
+@pytest.mark.parametrize("where", ["on_train_batch_end", "optimizer_step", "on_before_zero_grad", "post_hook"])
+@pytest.mark.parametrize("name", ["ExponentialLR", "CosineAnnealingLR", "SequentialLR", "LambdaLR", "OneCycleLR"])
+def test_a_scheduler_that_only_the_module_knows(name: str, where: str) -> None:
+    """The module steps it, Lightning has never heard of it: the warmup multiplies what it wrote, once."""
+
+    class Past(Tiny):
+        def configure_optimizers(self) -> Any:
+            optimizer = SGD(self.weights, lr=PEAK, momentum=0.9)
+            self.hidden = [TORCH[name](optimizer)]
+            if where == "post_hook":
+                optimizer.register_step_post_hook(lambda *_: self.hidden[0].step())
+            return optimizer
+
+        def on_train_batch_end(self, *_: Any) -> None:
+            if where == "on_train_batch_end":
+                self.hidden[0].step()
+
+        def on_before_zero_grad(self, optimizer: Any) -> None:
+            if where == "on_before_zero_grad" and self.trainer.global_step:
+                self.hidden[0].step()
+
+        def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+            super().optimizer_step(*args, **kwargs)
+            if where == "optimizer_step":
+                self.hidden[0].step()
+
+    alone = fit(module=Past(), batches=12, max_epochs=1).used
+    used = fit(module=Past(), callbacks=[LearningRateWarmup(WARMUP)], batches=12, max_epochs=1).used
+    assert used[:WARMUP] == pytest.approx(ramped(alone)[:WARMUP], rel=1e-12)
+    assert used[WARMUP:] == alone[WARMUP:]
+
+
+# Between two updates
+
+
+class Reader(Callback):
+    """Reads the LR wherever somebody could, and says which update comes next."""
+
+    def __init__(self) -> None:
+        self.read: list[tuple[int, float]] = []
+
+    def _read(self, trainer: Any) -> None:
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self.read.append((trainer.global_step, float(trainer.optimizers[0].param_groups[0]["lr"])))
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        self._read(trainer)
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        self._read(trainer)
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        self._read(trainer)
+
+    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+        self._read(trainer)
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+        self._read(trainer)
+
+
+@pytest.mark.parametrize("interval", ["step", "epoch"])
+@pytest.mark.parametrize("name", TORCH)
+def test_whoever_reads_the_lr_sees_what_the_next_update_uses(name: str, interval: str) -> None:
+    """But for a scheduler per epoch in the moments between an epoch's last update and its own step."""
+    reader = Reader()
+    module = Validated([1.0] * 9, stepped(TORCH[name], interval))
+    used = fit(module=module, callbacks=[LearningRateWarmup(6), reader], batches=4, max_epochs=3).used
+    due = [(n, lr) for n, lr in reader.read if n < len(used) and not (interval == "epoch" and n and n % 4 == 0)]
+    assert due
+    assert due == [(n, used[n]) for n, _ in due]
+
+
 @pytest.mark.behaviour("B14")
 def test_our_plateau_with_a_warmup() -> None:
     schedule = schedules.Plateau(warmup=4, patience=0)
@@ -187,26 +402,9 @@ def test_lightnings_monitor_shows_the_used_values(tmp_path: Path, accumulate: in
 
 
 def test_two_optimizers_in_manual_optimization() -> None:
-    class Two(Tiny):
-        def __init__(self) -> None:
-            super().__init__()
-            self.automatic_optimization = False
-
-        def configure_optimizers(self) -> Any:
-            first, second = (SGD([weight], lr=lr) for weight, lr in zip(self.weights, (PEAK, 1.0), strict=True))
-            return [first, second], [torch_schedulers.ExponentialLR(second, 0.9)]
-
-        def training_step(self, batch: Any, batch_idx: int) -> None:
-            for index, optimizer in enumerate(self.optimizers()):
-                if index == 0 or batch_idx % 2 == 0:
-                    optimizer.zero_grad()
-                    self.manual_backward(self.loss(batch))
-                    optimizer.step()
-            self.lr_schedulers().step()
-
     run = fit(module=Two(), callbacks=[LearningRateWarmup(3)], batches=8, max_epochs=1)
     assert [lrs[0] for lrs in run.groups(0)] == pytest.approx([PEAK / 3, 2 * PEAK / 3, *[PEAK] * 6])
-    assert [lrs[0] for lrs in run.groups(1)] == pytest.approx([1 / 3, 0.81 * 2 / 3, 0.9**4, 0.9**6])
+    assert [lrs[0] for lrs in run.groups(1)] == pytest.approx([1 / 3, 0.9 * 2 / 3, 0.9**2, 0.9**3])
 
 
 def test_tensor_lrs_stay_the_same_objects() -> None:

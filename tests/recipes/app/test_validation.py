@@ -28,7 +28,7 @@ def composed(*overrides: str) -> DictConfig:
         (["schedule.warmup=5 foos"], r"warmup='5 foos': unknown unit 'foos'.*units are steps, epochs, %, samples"),
         (["schedule.warmup=0.1"], r"0.1 of what\? Write '10%'"),
         (["schedule.warmup=-3"], r"warmup=-3: a length must be zero or more"),
-        (["schedule.warmup=null"], r"warmup=None is no duration"),
+        (["schedule.warmup=null"], r"warmup=None is not a duration"),
         (["schedule.min_lr=0.1", "schedule.min_lr_ratio=0.1"], r"both set the floor: give one"),
         (["schedule=step", "schedule.step_size=0"], r"step_size=0: a length must be positive"),
         (["schedule=step", "schedule.gamma=abc"], r"gamma='abc': must be a number, above 0 and at most 1"),
