@@ -33,6 +33,7 @@ from torch.utils.data import DataLoader
 from lr_recipes import Horizon, LearningRateLogger, LearningRateScheduler, schedules
 from lr_recipes.plan.horizon import HorizonError
 from lr_recipes.report.lr_csv import read_rows
+from lr_recipes.schedules.base import WARMUP_TYPES
 
 LATE_LR, LRS = 0.005, (0.1, 0.001)
 
@@ -107,7 +108,7 @@ def _draw_schedule(rng: random.Random, epochs: int) -> schedules.Schedule:
     ]
     warmup = rng.choice([0, 1, 2, "10%", "20%", "0.5 epochs", f"{100 // (2 * epochs)}%", "4 samples"])
     kind = rng.choice(kinds)
-    return kind(warmup=warmup, warmup_type=rng.choice(schedules.WARMUP_TYPES))  # type: ignore[no-any-return]
+    return kind(warmup=warmup, warmup_type=rng.choice(WARMUP_TYPES))  # type: ignore[no-any-return]
 
 
 class Module(LightningModule):

@@ -5,9 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from torch.optim import SGD, Adagrad, Adam, Optimizer
+import torch
+from torch import Tensor
+from torch.optim import SGD, Adagrad, Adam, Optimizer, lr_scheduler
 
-from lr_recipes.optimizer.groups import group_names
+from lr_recipes.optimizer.groups import (
+    are_floats,
+    built_lrs,
+    check_momentum,
+    copies,
+    group_names,
+    joining_lrs,
+    on_device,
+    own_tensor_lrs,
+    read_lrs,
+    read_momentum,
+    snapshot,
+    write_lr,
+    write_momentum,
+)
 from tests.optimizer.loops import parameter, read_momenta, sgd
 
 
@@ -29,3 +45,99 @@ def test_group_names() -> None:
 )
 def test_read_momentum(optimizer: Optimizer, momentum: float | None) -> None:
     assert read_momenta(optimizer) == [momentum]
+
+
+# What a group was built with
+
+
+def test_built_lrs_are_those_before_any_schedule_moved_them() -> None:
+    optimizer = sgd(0.1, torch.tensor(0.5))
+    scheduler = lr_scheduler.ExponentialLR(optimizer, 0.5)
+    optimizer.step()
+    scheduler.step()
+    assert read_lrs(optimizer) == [0.05, 0.25]
+    assert built_lrs(optimizer) == [0.1, 0.5]
+    assert all(type(lr) is float for lr in built_lrs(optimizer))
+
+
+def test_a_group_that_joins_has_the_lr_that_it_joins_with() -> None:
+    """Not one that a copied group brings along; where it shares a tensor, the base of the group it shares it with."""
+    optimizer = Adam([parameter()], lr=torch.tensor(0.25))
+    optimizer.add_param_group({"params": [parameter()]})
+    optimizer.add_param_group({"params": [parameter()], "lr": 7.0, "initial_lr": 3.0})
+    assert joining_lrs(optimizer, [0.5]) == [0.5, 7.0]
+    assert joining_lrs(optimizer, [0.5, 0.1]) == [7.0]
+    assert joining_lrs(optimizer, [0.5, 0.1, 7.0]) == []
+
+
+# Floats and tensors
+
+
+def test_a_float_is_replaced_and_a_tensor_filled() -> None:
+    tensor = torch.tensor(0.1)
+    optimizer = sgd(0.1, tensor)
+    for group in optimizer.param_groups:
+        write_lr(group, 0.5)
+    assert read_lrs(optimizer) == [0.5, 0.5]
+    assert type(optimizer.param_groups[0]["lr"]) is float
+    assert optimizer.param_groups[1]["lr"] is tensor
+
+
+def test_a_snapshot_stays_what_it_was() -> None:
+    """Also one of a tensor that lives on a device, which is copied there: reading it would wait for the device."""
+    tensor = torch.tensor(0.5)
+    taken = snapshot(tensor)
+    tensor.fill_(0.25)
+    assert (taken, type(taken)) == (0.5, float)
+    assert snapshot(0.1) == 0.1
+    far = torch.empty((), device="meta")
+    assert on_device(snapshot(far))
+    assert snapshot(far) is not far
+    assert not on_device(taken)
+
+
+def test_copies_stay_what_they_were() -> None:
+    optimizer = sgd(0.1, torch.tensor(0.5))
+    kept = copies(optimizer)
+    for group in optimizer.param_groups:
+        write_lr(group, 0.25)
+    assert kept == [0.1, 0.5]
+    assert isinstance(kept[1], Tensor)
+
+
+@pytest.mark.parametrize(("lrs", "floats"), [((0.1, 0.2), True), ((0.1, torch.tensor(0.2)), False), ((0.1, 1), False)])
+def test_are_floats(lrs: tuple[Any, ...], floats: bool) -> None:
+    """A whole number is not one: written over as a float it would change its type."""
+    assert are_floats(sgd(*lrs)) is floats
+
+
+def test_groups_that_share_a_tensor_get_one_each() -> None:
+    shared = torch.tensor(0.1)
+    optimizer = Adam(
+        [{"params": [parameter()]}, {"params": [parameter()], "lr": 0.5}, {"params": [parameter()]}], shared
+    )
+    own_tensor_lrs(optimizer)
+    first, middle, last = (group["lr"] for group in optimizer.param_groups)
+    assert first is shared
+    assert last is not shared
+    assert (middle, last) == (0.5, shared)
+
+
+# Momentum
+
+
+def test_momentum_is_written_where_it_is_read() -> None:
+    """Adam's beta2, and what else stands behind beta1, stays."""
+    plain, adam = sgd(0.1).param_groups[0], Adam([parameter()], betas=(0.5, 0.99)).param_groups[0]
+    for group in (plain, adam):
+        write_momentum(group, 0.75)
+        assert read_momentum(group) == 0.75
+    assert (plain["momentum"], adam["betas"]) == (0.75, (0.75, 0.99))
+
+
+def test_one_group_without_a_momentum_is_enough_to_refuse() -> None:
+    check_momentum(sgd(0.1))
+    optimizer = sgd(0.1, 0.1)
+    del optimizer.param_groups[1]["momentum"]
+    with pytest.raises(ValueError, match="cycle_momentum=True needs an optimizer with momentum or betas, and SGD has"):
+        check_momentum(optimizer)
