@@ -1,4 +1,7 @@
-"""How a training loop counts: the updates of its epochs. Numbers in, numbers out; the standard library alone."""
+"""How a training loop counts: the updates of its epochs. Numbers in, numbers out; the standard library alone.
+
+Where the numbers come from (a Trainer, a config) is asked elsewhere, so the rule can be tested without a run.
+"""
 
 from __future__ import annotations
 
@@ -31,11 +34,13 @@ def count_updates(
         (12, (4, 4, 4))
     """
     if batches is None:
-        return max_steps, ()
+        return max_steps, ()  # `max_steps` ends the run whatever the length of its epochs
     if batches == 0:
         return 0, ()
 
     def updates_in(epoch: int) -> int:
+        # Lightning steps whenever a window is full and after the last batch of an epoch, so a window never reaches from
+        # one epoch into the next: 7 batches in windows of 2 are 4 updates, and the fourth sees one batch.
         return math.ceil(batches / accumulate(epoch))
 
     if epochs is None and max_steps is not None:
@@ -44,6 +49,7 @@ def count_updates(
     if epochs is None:
         return None, per_epoch
     total = sum(per_epoch)
+    # Whichever limit is reached first ends the run: with `max_steps=10` update 9 is its last.
     return (total if max_steps is None else min(total, max_steps)), per_epoch
 
 
@@ -54,4 +60,4 @@ def _epochs_until(end: int, updates_in: Callable[[int], int]) -> tuple[int, ...]
     while done < end:
         lengths.append(updates_in(len(lengths)))
         done += lengths[-1]
-    return tuple(lengths)
+    return tuple(lengths)  # the last epoch with its full length, though `end` may cut it: lengths in epochs need that

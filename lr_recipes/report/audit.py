@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from lr_recipes.report.words import counted
+from lr_recipes.checks import counted
 
 # A tensor LR holds 32 bits; anything further from the plan was written by somebody else.
 _TOLERANCE = 1e-6

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lr_recipes.checks import counted
 from lr_recipes.plan.curve import Phase
 from lr_recipes.plan.plan import Plan
 
@@ -41,16 +42,6 @@ def in_words(plan: Plan, title: str, groups: Sequence[str], notes: Sequence[str]
     ]
     lines = [*few(what, "phases"), *few(whose, "groups"), *notes]
     return "\n".join([f"Learning-rate plan for {title}: {total}{source}", *(f"  {line}" for line in lines)])
-
-
-def counted(count: int, what: str) -> str:
-    """Return a number of things.
-
-    Example:
-        >>> counted(1, "update"), counted(4680, "update")
-        ('1 update', '4,680 updates')
-    """
-    return f"{count:,} {what}{'s' if count != 1 else ''}"
 
 
 def few(lines: Sequence[str], what: str) -> list[str]:

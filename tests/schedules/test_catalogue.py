@@ -805,7 +805,7 @@ BAD = {
         "needs the peak LR", "resolve(horizon, peak=...)"),
     "torch scheduler by the epoch": (
         lambda: TorchSchedule(factory=partial(lr_scheduler.StepLR, step_size=3), interval="epoch").resolve(
-            Horizon(total_steps=100), PEAK), "interval='1 epochs' needs steps_per_epoch"),
+            Horizon(total_steps=100), PEAK), "interval='1 epoch' needs steps_per_epoch"),
     "interval": (lambda: TorchSchedule(factory=lr_scheduler.StepLR, interval="epochs"),
         "interval='epochs' (did you mean 'epoch'?)", "step, epoch"),
     "a user's factory in a checkpoint": (
