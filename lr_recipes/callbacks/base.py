@@ -1,4 +1,7 @@
-"""What our callbacks share: a memory from one run to the next, and no hooks that do nothing."""
+"""What our callbacks share: a memory from one run to the next, and no hooks that do nothing.
+
+What they share of one run, its optimizers, clocks and horizon, is the ``Fit``'s; what only one of them does is its own.
+"""
 
 from __future__ import annotations
 
@@ -19,31 +22,46 @@ class Remembering(Callback):
         raise NotImplementedError
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Forget an earlier run, unless this one goes on from it. The optimizers do not exist yet."""
-        if stage == "fit":
-            Fit.forget(trainer)
+        """Forget an earlier run, unless this one goes on from it.
+
+        Lightning calls this before all other hooks of a callback: the optimizers do not exist yet, and the checkpoint's
+        state comes after it, so what is forgotten here is not the checkpoint's.
+        """
+        if stage == "fit":  # `validate` and `test` come through here too, and move nothing
+            Fit.forget(trainer)  # each of ours does: whichever is first, the fit is made anew by the first `Fit.of`
         if starts_afresh(trainer, stage):
             self._state = {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state, as plain values."""
+        """Return the state, as plain values.
+
+        Lightning asks whenever a checkpoint is saved, also when nothing is under way: then it must hold what the run
+        began or ended with.
+        """
         return self.now() or self._state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keep a checkpoint's state until training starts. Called between ``setup`` and ``on_fit_start``."""
+        """Keep a checkpoint's state until training starts.
+
+        Lightning calls it between ``setup`` and ``on_fit_start``; with strategies that restore after their setup (FSDP,
+        DeepSpeed), between ``on_fit_start`` and ``on_train_start``. There is nothing to write it into before that.
+        """
         self._state = state_dict
 
     def remember(self, trainer: Trainer) -> None:
         """Keep the state that a run ends with, should the same Trainer go on, and stop counting."""
-        self._state = self.state_dict()
-        Fit.end_of(trainer)
+        self._state = self.state_dict()  # first: it is that of a run under way, with the last position
+        Fit.end_of(trainer)  # a second call does nothing: several of our callbacks come here
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Keep the state that the run was stopped in."""
+        """Keep the state that the run was stopped in.
+
+        Lightning calls this in place of ``on_train_end``, from wherever the error was raised, Ctrl-C included.
+        """
         self.remember(trainer)
 
 
-# What Lightning calls at every update.
+# What Lightning calls at every update, in the order of the calls; with accumulation, some of them at every batch.
 PER_UPDATE = (
     "on_train_batch_start",
     "on_before_zero_grad",
@@ -68,7 +86,7 @@ def leave_out(callback: Callback, owner: type[Callback], *names: str) -> None:
         names: hooks that have nothing to do in this run.
     """
     for name in PER_UPDATE:
-        vars(callback).pop(name, None)
+        vars(callback).pop(name, None)  # the class's own is there again
         implementation = getattr(type(callback), name)
         idle = name in names and implementation is getattr(owner, name)
         if idle or implementation is getattr(Callback, name):

@@ -1,4 +1,17 @@
-"""One ``trainer.fit`` as our callbacks see it: its optimizers, their clocks, the horizon, the metrics."""
+"""One ``trainer.fit`` as our callbacks see it: its optimizers, their clocks, the horizon, the metrics.
+
+What is asked of a Trainer by more than one callback belongs here; how a loop counts is ``plan/loop.py``'s, and what an
+optimizer is told is the clock's. A fit goes through Lightning in this order, and each step needs those before it:
+
+1. ``setup``: no optimizer yet. An earlier fit of the same Trainer is forgotten.
+2. A checkpoint gives the module its weights and the callbacks their state (with FSDP and DeepSpeed only after 3).
+3. ``on_fit_start``: the optimizers are there, as ``configure_optimizers`` left them. Positions are handed over, and who
+   will write is claimed.
+4. The checkpoint's loops, optimizers and schedulers are restored: the groups now hold the LRs of the checkpoint.
+5. The sanity check validates; then the training data are set up, so that an epoch has a length.
+6. ``on_train_start``: ``settle()`` sets the clocks, plans are made, the LR of the next update is written.
+7. The first ``on_train_batch_start``: ``start()`` puts the hooks on the optimizers, behind those of all others.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +58,7 @@ class Fit:
     """
 
     def __init__(self, trainer: Trainer) -> None:
-        self._trainer = weakref.ref(trainer)
+        self._trainer = weakref.ref(trainer)  # the registry keeps a fit as long as its Trainer lives
         for optimizer in trainer.optimizers:
             _refuse_foreign(optimizer, type(trainer.strategy).__name__)
         self.optimizers = dict(zip(optimizer_names(trainer.optimizers), trainer.optimizers, strict=True))
@@ -91,7 +104,7 @@ class Fit:
         Raises:
             ValueError: there is no such optimizer; the message lists them, and names the argument ``what``.
         """
-        names = list(self.optimizers)
+        names = list(self.optimizers)  # in the order in which `configure_optimizers` returned them: an index is of that
         if isinstance(given, str) and given in names:
             return given
         if checks.is_whole(given, least=0) and given < len(names):
@@ -124,6 +137,8 @@ class Fit:
         if self._settled:
             return
         self._settled = True
+        # A finetuning callback brings the groups of a checkpoint back in `on_fit_start`, after this object was made:
+        # those have not joined late.
         self.group_counts = {name: len(optimizer.param_groups) for name, optimizer in self.optimizers.items()}
         for name, clock in self.clocks.items():
             if not clock.bound:  # of a schedule that the module has bound, the position is its own
@@ -134,6 +149,8 @@ class Fit:
             return self._saved[name]
         if self.trainer.global_step == 0:
             return 0
+        # The checkpoint of a run without our callbacks. The optimizer's count leaves out what a gradient scaler
+        # skipped; Lightning's has every call.
         counted = completed_updates(self.optimizers[name])
         if counted is None and len(self.optimizers) > 1:
             self._unknown.add(name)  # the Trainer's count is the sum over its optimizers
@@ -159,6 +176,7 @@ class Fit:
         if self._started:
             return
         self._started = True
+        # Every optimizer's, with and without an owner: the logger records those too that nobody of ours writes.
         for clock in self.clocks.values():
             clock.start()
 
@@ -181,8 +199,11 @@ class Fit:
     def schedulers_on(self, name: str) -> list[Any]:
         """Return whatever may write the LR of an optimizer: schedulers that Lightning or the module itself steps."""
         optimizer = self.optimizers[name]
+        # Lightning lists what `configure_optimizers` returned, of any class; one that a module keeps to itself and
+        # steps by hand is in no list, and is found as an object of torch's class.
         configs = self.trainer.strategy.lr_scheduler_configs
         listed = [config.scheduler for config in configs if getattr(config.scheduler, "optimizer", None) is optimizer]
+        # Compared with `is`: equality is the schedulers' own, and nothing is known of it.
         return [*listed, *(one for one in internals.schedulers_on(optimizer) if all(one is not it for it in listed))]
 
     # The horizon
@@ -199,7 +220,7 @@ class Fit:
         trainer = self.trainer
         if not trainer.lightning_module.automatic_optimization:
             return _manual_horizon(trainer, total_steps)
-        if trainer.strategy.handles_gradient_accumulation and total_steps is None:
+        if trainer.strategy.handles_gradient_accumulation and total_steps is None:  # DeepSpeed
             strategy = type(trainer.strategy).__name__
             why = f"{strategy} accumulates gradients by its own rule, so they cannot be counted from the loader"
             raise HorizonError("the schedule", "total_steps", why)
@@ -207,10 +228,11 @@ class Fit:
         accumulate = accumulation_of(trainer)
         counted, per_epoch = count_updates(batches=batches, epochs=epochs, max_steps=max_steps, accumulate=accumulate)
         source = _source(batches, epochs, max_steps, counted, per_epoch)
+        # By now Lightning has put its default in the place of what was not given, so one cannot tell it from a choice.
         if total_steps is None and epochs == _LIGHTNING_DEFAULT_EPOCHS and max_steps is None:
             counted, source = None, _default_epochs(counted)
         return Horizon(
-            total_steps=total_steps or counted or None,
+            total_steps=total_steps or counted or None,  # a run of 0 updates ends before anybody asks
             steps_per_epoch=per_epoch or None,
             samples_per_step=_samples_per_step(trainer, accumulate, range(len(per_epoch) or 1)),
             source=source if total_steps is None else f"total_steps={total_steps} was given; the Trainer: {source}",
@@ -239,7 +261,8 @@ class Fit:
         automatic = self.trainer.lightning_module.automatic_optimization
         if fact == "total_steps":
             given = f"give the total: {total}" if total else "write the length in steps, as in '500 steps'"
-            if not automatic:  # there only the module knows when an optimizer steps, whatever the Trainer's limits are
+            # There only the module knows when an optimizer steps, whatever the Trainer's limits are.
+            if not automatic:
                 return f"{given[0].upper()}{given[1:]}. {_NO_TOTAL_NEEDED}"
             limits = "Set Trainer(max_steps=...), or an integer limit_train_batches with max_epochs"
             return f"{limits}, or {given}. {_NO_TOTAL_NEEDED}"
@@ -256,7 +279,7 @@ class Fit:
         GradientAccumulationScheduler would not act before the next epoch, and the run would do more updates than one
         that was not interrupted.
         """
-        trainer = self.trainer
+        trainer = self.trainer  # without such a callback this sets what is there already
         trainer.accumulate_grad_batches = accumulation_of(trainer)(trainer.current_epoch)
 
     # Metrics
@@ -275,7 +298,10 @@ class Fit:
         value = metrics[name]
         if trainer.world_size == 1:
             return float(value)
+        # Without `sync_dist=True` each process has the metric of its own share of the data. If one of them cut its LR
+        # and another did not, their weights would part.
         everywhere: Any = trainer.strategy.all_gather(value.float().to(trainer.strategy.root_device))
+        # NaN is not equal to itself, so all NaN is asked for by name.
         if not bool((everywhere == everywhere[0]).all() | everywhere.isnan().all()):
             warn(
                 trainer,
@@ -285,11 +311,13 @@ class Fit:
         return float(everywhere.mean())
 
 
+# The fit of each Trainer that is alive; in a process that Lightning has spawned it is empty, and filled anew.
 _FITS: weakref.WeakKeyDictionary[Trainer, Fit] = weakref.WeakKeyDictionary()
 
 
 def starts_afresh(trainer: Trainer, stage: str) -> bool:
     """Tell, in ``setup``, whether the fit to come needs no memory of an earlier one: it starts, or has a checkpoint."""
+    # The index of the last batch so far, over all epochs: -1 in a Trainer that has not trained yet.
     return stage == "fit" and (trainer.fit_loop.total_batch_idx < 0 or trainer.ckpt_path is not None)
 
 
@@ -321,6 +349,8 @@ def _clock_for(optimizer: Optimizer) -> Clock:
 
 def accumulation_of(trainer: Trainer) -> Callable[[int], int]:
     """Return epoch -> micro-batches in one update."""
+    # The callback sets `trainer.accumulate_grad_batches` when an epoch starts, so the Trainer's own number is that of
+    # the present epoch only. Lightning refuses one above 1 beside the callback.
     for callback in callbacks_of(trainer):
         if isinstance(callback, GradientAccumulationScheduler) and callback.going_to_accumulate_grad_batches():
             return callback.get_accumulate_grad_batches
@@ -343,6 +373,8 @@ def _manual_horizon(trainer: Trainer, total_steps: int | None) -> Horizon:
 
 def _limits(trainer: Trainer) -> tuple[int | None, int | None, int | None]:
     """Micro-batches in an epoch, epochs, and limit on updates; ``None`` where there is no such limit."""
+    # Lightning says "no limit" in three ways: an infinite number of batches, -1 epochs (or None), -1 steps. The batches
+    # are those of this process, after `limit_train_batches` and its distributed sampler.
     batches, epochs, max_steps = trainer.num_training_batches, trainer.max_epochs, trainer.max_steps
     return (
         None if math.isinf(batches) else int(batches),
@@ -370,12 +402,13 @@ def _source(
     if epochs is None or (max_steps is not None and counted < sum(per_epoch)):
         return f"max_steps={max_steps}"
     if len(set(per_epoch)) == 1:
-        return f"{epochs:,} epochs of {per_epoch[0]:,} updates"
-    return f"{epochs:,} epochs of {min(per_epoch):,} to {max(per_epoch):,} updates"
+        return f"{checks.counted(epochs, 'epoch')} of {checks.counted(per_epoch[0], 'update')}"
+    return f"{checks.counted(epochs, 'epoch')} of {min(per_epoch):,} to {max(per_epoch):,} updates"
 
 
 def _samples_per_step(trainer: Trainer, accumulate: Callable[[int], int], epochs: Iterable[int]) -> int | None:
     """Samples in one full update, over all devices; ``None`` where the loader does not say or epochs differ."""
+    # A DataLoader that was given a batch sampler has no batch size of its own; a dict of loaders has neither.
     loader = trainer.train_dataloader
     size = getattr(loader, "batch_size", None) or getattr(getattr(loader, "batch_sampler", None), "batch_size", None)
     windows = {accumulate(epoch) for epoch in epochs}

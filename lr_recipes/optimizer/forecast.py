@@ -14,6 +14,7 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
+from lr_recipes.checks import counted
 from lr_recipes.optimizer.follow import BoundSchedule
 
 
@@ -70,8 +71,8 @@ class TorchFactors:
             self._scheduler.step()
         except ValueError as error:  # OneCycleLR knows its total, and refuses to go past it
             raise ValueError(
-                f"{type(self._scheduler).__name__} stops after {len(self._factors) - 1:,} steps, and the run goes on: "
-                f"{error}"
+                f"{type(self._scheduler).__name__} stops after {counted(len(self._factors) - 1, 'step')}, and the run "
+                f"goes on: {error}"
             ) from error
 
     def _record(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from lr_recipes.checks import counted
 from lr_recipes.plan.horizon import Horizon
 from lr_recipes.plan.plan import Plan, Source
 
@@ -43,7 +44,7 @@ def choose(saved: dict[str, Any], configured: Plan, policy: str) -> Chosen:
     """
     if len(saved["base_lrs"]) != len(configured.base_lrs):
         raise ResumeError(
-            f"the checkpoint has {len(saved['base_lrs'])} parameter groups and this run has "
+            f"the checkpoint has {counted(len(saved['base_lrs']), 'parameter group')} and this run has "
             f"{len(configured.base_lrs)}: resume with the optimizer that the checkpoint was made with"
         )
     # Words first: nearly every resumed run says the same as before, and two curves need not be walked to see it.

@@ -1,4 +1,7 @@
-"""A plan in words: what a run prints before its first update, and what a preview shows. No torch."""
+"""A plan in words: what a run prints before its first update, and what a preview shows. No torch.
+
+What is true of a plan is asked of it; here it only becomes lines. Who prints them, and where, is not known.
+"""
 
 from __future__ import annotations
 
@@ -68,6 +71,8 @@ def _stretch(phase: Phase) -> str:
 
 
 def _factors(plan: Plan, phase: Phase) -> str:
+    # What the first and the last update of the phase use: a cosine down to 0 ends just above it, for update T would be
+    # 0.
     first = plan.curve(phase.first)
     if phase.last is None:
         return f"from {first:.3g}"

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from lr_recipes import checks
 from lr_recipes.plan.curve import FOREVER, Factor, Shape
 from lr_recipes.plan.horizon import Duration, Horizon
 from lr_recipes.schedules.base import Length, Schedule, Span, ToFloor, as_tuple, from_description, plain_length
@@ -279,8 +280,8 @@ class WarmupStableDecay(ToFloor):
         start = total - length  # update `start` still uses the peak (q = 0), update `start + 1` is the first below it
         if start < span.warmup:
             raise ValueError(
-                f"warmup={self.warmup!r} ({span.warmup:,} updates) and decay={self.decay!r} ({length:,}) do not fit "
-                f"into the {total:,} updates of the run: shorten one of them or train longer"
+                f"warmup={self.warmup!r} ({checks.counted(span.warmup, 'update')}) and decay={self.decay!r} "
+                f"({length:,}) do not fit into the {total:,} updates of the run: shorten one of them or train longer"
             )
         decay, phases = self._decay(span.floor), [("stable", span.warmup), ("decay", start)]
         return Shape(lambda t: 1.0 if t < start else decay((t - start) / length), span.floor, phases)
@@ -477,8 +478,8 @@ class Sequence(Schedule):
                 raise ValueError(f"schedules: {phase!r} cannot be a phase; phases are schedules other than Plateau")
         if len(self.schedules) != len(self.milestones) + 1:
             raise ValueError(
-                f"{len(self.schedules)} schedules and {len(self.milestones)} milestones: "
-                "there must be one milestone fewer than schedules"
+                f"{checks.counted(len(self.schedules), 'schedule')} and "
+                f"{checks.counted(len(self.milestones), 'milestone')}: there must be one milestone fewer than schedules"
             )
 
     def describe(self) -> dict[str, Any]:

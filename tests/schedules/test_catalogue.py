@@ -786,7 +786,7 @@ BAD = {
         lambda: resolve(Sequence(milestones=[50], schedules=[
             TorchSchedule(factory=partial(lr_scheduler.OneCycleLR, max_lr=PEAK, total_steps=50)), Fixed()])),
         "TorchSchedule(factory=", "cycle_momentum=False"),
-    "too few milestones": (lambda: Sequence(schedules=[Fixed()] * 3, milestones=[5]), "3 schedules and 1 milestones",
+    "too few milestones": (lambda: Sequence(schedules=[Fixed()] * 3, milestones=[5]), "3 schedules and 1 milestone:",
         "one milestone fewer"),
     "phase after the end": (lambda: resolve(Sequence(schedules=[Fixed(), Linear()], milestones=[500])),
         "milestones=[500]", "begin at update 500", "the run does 100", "train longer"),
