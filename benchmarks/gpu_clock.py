@@ -65,7 +65,7 @@ def compiled_step(device: str) -> Finding:
     weight = nn.Parameter(torch.zeros(4, device=device))
     bound = _bound(weight, torch.tensor(PEAK, device=device), betas=(0.0, 0.0), eps=0.0, weight_decay=0.0)
     counter = CompileCounterWithBackend("inductor")
-    torch._dynamo.reset()
+    torch.compiler.reset()
     step = torch.compile(bound.optimizer.step, backend=counter)
     used = []
     for _ in range(UPDATES):

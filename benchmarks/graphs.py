@@ -27,7 +27,7 @@ def compilations(tensor: bool, scheduled: bool = True) -> list[int]:
     """
     from torch._dynamo.testing import CompileCounter
 
-    torch._dynamo.reset()
+    torch.compiler.reset()
     weight = nn.Parameter(torch.zeros(4))
     lr: Any = torch.tensor(0.1) if tensor else 0.1
     optimizer = torch.optim.AdamW([weight], lr=lr, foreach=False)

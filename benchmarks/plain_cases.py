@@ -804,7 +804,7 @@ def noisy_range_test() -> str:
     found = []
     for (low, high), seed in product(range_test_rules.RANGES, range_test_rules.SEEDS):
         sweep = Sweep(min_lr=low, max_lr=high, num_training_steps=range_test_rules.UPDATES)
-        measured = range_test_rules._lightning(sweep, range_test_rules.noisy_curve(0.01, seed))
+        measured = range_test_rules.by_lightning(sweep, range_test_rules.noisy_curve(0.01, seed))
         finder = _LRFinder("exponential", low, high, range_test_rules.UPDATES)
         finder.results = {"lr": measured.lrs, "loss": measured.losses}
         found.append(finder.suggestion() or math.nan)

@@ -74,7 +74,7 @@ def answers() -> dict[str, float]:
 # Others
 
 
-def _lightning(sweep: Sweep, noisy: Callable[[float], float]) -> Measured:
+def by_lightning(sweep: Sweep, noisy: Callable[[float], float]) -> Measured:
     """Running mean with 0.98, bias-corrected; stops at four times its best."""
     measured, mean, best = Measured([], []), 0.0, 0.0
     for step in range(sweep.num_training_steps):
@@ -104,7 +104,7 @@ def _lr_finder(sweep: Sweep, noisy: Callable[[float], float]) -> Measured:
 
 def _fastai(sweep: Sweep, noisy: Callable[[float], float]) -> Measured:
     """As Lightning, whose sweep comes from there; rules see neither the first tenth nor the last five."""
-    lrs, losses = _lightning(sweep, noisy)
+    lrs, losses = by_lightning(sweep, noisy)
     first = sweep.num_training_steps // 10
     return Measured(lrs[first:-5], losses[first:-5])
 
@@ -172,7 +172,7 @@ def ours(sweep: Sweep, noisy: Callable[[float], float]) -> RangeTest:
 
 # Tool and rule -> which of our answers it looks for, how it measures, and the rule.
 OTHERS: dict[str, tuple[str, Callable[[Sweep, Callable[[float], float]], Measured], Rule]] = {
-    "Lightning lr_find": ("steepest", _lightning, lightning_steepest),
+    "Lightning lr_find": ("steepest", by_lightning, lightning_steepest),
     "pytorch-lr-finder": ("steepest", _lr_finder, lr_finder_steepest),
     "fastai steep": ("steepest", _fastai, fastai_steepest),
     "fastai valley": ("valley", _fastai, fastai_valley),

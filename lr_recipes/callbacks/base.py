@@ -7,50 +7,64 @@ from __future__ import annotations
 
 from typing import Any
 
-from lr_recipes.callbacks.fit import Fit, starts_afresh
+from lr_recipes.callbacks.fit import Fit, Recalls
 from lr_recipes.callbacks.lightning import Callback, LightningModule, Trainer
 
 
-class Remembering(Callback):
-    """A callback with state: the checkpoint's before a run, its own during it, and what it ended with after it."""
+class Remembering(Recalls, Callback):
+    """A callback with state: during a run its own, before and after it what that run goes on from or has ended with."""
 
     def __init__(self) -> None:
-        self._state: dict[str, Any] = {}
+        self._state: dict[str, Any] = {}  # of the fit that is over, and from `recall` on what this one goes on from
+        self._loaded: dict[str, Any] | None = None  # of the checkpoint that this fit is given, if it holds any
+        self._stage = ""
 
     def now(self) -> dict[str, Any]:
         """Return the state of a run that is under way, as plain values; nothing where none is."""
         raise NotImplementedError
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Forget an earlier run, unless this one goes on from it.
-
-        Lightning calls this before all other hooks of a callback: the optimizers do not exist yet, and the checkpoint's
-        state comes after it, so what is forgotten here is not the checkpoint's.
-        """
-        if stage == "fit":  # `validate` and `test` come through here too, and move nothing
-            Fit.forget(trainer)  # each of ours does: whichever is first, the fit is made anew by the first `Fit.of`
-        if starts_afresh(trainer, stage):
+    def recall(self, origin: str) -> dict[str, int]:
+        """Take up the state of the checkpoint or of the earlier fit, or none; return the positions that it holds."""
+        if origin == "checkpoint":  # which may hold nothing of ours: then an earlier fit's state is not to come back
+            self._state = self._loaded or {}
+        elif origin == "nothing":
             self._state = {}
+        return self._positions()
+
+    def _positions(self) -> dict[str, int]:
+        return {name: saved["position"] for name, saved in self._state.get("optimizers", {}).items()}
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Forget the optimizers of an earlier fit; those of this one do not exist yet.
+
+        Lightning calls this before all other hooks of a callback; the checkpoint's state comes after it.
+        """
+        self._stage = stage
+        if stage == "fit":  # `validate` and `test` come through here too, and move nothing
+            self._loaded = None
+            Fit.forget(trainer)  # each of ours does; the fit is made anew by the first `Fit.of`
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state, as plain values.
 
         Lightning asks whenever a checkpoint is saved, also when nothing is under way: then it must hold what the run
-        began or ended with.
+        begins with or has ended with.
         """
-        return self.now() or self._state
+        return self.now() or (self._state if self._loaded is None else self._loaded)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep a checkpoint's state until training starts.
 
-        Lightning calls it between ``setup`` and ``on_fit_start``; with strategies that restore after their setup (FSDP,
-        DeepSpeed), between ``on_fit_start`` and ``on_train_start``. There is nothing to write it into before that.
+        Lightning calls this between ``setup`` and ``on_fit_start``; with strategies that restore after their own setup
+        (FSDP, DeepSpeed), between ``on_fit_start`` and ``on_train_start``. It also hands over the state of a checkpoint
+        which is only tested or validated: that changes nothing here.
         """
-        self._state = state_dict
+        if self._stage in ("", "fit"):  # "": somebody calls it by hand, before any Trainer
+            self._loaded = state_dict
 
     def remember(self, trainer: Trainer) -> None:
         """Keep the state that a run ends with, should the same Trainer go on, and stop counting."""
-        self._state = self.state_dict()  # first: it is that of a run under way, with the last position
+        self._state, self._loaded = self.state_dict(), None  # the last position: nothing counts after this
         Fit.end_of(trainer)  # a second call does nothing: several of our callbacks come here
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:

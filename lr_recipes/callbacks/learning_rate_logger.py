@@ -69,12 +69,9 @@ class LearningRateLogger(Remembering):
     # Hooks
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Hand over the saved positions: where nobody owns the LR, no other callback has them.
-
-        In time for ``on_train_start``, where the clocks are set; the optimizers have just been built.
-        """
+        """Refuse optimizers that cannot be watched."""
         self._begun = False
-        Fit.of(trainer).goes_on_at(self._state.get("positions", {}))
+        Fit.of(trainer)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let Lightning call us at the first batch.
@@ -150,6 +147,9 @@ class LearningRateLogger(Remembering):
             tell(trainer, f"Learning rate{record.suffix}: {line}")
         super().on_exception(trainer, pl_module, exception)
         self._close()
+
+    def _positions(self) -> dict[str, int]:
+        return self._state.get("positions", {})  # type: ignore[no-any-return]
 
     def now(self) -> dict[str, Any]:
         """Return where the files are and what was counted so far, as plain values.

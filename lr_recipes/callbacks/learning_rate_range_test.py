@@ -18,10 +18,9 @@ from torch.optim.lr_scheduler import OneCycleLR
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
 from lr_recipes import checks
-from lr_recipes.callbacks.base import leave_out
-from lr_recipes.callbacks.fit import Fit, starts_afresh
+from lr_recipes.callbacks.base import Remembering, leave_out
+from lr_recipes.callbacks.fit import Fit, goes_on_from
 from lr_recipes.callbacks.lightning import (
-    Callback,
     LightningDataModule,
     LightningModule,
     Trainer,
@@ -48,7 +47,7 @@ _NOT_NEEDED = {
 }
 
 
-class LearningRateRangeTest(Callback):
+class LearningRateRangeTest(Remembering):
     """Sweeps the LR upwards over some updates, suggests a peak LR, undoes the updates, and trains at that peak.
 
     The sweep is made when training begins, whatever the callback's place in the list, and leaves no trace: weights,
@@ -102,6 +101,7 @@ class LearningRateRangeTest(Callback):
         dirpath: str | Path | None = None,
         plot: bool = True,
     ) -> None:
+        super().__init__()
         self.sweep = Sweep(min_lr=min_lr, max_lr=max_lr, num_training_steps=num_training_steps, mode=mode)
         DivergenceWatch(divergence)  # refuses a wrong one now
         checks.one_of("rule", rule, RULES)
@@ -123,10 +123,7 @@ class LearningRateRangeTest(Callback):
         """
         others = [one for one in callbacks_of(trainer) if one is not self]
         trainer.callbacks = [self, *others]  # type: ignore[attr-defined] # a new list: the old one is being walked
-        if stage == "fit":
-            Fit.forget(trainer)
-        if starts_afresh(trainer, stage):
-            self._peak = None
+        super().setup(trainer, pl_module, stage)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse early; in a run that goes on, set the peak that was found, before anybody notes what was built.
@@ -136,6 +133,8 @@ class LearningRateRangeTest(Callback):
         """
         optimizer = self._chosen(trainer)
         self._module_hooks = step_hooks(trainer)  # the other callbacks come later
+        self.recall(goes_on_from(trainer))
+        self._peak = self._state.get("peak")
         if self._peak is not None:
             tell(trainer, f"LR range test: not made again, this run goes on at the peak LR {self._peak:g}")
             set_peak(optimizer, schedulers_of(trainer), self._peak)
@@ -148,7 +147,7 @@ class LearningRateRangeTest(Callback):
         of them: the sweep calls it, and undoes what it did.
         """
         leave_out(self, LearningRateRangeTest)
-        if self.epoch != 0 or trainer.ckpt_path or trainer.fit_loop.total_batch_idx >= 0:  # not a run that starts
+        if self.epoch != 0 or goes_on_from(trainer) != "nothing":
             return
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             tell(trainer, "LR range test: left out, fast_dev_run only shows that the code runs")
@@ -162,13 +161,13 @@ class LearningRateRangeTest(Callback):
         if self.epoch and trainer.current_epoch == self.epoch:
             self._test(trainer, ["on_train_epoch_start"])
 
-    def state_dict(self) -> dict[str, Any]:
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the peak, should the same Trainer go on."""
+        self.remember(trainer)
+
+    def now(self) -> dict[str, Any]:
         """Return the peak that was set, as a plain value."""
         return {"peak": self._peak}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keep a checkpoint's peak until training starts."""
-        self._peak = state_dict["peak"]
 
     # What the hooks do
 

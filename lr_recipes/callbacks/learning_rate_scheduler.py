@@ -7,13 +7,14 @@ who writes it and who counts are the rooms below (``schedules/``, ``optimizer/``
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from lr_recipes import checks
 from lr_recipes.callbacks.base import Remembering, leave_out
-from lr_recipes.callbacks.fit import Fit
+from lr_recipes.callbacks.fit import Fit, advising, spread
 from lr_recipes.callbacks.lightning import (
+    Callback,
     LightningModule,
     StochasticWeightAveraging,
     Trainer,
@@ -24,7 +25,7 @@ from lr_recipes.optimizer.follow import BoundSchedule
 from lr_recipes.optimizer.groups import built_lrs, group_names, read_lrs, read_momentum, write_momentum
 from lr_recipes.plan.horizon import Horizon, HorizonError
 from lr_recipes.plan.plan import INTERVALS, Plan
-from lr_recipes.plan.resume import POLICIES, ResumeError, rescaled_position
+from lr_recipes.plan.resume import POLICIES, Chosen, ResumeError, choose, rescaled_position
 from lr_recipes.report.words import in_words
 from lr_recipes.schedules import Schedule
 
@@ -90,11 +91,11 @@ class LearningRateScheduler(Remembering):
     # Hooks
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note the base LRs, refuse a second owner, hand over the saved positions.
+        """Note the base LRs, and refuse a second owner.
 
-        Lightning has built the optimizers and given us our state; it restores the optimizers' state, with the old LRs
-        in their groups, after this hook and before ``on_train_start``. So this is the last moment at which the groups
-        hold what they were built with, and the first at which there is an optimizer to claim.
+        Lightning has built the optimizers; it restores their state, with the old LRs in their groups, after this hook
+        and before ``on_train_start``. So this is the last moment at which the groups hold what they were built with,
+        and the first at which there is an optimizer to claim.
         """
         self.bound = {}  # before the sanity check, which validates and must not let an earlier run's plateau decide
         fit = Fit.of(trainer)
@@ -102,7 +103,6 @@ class LearningRateScheduler(Remembering):
         self._momenta = {
             name: [read_momentum(group) for group in one.param_groups] for name, one in fit.optimizers.items()
         }
-        fit.goes_on_at({name: one["position"] for name, one in self._state.get("optimizers", {}).items()})
         self._become_owner(fit, pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -113,16 +113,15 @@ class LearningRateScheduler(Remembering):
         leave_out(self, LearningRateScheduler)
         fit = Fit.of(trainer)
         fit.settle()  # a new run begins at position 0; the first LR is written for the position that is set here
-        chosen = fit.chosen(self.schedule, "schedule")
-        before = {name: read_lrs(fit.optimizers[name]) for name in chosen}  # of the checkpoint, for the printed jump
-        plans = self._plans(fit)
+        before = {name: read_lrs(optimizer) for name, optimizer in fit.optimizers.items()}  # the checkpoint's, perhaps
         # All plans stand before the first LR is written: one that does not fit leaves all optimizers alone.
-        self.bound = {name: BoundSchedule(plan, fit.clocks[name]) for name, plan in plans.items()}
-        differences = self._restore(trainer)
+        chosen = self._chosen(fit)
+        self.bound = {name: BoundSchedule(one.plan, fit.clocks[name]) for name, one in chosen.items()}
+        self._go_on(fit)
         self._overrun_told = self._nan_told = False
         for name, bound in self.bound.items():
             bound.every_update = self.interval == "step"
-            tell(trainer, _opening(name, bound, differences.get(name, []), before[name]))
+            tell(trainer, _opening(name, bound, chosen[name].differences, before[name]))
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Refresh the LR at an epoch's first batch: after every callback that writes one when an epoch starts.
@@ -182,14 +181,50 @@ class LearningRateScheduler(Remembering):
 
     # Plans
 
-    def _plans(self, fit: Fit) -> dict[str, Plan]:
-        """The plan of each optimizer that has a schedule, by its name."""
-        totals = fit.chosen(self.total_steps, "total_steps")
+    def _chosen(self, fit: Fit) -> dict[str, Chosen]:
+        """The plan to follow on each optimizer that has a schedule: this run's, or by the policy the checkpoint's."""
+        plans, saved = self._plans(fit), self._state.get("optimizers")
+        if saved is None:
+            for name in plans:
+                fit.check_position(name)
+            return {name: Chosen(plan, []) for name, plan in plans.items()}
+        check_optimizers(saved, plans)
+        return {name: choose(saved[name], plan, self.resume) for name, plan in plans.items()}
+
+    def plans(
+        self,
+        base_lrs: Mapping[str, Sequence[float]],
+        horizon: Callable[[int | None], Horizon],
+        *,
+        automatic: bool = True,
+        fast_dev_run: bool = False,
+    ) -> dict[str, Plan]:
+        """Return the plan of each optimizer that has a schedule, by its name; asks no Trainer.
+
+        Args:
+            base_lrs: what the groups of each optimizer were built with, by the optimizer's name.
+            horizon: makes the horizon, from the total or, where none is given, ``None``.
+            automatic: whether the module leaves it to the Trainer when an optimizer steps.
+            fast_dev_run: whether the run only shows that the code runs, however long the plan is.
+
+        Raises:
+            ValueError: a schedule does not fit the run, or an optimizer is named that there is not.
+        """
+        names = list(base_lrs)
+        totals = spread(self.total_steps, names, "total_steps")
         plans = {}
-        with fit.advising(_HOW_TO_GIVE_THE_TOTAL):
-            for name, schedule in fit.chosen(self.schedule, "schedule").items():
-                plans[name] = _plan(schedule, fit, self._bases(fit, name), totals.get(name))
+        with advising(automatic, _HOW_TO_GIVE_THE_TOTAL):
+            for name, schedule in spread(self.schedule, names, "schedule").items():
+                plans[name] = _plan(schedule, horizon(totals.get(name)), base_lrs[name], fast_dev_run)
         return plans
+
+    def _plans(self, fit: Fit) -> dict[str, Plan]:
+        return self.plans(
+            {name: self._bases(fit, name) for name in fit.optimizers},
+            fit.horizon,
+            automatic=fit.trainer.lightning_module.automatic_optimization,
+            fast_dev_run=bool(fit.trainer.fast_dev_run),  # type: ignore[attr-defined]
+        )
 
     def _bases(self, fit: Fit, name: str) -> list[float]:
         """Base LRs: as built. In a run that starts fresh an LR finder may have changed them since the fit began."""
@@ -201,43 +236,61 @@ class LearningRateScheduler(Remembering):
         built = self._base_lrs[name]
         return built + now[len(built) :]  # a finetuning callback may have brought groups of the checkpoint back since
 
-    def _restore(self, trainer: Trainer) -> dict[str, list[str]]:
-        """Continue at the saved positions; return what differed, by optimizer."""
-        self._epoch, self._fit_begins = -1, True
-        saved = self._state.get("optimizers")
-        if saved is None:  # a new run, or the checkpoint of one without this callback
-            for name in self.bound:
-                Fit.of(trainer).check_position(name)
-            return {}
-        if set(saved) != set(self.bound):
-            raise ResumeError(
-                f"the checkpoint has schedules for {', '.join(saved)}, and this run for {', '.join(self.bound)}: "
-                "resume with the same optimizers and the same mapping of schedules"
-            )
-        self._epoch = self._state["epoch"]
-        differences = {name: bound.restore(saved[name], self.resume) for name, bound in self.bound.items()}
+    def _go_on(self, fit: Fit) -> None:
+        """Go on where a checkpoint stopped, if there is one."""
+        self._epoch, self._fit_begins = self._state.get("epoch", -1), True
+        saved = self._state.get("optimizers", {})
+        for name, state in saved.items():
+            self.bound[name].go_on(state)
         if self.resume == "config":
-            self._keep_share_of_data(trainer, saved)
+            self._keep_share_of_data(fit.trainer, saved)
             self._stop_cycling_momentum(saved)
-        return differences
 
     def _keep_share_of_data(self, trainer: Trainer, saved: dict[str, Any]) -> None:
         """Where updates now see another number of samples, go on at the same share of the epochs that end the run."""
-        for name, bound in self.bound.items():
-            if bound.horizon.total_steps != trainer.max_steps:  # `max_steps` counts the old updates as they are
-                position = rescaled_position(saved[name], bound.horizon)
-                if position != bound.position:  # to set it also writes the LR, and an LR that is held must stay
-                    bound.position = position
+        for name, state in saved.items():
+            bound = self.bound[name]
+            position = position_in(bound.horizon, state, trainer.max_steps)
+            if position != bound.position:  # to set it also writes the LR, and an LR that is held must stay
+                bound.position = position
 
     def _stop_cycling_momentum(self, saved: dict[str, Any]) -> None:
         """Where the checkpoint's schedule moved the momentum and this one does not, go back to what was built."""
-        for name, bound in self.bound.items():
-            if saved[name]["cycles_momentum"] and not bound.plan.others:
+        for name, state in saved.items():
+            bound = self.bound[name]
+            if state["cycles_momentum"] and not bound.plan.others:
                 for group, momentum in zip(bound.optimizer.param_groups, self._momenta[name], strict=False):
                     if momentum is not None:
                         write_momentum(group, momentum)
 
     # One owner
+
+    def refuse_owners(self, module: Any, schedulers: Sequence[Any], callbacks: Iterable[Callback]) -> None:
+        """Refuse a second owner of the LR; asks no Trainer.
+
+        Args:
+            module: the module that is trained.
+            schedulers: those that it returns, on optimizers that have a schedule here.
+            callbacks: all callbacks of the run.
+
+        Raises:
+            ValueError: there is one; names both.
+        """
+        if schedulers and not self.replace:
+            raise ValueError(
+                f"two owners of one learning rate: {type(module).__name__}.configure_optimizers() returns "
+                f"{', '.join(type(one).__name__ for one in schedulers)}, and the Trainer has a "
+                f"LearningRateScheduler({self.schedule!r}). Return the optimizer alone; or take over with "
+                "LearningRateScheduler(..., replace=True); or keep the module's scheduler and only add a warmup, "
+                "with LearningRateWarmup"
+            )
+        # It makes its scheduler when its epoch starts, so the module's list does not show it yet.
+        if any(isinstance(one, StochasticWeightAveraging) for one in callbacks):
+            raise ValueError(
+                "two owners of one learning rate: StochasticWeightAveraging brings a scheduler of its own (swa_lrs), "
+                f"and the Trainer has a LearningRateScheduler({self.schedule!r}). Remove one of them; Lightning's "
+                "WeightAveraging averages the weights and leaves the LR alone"
+            )
 
     def _become_owner(self, fit: Fit, pl_module: LightningModule) -> None:
         """Refuse schedulers of the module's own on our optimizers, or remove them when that was asked for."""
@@ -247,21 +300,7 @@ class LearningRateScheduler(Remembering):
         optimizers = [fit.optimizers[name] for name in ours]
         configs = strategy.lr_scheduler_configs
         theirs = [config for config in configs if any(config.scheduler.optimizer is one for one in optimizers)]
-        if theirs and not self.replace:
-            raise ValueError(
-                f"two owners of one learning rate: {type(pl_module).__name__}.configure_optimizers() returns "
-                f"{', '.join(type(config.scheduler).__name__ for config in theirs)}, and the Trainer has a "
-                f"LearningRateScheduler({self.schedule!r}). Return the optimizer alone; or take over with "
-                "LearningRateScheduler(..., replace=True); or keep the module's scheduler and only add a warmup, "
-                "with LearningRateWarmup"
-            )
-        # It makes its scheduler when its epoch starts, so the list does not show it yet.
-        if any(isinstance(one, StochasticWeightAveraging) for one in callbacks_of(fit.trainer)):
-            raise ValueError(
-                "two owners of one learning rate: StochasticWeightAveraging brings a scheduler of its own (swa_lrs), "
-                f"and the Trainer has a LearningRateScheduler({self.schedule!r}). Remove one of them; Lightning's "
-                "WeightAveraging averages the weights and leaves the LR alone"
-            )
+        self.refuse_owners(pl_module, [config.scheduler for config in theirs], callbacks_of(fit.trainer))
         strategy.lr_scheduler_configs = [config for config in configs if config not in theirs]
         for name in ours:
             # One that the module has bound by hand is in no list of Lightning's: without its clock it writes no more.
@@ -304,18 +343,40 @@ class LearningRateScheduler(Remembering):
                 )
 
 
-def _plan(schedule: Schedule, fit: Fit, bases: list[float], total_steps: int | None) -> Plan:
-    horizon = fit.horizon(total_steps)
+def _plan(schedule: Schedule, horizon: Horizon, bases: Sequence[float], fast_dev_run: bool) -> Plan:
     try:
         return schedule.plan(horizon, bases)
     except HorizonError:  # a ValueError too, but one that a longer run would not mend
         raise
     except ValueError:
-        if not fit.trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if not fast_dev_run:
             raise
         # `fast_dev_run` only shows that the code runs; the lengths of the real run do not fit into one batch.
         long = Horizon(total_steps=_LONG_RUN, steps_per_epoch=1000, source="fast_dev_run is too short for this plan")
         return schedule.plan(long, bases)
+
+
+def check_optimizers(saved: Iterable[str], ours: Iterable[str]) -> None:
+    """Refuse a checkpoint that has schedules for other optimizers than this run.
+
+    Raises:
+        ResumeError: names those of both.
+    """
+    if set(saved) != set(ours):
+        raise ResumeError(
+            f"the checkpoint has schedules for {', '.join(saved)}, and this run for {', '.join(ours)}: "
+            "resume with the same optimizers and the same mapping of schedules"
+        )
+
+
+def position_in(horizon: Horizon, saved: dict[str, Any], max_steps: int | None) -> int:
+    """Return where a run that follows its own plan goes on: where updates see other data, at the same share of them.
+
+    ``max_steps`` counts the old updates as they are, so a run that it ends goes on at the saved position.
+    """
+    position: int = saved["position"]
+    ended_by_updates = horizon.total_steps is not None and horizon.total_steps == max_steps
+    return position if ended_by_updates else rescaled_position(saved, horizon)
 
 
 def _opening(name: str, bound: BoundSchedule, differences: list[str], before: list[float]) -> str:

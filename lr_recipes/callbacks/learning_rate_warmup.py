@@ -57,15 +57,13 @@ class LearningRateWarmup(Remembering):
     # Hooks
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse a second owner, hand over the saved positions.
+        """Refuse a second owner.
 
         The optimizers and the module's schedulers are built, and a checkpoint's optimizer state is not restored yet:
         nothing is written, so what is refused leaves no trace.
         """
         self._warmups = {}
-        fit = Fit.of(trainer)
-        fit.goes_on_at({name: one["position"] for name, one in self._state.get("optimizers", {}).items()})
-        for clock in fit.clocks.values():
+        for clock in Fit.of(trainer).clocks.values():
             clock.claim(
                 type(self).__name__,
                 "remove LearningRateWarmup and give the schedule the warmup, as in "

@@ -167,11 +167,6 @@ class Clock:
             handle.remove()
         self._handles, self.counting = [], False
 
-    @property
-    def running(self) -> bool:
-        """Whether the hooks are on the optimizer."""
-        return bool(self._handles)
-
     def owns(self, key: int) -> bool:
         """Whether a step hook, by its key, is one of this clock."""
         return any(handle.id == key for handle in self._handles)

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lr_recipes.optimizer.clock import Clock
@@ -57,7 +58,7 @@ class BoundSchedule(LRScheduler):
         # LRScheduler.__init__ is not called: it would wrap `optimizer.step` and write an LR of its own. It is the base
         # class so that whoever asks `isinstance(..., LRScheduler)` takes this for what it is.
         self.clock, self.optimizer, self.every_update = clock, clock.optimizer, True
-        self.planned_factor, self.scale = 1.0, 1.0
+        self.planned_factor = 1.0
         self._held_from = clock.position
         self._order_checked = False
         self._follow(plan)
@@ -67,9 +68,8 @@ class BoundSchedule(LRScheduler):
         clock.start(counting=False)  # the hooks see late groups and early calls of `step()`; `attach()` lets them count
 
     def _follow(self, plan: Plan) -> None:
-        if any(line.key == "momentum" for line in plan.others):
-            check_momentum(self.optimizer)
-        self.plan = plan
+        check_plan(plan, self.optimizer)
+        self.plan, self.scale = plan, 1.0
         self.seen = None if plan.reaction is None else plan.reaction.seen()
 
     # What it follows, under the names that people know
@@ -96,7 +96,9 @@ class BoundSchedule(LRScheduler):
 
     @base_lrs.setter
     def base_lrs(self, base_lrs: Sequence[float]) -> None:
+        seen = self.seen
         self._follow(self.plan.schedule.plan(self.plan.horizon, base_lrs))
+        self._set_seen(seen)
         self._note_groups()
 
     @property
@@ -140,7 +142,7 @@ class BoundSchedule(LRScheduler):
         factor = self.planned_factor = self._factor(position) * self.scale
         groups = self.optimizer.param_groups
         if len(groups) != len(self._bases):  # torch has a way to add groups, and none to remove them
-            self._adopt_late_groups()
+            self._note_groups()
         if self._floats and type(groups[0]["lr"]) is float:  # nearly always; asking each group takes as long as writing
             for group, base in zip(groups, self._bases, strict=True):
                 group["lr"] = base * factor
@@ -156,13 +158,8 @@ class BoundSchedule(LRScheduler):
             # Not at the clock's position: where the LR is held for an epoch, a late group holds it with the others.
             self.write(self._held_from)
 
-    def _adopt_late_groups(self) -> None:
-        """Take the LR that a group joins with as its base; from its first update on it follows the curve."""
-        self.plan = self.plan.joined(joining_lrs(self.optimizer, self._bases))
-        self._note_groups()
-
     def _note_groups(self) -> None:
-        """Keep what every update needs at hand, and the base of each group where torch's schedulers look for it."""
+        """Keep what every update needs at hand; groups that have joined follow the curve from the LR they have now."""
         if len(self.optimizer.param_groups) > len(self.plan.base_lrs):
             self.plan = self.plan.joined(joining_lrs(self.optimizer, self.plan.base_lrs))
         self._bases, self._factor, self._others = self.plan.base_lrs, self.plan.curve.factor, self.plan.others
@@ -278,6 +275,11 @@ class BoundSchedule(LRScheduler):
         plan, differences = choose(state_dict, self.plan, resume)
         self._follow(plan)
         self._note_groups()
+        self.go_on(state_dict)
+        return differences
+
+    def go_on(self, state_dict: dict[str, Any]) -> None:
+        """Take over the position of a saved state, and what a plateau has seen; the plan is followed already."""
         reaction = self.plan.reaction
         if state_dict["plateau"] and reaction is not None:
             self._set_seen(reaction.seen(state_dict["plateau"]))  # before anything is written: the cuts are part of it
@@ -285,4 +287,13 @@ class BoundSchedule(LRScheduler):
         # position is set without writing; else the two are the same.
         self.clock.go_to(state_dict["refreshed_at"])
         self.clock.position = state_dict["position"]
-        return differences
+
+
+def check_plan(plan: Plan, optimizer: Optimizer) -> None:
+    """Refuse a plan for what an optimizer's groups do not have.
+
+    Raises:
+        ValueError: the plan moves the momentum and the optimizer has none.
+    """
+    if any(line.key == "momentum" for line in plan.others):
+        check_momentum(optimizer)

@@ -112,7 +112,7 @@ class Recorder:
         update = self._read()  # of update `position`: the clock moves on after all witnesses have looked
         self._updates += 1
         self.last_lrs = update.lrs
-        if on_device(update.lrs[0]):
+        if any(map(on_device, update.lrs)):
             self._pending.append(update)  # judged and written when it is read back, all at once
         else:
             self._pending.append(self._row(update))

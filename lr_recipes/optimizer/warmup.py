@@ -8,6 +8,7 @@ because the LR is exchanged around each ``step`` of the scheduler, and the sched
 from __future__ import annotations
 
 import contextlib
+import copyreg
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -103,7 +104,8 @@ class WarmupOver:
     @contextlib.contextmanager
     def hidden(self) -> Iterator[None]:
         """Show the scheduler its own LR, and take the one that it writes."""
-        if self._hidden:  # one that is made of others steps them within its own step
+        # One that is made of others steps them within its own step; and a step that somebody kept outlives the warmup.
+        if self._hidden or self.over:
             yield
             return
         self.adopt()
@@ -143,8 +145,10 @@ def _shielded(kind: type[Any], hidden: Callable[[], contextlib.AbstractContextMa
         # A pickle names the class, and this one cannot be found by its name; a copy would stay shielded. So both are of
         # the class beneath, which stands first among what an object is made anew from.
         reduced: Any = kind.__reduce_ex__(self, protocol)  # type: ignore[call-arg] # the class is not known here
-        make, (_, *given), *rest = reduced
-        return (make, (kind, *given), *rest)
+        make, given, *rest = reduced
+        # With `__newobj__` a pickler insists on the class that the object has now.
+        make = kind.__new__ if make is copyreg.__newobj__ else make  # type: ignore[attr-defined] # not in the stubs
+        return (make, tuple(kind if one is type(self) else one for one in given), *rest)
 
     # `step`, and what other libraries call beside it, such as timm's `step_update`.
     names = [name for name in dir(kind) if name.startswith("step") and callable(getattr(kind, name))]

@@ -6,9 +6,104 @@ Where the numbers come from (a Trainer, a config) is asked elsewhere, so the rul
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
+from lr_recipes import checks
+from lr_recipes.plan.horizon import Horizon
+
+# What Lightning takes, with a warning that is easily missed, when neither max_epochs nor max_steps is given.
+_DEFAULT_EPOCHS = 1000
 _LOOK_AHEAD = 1000  # epochs of a run without a known end whose lengths are counted one by one
+
+
+class Limits(NamedTuple):
+    """What a training loop goes by, as plain numbers, wherever they were read; a horizon follows from them.
+
+    Attributes:
+        batches: micro-batches in an epoch on one device; ``None`` when the loader has no length.
+        epochs: epochs of the run; ``None`` when only ``max_steps`` ends it.
+        max_steps: limit on updates; ``None`` when there is none.
+        accumulate: epoch -> micro-batches in one update.
+        devices: processes that train together.
+        batch_size: samples in a micro-batch on one device; ``None`` when the loader does not say.
+        automatic: whether the loop decides when an optimizer steps; else only the module knows, and nothing is counted.
+
+    Example:
+        >>> Limits(batches=7, epochs=3, max_steps=None, accumulate=lambda epoch: 2).horizon().source
+        '3 epochs of 4 updates'
+    """
+
+    batches: int | None
+    epochs: int | None
+    max_steps: int | None
+    accumulate: Callable[[int], int]
+    devices: int = 1
+    batch_size: int | None = None
+    automatic: bool = True
+
+    def horizon(self, total_steps: int | None = None) -> Horizon:
+        """Return the horizon of the run.
+
+        Args:
+            total_steps: the total, where it is given and not to be counted.
+        """
+        if not self.automatic:
+            return self._uncounted(total_steps)
+        counted, per_epoch = count_updates(
+            batches=self.batches, epochs=self.epochs, max_steps=self.max_steps, accumulate=self.accumulate
+        )
+        source = self._in_words(counted, per_epoch)
+        # Lightning puts its default in the place of what was not given, so one cannot tell it from a choice.
+        if total_steps is None and self.epochs == _DEFAULT_EPOCHS and self.max_steps is None:
+            counted, source = None, _default_epochs(counted)
+        return Horizon(
+            total_steps=total_steps or counted or None,  # a run of 0 updates ends before anybody asks
+            steps_per_epoch=per_epoch or None,
+            samples_per_step=self._samples_per_step(len(per_epoch) or 1),
+            source=source if total_steps is None else f"total_steps={total_steps} was given; the Trainer: {source}",
+        )
+
+    def _uncounted(self, total_steps: int | None) -> Horizon:
+        """In manual optimization only the module knows when an optimizer steps."""
+        epochs = self.epochs or 0
+        even = total_steps is not None and epochs > 0 and total_steps % epochs == 0
+        return Horizon(
+            total_steps=total_steps,
+            steps_per_epoch=total_steps // epochs if even and total_steps else None,
+            source="manual optimization: the module decides when an optimizer steps"
+            if total_steps is None
+            else f"total_steps={total_steps} was given",
+        )
+
+    def _in_words(self, counted: int | None, per_epoch: Sequence[int]) -> str:
+        """Where the total came from, in words."""
+        if self.batches is None:
+            return f"max_steps={self.max_steps}" if self.max_steps is not None else "the loader has no length"
+        if self.batches == 0:
+            return "no batch in an epoch"
+        if counted is None:
+            return f"{self.batches:,} batches an epoch, but neither max_epochs nor max_steps ends the run"
+        if self.epochs is None or (self.max_steps is not None and counted < sum(per_epoch)):
+            return f"max_steps={self.max_steps}"
+        epochs = checks.counted(self.epochs, "epoch")
+        if len(set(per_epoch)) == 1:
+            return f"{epochs} of {checks.counted(per_epoch[0], 'update')}"
+        shortest, longest = min(per_epoch, default=0), max(per_epoch, default=0)
+        return f"{epochs} of {shortest:,} to {longest:,} updates"
+
+    def _samples_per_step(self, epochs: int) -> int | None:
+        """Samples in one full update, over all devices; ``None`` where the loader does not say or epochs differ."""
+        windows = {self.accumulate(epoch) for epoch in range(epochs)}
+        if self.batch_size is None or len(windows) != 1:
+            return None
+        return self.batch_size * windows.pop() * self.devices
+
+
+def _default_epochs(counted: int | None) -> str:
+    """Why a run of so many epochs has no known end, and how to say that they are meant."""
+    meant = "" if counted is None else f"; if 1000 epochs are meant, give total_steps={counted}"
+    return f"max_epochs is 1000, which is also what Lightning takes when nothing ends the run{meant}"
 
 
 def count_updates(
@@ -61,3 +156,107 @@ def _epochs_until(end: int, updates_in: Callable[[int], int]) -> tuple[int, ...]
         lengths.append(updates_in(len(lengths)))
         done += lengths[-1]
     return tuple(lengths)  # the last epoch with its full length, though `end` may cut it: lengths in epochs need that
+
+
+# What Lightning makes of the arguments of a Trainer
+
+
+def ends_of(
+    max_epochs: int | None, max_steps: int, fast_dev_run: bool | int = False, timed: bool = False
+) -> tuple[int | None, int | None]:
+    """Return the epochs and the limit on updates of a run, by Lightning's rule; ``None`` where there is no such limit.
+
+    Args:
+        max_epochs: as the Trainer takes it: -1 for no limit; without one, 1000 where nothing else ends the run.
+        max_steps: as the Trainer takes it: -1 for no limit.
+        fast_dev_run: one epoch of so many updates, whatever else is set.
+        timed: whether a time ends the run.
+
+    Raises:
+        ValueError: a limit is below -1.
+
+    Example:
+        >>> ends_of(max_epochs=20, max_steps=-1), ends_of(20, -1, fast_dev_run=True), ends_of(None, -1)
+        ((20, None), (1, 1), (1000, None))
+    """
+    for name, value in {"max_epochs": max_epochs, "max_steps": max_steps}.items():
+        if value is not None and not checks.is_whole(value, least=-1):
+            raise ValueError(f"{name}={value!r}: must be a whole number, or -1 for no limit")
+    if fast_dev_run:
+        return 1, int(fast_dev_run)
+    if max_epochs is None:  # the same for a time or a number of steps: they end the run, whatever the epoch
+        max_epochs = -1 if timed or max_steps >= 0 else _DEFAULT_EPOCHS
+    return (None if max_epochs < 0 else max_epochs), (None if max_steps < 0 else max_steps)
+
+
+def limit_of(
+    limit_train_batches: float | None, overfit_batches: float = 0.0, fast_dev_run: bool | int = False
+) -> float | None:
+    """Return what limits the batches of an epoch, by Lightning's rule: a number (``int``), a share or nothing.
+
+    ``overfit_batches`` goes before ``fast_dev_run``, and that before ``limit_train_batches``.
+
+    Raises:
+        ValueError: an argument is negative, or neither whole nor a share.
+    """
+    given = {"limit_train_batches": limit_train_batches, "overfit_batches": overfit_batches}
+    for name, value in given.items():
+        if value is not None and not (0 <= value <= 1 or (value > 1 and value % 1 == 0)):
+            raise ValueError(f"{name}={value!r}: must be a whole number of batches, or a share of them from 0.0 to 1.0")
+    if fast_dev_run < 0:
+        raise ValueError(f"fast_dev_run={fast_dev_run!r}: must be true, false or a number of batches")
+    if overfit_batches > 0:
+        return overfit_batches
+    if fast_dev_run:
+        return int(fast_dev_run)
+    whole = limit_train_batches is not None and limit_train_batches > 1  # Lightning takes 5.0 for 5 batches
+    return int(limit_train_batches or 0) if whole else limit_train_batches
+
+
+def limited(batches: int | None, limit: float | None) -> int | None:
+    """Return how many of a loader's batches an epoch takes.
+
+    Args:
+        batches: of the loader; ``None`` when it has no length.
+        limit: as `limit_of` returns it. Where a number is meant it is an ``int``: 1 is one batch, and 1.0 all of them.
+
+    Raises:
+        ValueError: a share is too small for one batch, or there is no length that it could be a share of.
+
+    Example:
+        >>> limited(39, 7), limited(39, 0.25), limited(39, None), limited(None, 7)
+        (7, 9, 39, 7)
+    """
+    if limit is None or (limit == 1.0 and isinstance(limit, float)):
+        return batches
+    if isinstance(limit, int):
+        return limit if batches is None else min(batches, limit)
+    if batches is None:
+        raise ValueError(f"limit_train_batches={limit!r} is a share, and the loader has no length: give a whole number")
+    taken = min(int(batches * limit), batches)
+    if taken == 0 < batches * limit:
+        raise ValueError(
+            f"limit_train_batches={limit!r} of {batches:,} batches is less than one: give a larger share, or a whole "
+            "number of batches"
+        )
+    return taken
+
+
+def batches_on_each(samples: int, devices: int, batch_size: int, drop_last: bool) -> int:
+    """Return how many batches each process makes of its share of the samples.
+
+    All shares are equally long: the samples are dealt out in turn, and some of them twice where they do not suffice.
+
+    Args:
+        samples: in an epoch, over all devices.
+        devices: processes that train together.
+        batch_size: samples in a batch on one device.
+        drop_last: whether a last batch that is not full is left out.
+
+    Example:
+        >>> batches_on_each(50, devices=2, batch_size=8, drop_last=False)
+        4
+    """
+    # torch's DistributedSampler, as Lightning makes it: it pads to equal shares, so no process waits for another.
+    share = math.ceil(samples / devices)
+    return share // batch_size if drop_last else math.ceil(share / batch_size)

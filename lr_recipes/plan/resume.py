@@ -7,6 +7,7 @@ position and follows the plan.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -83,24 +84,16 @@ def _equal_in_words(saved: dict[str, Any], configured: Plan) -> bool:
 
 
 def _readable(saved: dict[str, Any], own: Source) -> Plan | None:
-    """The saved plan; ``None`` where its schedule is of a kind that is not known here."""
+    """The saved plan; ``None`` where its schedule is of a kind that is not known here, or is another one by now."""
     try:
-        schedule = _schedule(saved, own)
+        return _read(saved, own)
     except ValueError:
         return None
-    return _plan_with(schedule, saved)
 
 
 def _read(saved: dict[str, Any], own: Source) -> Plan:
-    return _plan_with(_schedule(saved, own), saved)
-
-
-def _schedule(saved: dict[str, Any], own: Source) -> Source:
-    """The saved schedule; where it is the one at hand, that one, which cannot always be built from words."""
-    return own if saved["schedule"] == own.describe() else own.read(saved["schedule"])
-
-
-def _plan_with(schedule: Source, saved: dict[str, Any]) -> Plan:
+    """The saved plan; its schedule may be the one at hand, which cannot always be built from words."""
+    schedule = own if saved["schedule"] == own.describe() else own.read(saved["schedule"])
     return schedule.plan(Horizon(**saved["horizon"]), saved["base_lrs"], saved["peak"])
 
 
@@ -152,11 +145,21 @@ def _show(value: Any, read: Callable[[dict[str, Any]], Any]) -> str:
         return f"{value:g}"
     if isinstance(value, list):
         return "[" + ", ".join(_show(item, read) for item in value) + "]"
+    if isinstance(value, dict) and "schedule" in value:
+        return _show_schedule(value, read)
     if isinstance(value, dict):
-        return _show_call(value, read) if "calls" in value else repr(read(value)) if "schedule" in value else str(value)
+        return _show_call(value, read) if "calls" in value else str(value)
     if value is None or isinstance(value, bool):
         return "none" if value is None else str(value)
     return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _show_schedule(description: dict[str, Any], read: Callable[[dict[str, Any]], Any]) -> str:
+    """A schedule as it shows itself; one of a kind that is not known here by its knobs."""
+    with contextlib.suppress(ValueError):
+        return repr(read(description))
+    knobs = [f"{name}={_show(value, read)}" for name, value in description.items() if name != "schedule"]
+    return f"{description['schedule']}({', '.join(knobs)})"
 
 
 def _show_call(call: dict[str, Any], read: Callable[[dict[str, Any]], Any]) -> str:

@@ -149,6 +149,7 @@ class Schedule:
                 "LR would never be reached. Shorten the warmup or train longer"
             )
         shape = self.shape(Span(warmup, self._floor(peak), horizon, peak))
+        self._check_shape(shape, warmup)
         return Curve(shape, self._ramp(warmup), warmup, total)
 
     def plan(self, horizon: Horizon, base_lrs: abc.Sequence[float], peak: float | None = None) -> Plan:
@@ -211,6 +212,21 @@ class Schedule:
     def reaction(self) -> Reaction[Any] | None:
         """Return how the schedule reacts to a metric; ``None`` where it is a function of the position alone."""
         return None
+
+    def _check_shape(self, shape: Any, warmup: int) -> None:
+        who = f"{type(self).__name__}.shape(span)"
+        if not isinstance(shape, Shape):
+            raise ValueError(f"{who} returned a {type(shape).__name__}: it must return a Shape")
+        if not shape.phases:
+            raise ValueError(
+                f"{who} returned a Shape without a phase: name at least one, the first from update {warmup:,} on"
+            )
+        name, first = shape.phases[0]
+        if first > warmup:
+            raise ValueError(
+                f"{who}: its first phase, {name!r}, begins at update {first:,}: name the updates before it too, from "
+                f"update {warmup:,} on"
+            )
 
     @classmethod
     def from_fields(cls, fields: dict[str, Any]) -> Schedule:
@@ -307,7 +323,10 @@ def from_description(description: dict[str, Any]) -> Schedule:
     kind = {kind.__name__: kind for kind in _kinds(Schedule)}.get(name)
     if kind is None:
         raise ValueError(f"schedule={name!r} is not known here: import the module that defines it first")
-    return kind.from_fields(fields)
+    try:
+        return kind.from_fields(fields)
+    except TypeError as error:  # a knob that the class does not have any more, or has only now
+        raise ValueError(f"schedule={name!r} cannot be built from its description: {error}") from error
 
 
 def _kinds(kind: type[Schedule]) -> list[type[Schedule]]:

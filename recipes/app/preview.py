@@ -1,52 +1,47 @@
 """`python train.py task=preview`: what the LR will do, without training.
 
-Everything up to the first update is done as a run does it: Lightning counts the batches, `LearningRateScheduler`
-resolves its schedule on the horizon that it finds. Only what does not change the plan is left out: the model's weights
-have no memory, the data of our own modules are not loaded, and no device is touched, so the plan of a GPU run can be
-seen on a machine without one.
+The plan is made as a run makes it, by the same schedule on the same horizon, but of plain numbers: the settings and the
+data say how many updates there will be, and no Trainer is built. What does not change the plan is left out: the model's
+weights have no memory, the data of our own modules are not loaded, and no device is touched, so the plan of a GPU run
+can be seen on a machine without one.
 """
 
 from __future__ import annotations
 
 import logging
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
-from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.strategies import Strategy
+from lightning.pytorch import Callback, LightningModule
 from omegaconf import DictConfig, OmegaConf
+from torch.optim import Optimizer
 
 from lr_recipes import LearningRateRangeTest, LearningRateScheduler
-from lr_recipes.optimizer.follow import BoundSchedule
-from lr_recipes.optimizer.groups import group_names
+from lr_recipes.callbacks.fit import optimizer_names, refuse_foreign, spread
+from lr_recipes.callbacks.learning_rate_scheduler import check_optimizers, position_in
+from lr_recipes.optimizer.clock import Clock
+from lr_recipes.optimizer.follow import check_plan
+from lr_recipes.optimizer.groups import built_lrs, group_names
+from lr_recipes.plan.plan import Plan
+from lr_recipes.plan.resume import choose
 from lr_recipes.report.chart import Point
 from lr_recipes.report.lr_csv import read_rows, write_several
 from lr_recipes.report.picture import figure_of_several, save_figure
 from lr_recipes.report.preview import Preview
-from recipes.app.batch_scaling import devices_of, is_scaled, scaling_in_words
+from recipes.app.batch_scaling import is_scaled, scaling_in_words
 from recipes.app.checkpoints import read_checkpoint
+from recipes.app.limits import limits_of_run
 from recipes.app.run_folder import SETTINGS, save_settings, shown
 from recipes.app.validation import check
-from recipes.data.seeded import SeededData, Tickets
 
 log = logging.getLogger(__name__)
 
 STEM = "preview"  # of the files' names
-# Settings of the Trainer that change no plan, and that other machines may lack or the process would keep.
-_NEUTRAL = {
-    "accelerator": "cpu",
-    "precision": "32-true",
-    "logger": False,
-    "deterministic": None,
-    "benchmark": None,
-}
 
 
 def run(cfg: DictConfig) -> dict[str, float]:
@@ -79,35 +74,38 @@ def run(cfg: DictConfig) -> dict[str, float]:
 
 def previews_of(cfg: DictConfig) -> dict[str, Preview]:
     """Return what the LR of each optimizer will do, by the name of the optimizer."""
-    with _quiet():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of Lightning's, about devices and loaders; the run itself repeats them
-            trainer, model = _ready_to_train(cfg)
-        scheduler = _owner(trainer)
-        if cfg.ckpt_path is not None:
-            saved = read_checkpoint(cfg.ckpt_path, "ckpt_path").get("callbacks", {})
-            scheduler.load_state_dict(saved.get(scheduler.state_key, {}))
-        scheduler.on_fit_start(trainer, model)
-        scheduler.on_train_start(trainer, model)
-    notes = ["the peak will be what the LR range test suggests"] if _will_be_swept(trainer, cfg) else []
+    data = instantiate(cfg.data)
+    model = _model(cfg, data)
+    callbacks = [instantiate(node) for node in cfg.callbacks.values()]
+    scheduler, configured = _owner(callbacks), _configured(model)
+    limits = limits_of_run(cfg.trainer, data, callbacks, automatic=model.automatic_optimization)
+    _refuse_others(scheduler, model, configured, callbacks)
+    optimizers = configured.optimizers
+    plans = scheduler.plans(
+        {name: built_lrs(one) for name, one in optimizers.items()},
+        limits.horizon,
+        automatic=limits.automatic,
+        fast_dev_run=bool(cfg.trainer.get("fast_dev_run", False)),
+    )
+    notes = ["the peak will be what the LR range test suggests"] if _will_be_swept(callbacks, cfg) else []
     notes += [scaling_in_words(cfg)] if is_scaled(cfg) else []
-    return {name: _preview(name, bound, scheduler.interval, notes) for name, bound in scheduler.bound.items()}
+    previews = {}
+    for name, (plan, position) in _followed(scheduler, plans, _saved(cfg, scheduler), limits.max_steps).items():
+        check_plan(plan, optimizers[name])
+        on = [f"the run goes on at update {position:,}"] if position else []
+        previews[name] = Preview(plan, group_names(optimizers[name]), scheduler.interval, name, notes=[*on, *notes])
+    return previews
 
 
-def _preview(name: str, bound: BoundSchedule, interval: str, more: Sequence[str]) -> Preview:
-    notes = [f"the run goes on at update {bound.position:,}"] if bound.position else []
-    return Preview(bound.plan, group_names(bound.optimizer), interval, name, notes=[*notes, *more])
-
-
-def _will_be_swept(trainer: Trainer, cfg: DictConfig) -> bool:
+def _will_be_swept(callbacks: Sequence[Callback], cfg: DictConfig) -> bool:
     """Whether a callback will set the peaks when training begins; a run that goes on keeps its own."""
-    sweeps = [one for one in trainer.callbacks if isinstance(one, LearningRateRangeTest)]  # type: ignore[attr-defined]
+    sweeps = [one for one in callbacks if isinstance(one, LearningRateRangeTest)]
     return cfg.ckpt_path is None and any(one.apply and one.epoch == 0 for one in sweeps)
 
 
-def _owner(trainer: Trainer) -> LearningRateScheduler:
+def _owner(callbacks: Sequence[Callback]) -> LearningRateScheduler:
     """The callback that will own the LR; of several the last one, which takes over from the others."""
-    owners = [one for one in trainer.callbacks if isinstance(one, LearningRateScheduler)]  # type: ignore[attr-defined]
+    owners = [one for one in callbacks if isinstance(one, LearningRateScheduler)]
     if not owners:
         raise ValueError(
             "callbacks has no learning_rate_scheduler, so that training would not follow the schedule: add it, as in "
@@ -133,53 +131,77 @@ def _model(cfg: DictConfig, data: Any) -> LightningModule:
         return build()
 
 
-def _trainer(node: DictConfig, callbacks: Sequence[Callback]) -> Trainer:
-    """The Trainer of the config, with CPU processes in place of its devices: only their number counts."""
-    devices = devices_of(node)
-    strategy = "ddp" if devices * node.get("num_nodes", 1) > 1 else "auto"
-    trainer: Trainer = instantiate(node, callbacks=list(callbacks), devices=devices, strategy=strategy, **_NEUTRAL)
-    return trainer
+class Configured(NamedTuple):
+    """What a module's `configure_optimizers` returned."""
+
+    optimizers: dict[str, Optimizer]
+    schedulers: list[Any]
 
 
-def _ready_to_train(cfg: DictConfig) -> tuple[Trainer, LightningModule]:
-    """Do what ``fit`` does before the first update, as far as the plan depends on it."""
-    data = instantiate(cfg.data)
-    model = _model(cfg, data)
-    trainer = _trainer(cfg.trainer, [instantiate(node) for node in cfg.callbacks.values()])
-    trainer.strategy.connect(model)
-    trainer._data_connector.attach_data(model, train_dataloaders=_loader(trainer, data))
-    Strategy.setup_optimizers(trainer.strategy, trainer)
-    trainer.fit_loop.setup_data()
-    if trainer.num_training_batches == 0:
-        raise ValueError(
-            f"the training data make no batch in an epoch (on {trainer.world_size} devices): training would end before "
-            "its first update. Lower data.batch_size"
+def _configured(model: LightningModule) -> Configured:
+    """Read what `configure_optimizers` returns, in each of the forms that Lightning takes."""
+    given: Any = model.configure_optimizers()
+    if isinstance(given, Sequence) and len(given) == 2 and isinstance(given[0], list):
+        optimizers, schedulers = given[0], given[1] if isinstance(given[1], list) else [given[1]]
+    else:
+        parts = given if isinstance(given, (list, tuple)) else [given]
+        optimizers = [one["optimizer"] if isinstance(one, Mapping) else one for one in parts]
+        schedulers = [one["lr_scheduler"] for one in parts if isinstance(one, Mapping) and "lr_scheduler" in one]
+    for one in optimizers:
+        refuse_foreign(one, type(model).__name__)
+    bare = [one["scheduler"] if isinstance(one, Mapping) else one for one in schedulers]
+    return Configured(dict(zip(optimizer_names(optimizers), optimizers, strict=True)), bare)
+
+
+def _refuse_others(
+    scheduler: LearningRateScheduler, model: LightningModule, configured: Configured, callbacks: Sequence[Callback]
+) -> None:
+    """Refuse whoever else would write the LR, as training would."""
+    ours = spread(scheduler.schedule, list(configured.optimizers), "schedule")
+    theirs = [
+        one for one in configured.schedulers if any(one.optimizer is configured.optimizers[name] for name in ours)
+    ]
+    scheduler.refuse_owners(model, theirs, callbacks)
+    for name in ours:
+        clock = Clock.on(configured.optimizers[name])
+        if clock is not None and clock.bound and not scheduler.replace:
+            clock.claim(type(scheduler).__name__)
+
+
+# A run that goes on
+
+
+class Followed(NamedTuple):
+    """The plan that a run will follow, and the update at which it begins."""
+
+    plan: Plan
+    position: int = 0
+
+
+def _saved(cfg: DictConfig, scheduler: LearningRateScheduler) -> dict[str, Any] | None:
+    """What the checkpoint, if there is one, holds of the schedule of each optimizer."""
+    if cfg.ckpt_path is None:
+        return None
+    states = read_checkpoint(cfg.ckpt_path, "ckpt_path").get("callbacks", {})
+    saved: dict[str, Any] | None = states.get(scheduler.state_key, {}).get("optimizers")
+    return saved
+
+
+def _followed(
+    scheduler: LearningRateScheduler, plans: dict[str, Plan], saved: dict[str, Any] | None, max_steps: int | None
+) -> dict[str, Followed]:
+    """Choose between the plans of the checkpoint and those of the settings, as the callback does."""
+    if saved is None:
+        return {name: Followed(plan) for name, plan in plans.items()}
+    check_optimizers(saved, plans)
+    followed = {}
+    for name, configured in plans.items():
+        plan = choose(saved[name], configured, scheduler.resume).plan
+        own = scheduler.resume == "config"
+        followed[name] = Followed(
+            plan, position_in(plan.horizon, saved[name], max_steps) if own else saved[name]["position"]
         )
-    return trainer, model
-
-
-def _loader(trainer: Trainer, data: LightningDataModule) -> Any:
-    """A training loader with the length of the real one; of data modules that are not ours, the real one."""
-    data.trainer = trainer
-    if isinstance(data, SeededData):
-        data.num_workers = 0
-        data.train = Tickets(data.train_size)  # as many samples, none of which has to be made
-        return data.train_dataloader()
-    data.prepare_data()
-    data.setup("fit")
-    return data.train_dataloader()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Lightning from saying what it finds on this machine, and the callback from printing the plan by itself."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
+    return followed
 
 
 # A sweep: each job writes its table; all tables that are there make one picture

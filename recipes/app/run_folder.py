@@ -109,8 +109,8 @@ def save_settings(cfg: DictConfig, folder: Path) -> None:
 
 
 def _without_help(hydra: Any) -> Any:
-    # `_get_node` gives a node as it is written, interpolations included
-    return {key: hydra._get_node(key) for key in hydra if key not in ("help", "hydra_help")}
+    # nodes as they are written, interpolations included
+    return OmegaConf.masked_copy(hydra, [key for key in hydra if key not in ("help", "hydra_help")])
 
 
 def is_new(folder: Path, log: str) -> bool:

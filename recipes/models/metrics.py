@@ -12,8 +12,9 @@ def is_written(module: LightningModule) -> bool:
     that nobody sees costs more time than all else that Lightning does at an update
     (``python -m benchmarks.lightning_overhead``). Without a Trainer nobody decides, and they are computed.
     """
-    trainer = module._trainer
-    if trainer is None:
+    try:
+        trainer = module.trainer
+    except RuntimeError:  # Lightning's word for a module that nobody has given to a Trainer
         return True
     # `global_step` counts completed updates, so it is n during update n (from 0); Lightning writes after update n when
     # n + 1 is a multiple. With accumulation all batches of such an update count

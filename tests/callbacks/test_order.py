@@ -1,4 +1,4 @@
-"""The order of the callbacks in a Trainer's list means nothing: all orders use the same LRs, write the same record."""
+"""The order of the callbacks in the list means nothing: all orders use the same LRs and write the same record."""
 
 from __future__ import annotations
 

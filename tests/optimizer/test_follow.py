@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import copy
-import functools
 import io
 import json
-import pickle
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,63 +11,19 @@ from typing import Any
 import pytest
 import torch
 from torch.nn import Parameter
-from torch.optim import LBFGS, SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop, lr_scheduler
+from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop, lr_scheduler
 
-from lr_recipes.optimizer.clock import Clock, completed_updates, took_effect
+from lr_recipes.optimizer.clock import Clock
 from lr_recipes.optimizer.follow import BoundSchedule
-from lr_recipes.optimizer.forecast import TorchFactors
-from lr_recipes.optimizer.groups import built_lrs, group_names, read_lrs, read_momentum
-from lr_recipes.optimizer.warmup import WarmupOver
+from lr_recipes.optimizer.groups import built_lrs, read_lrs
 from lr_recipes.plan.horizon import Horizon
 from lr_recipes.plan.resume import ResumeError
 from lr_recipes.schedules import Cosine, Fixed, Linear, OneCycle, Plateau
+from tests.optimizer.loops import RUN, Loop, attached, parameter, read_momenta, sgd, torch_style, watch
 from tests.schedules.test_catalogue import PEAK, TABLE, Row
 
-RUN = Horizon(total_steps=20, steps_per_epoch=5)
 LONG = 110  # longer than every run of the table
-Loop = Callable[[BoundSchedule, int], list[list[float]]]
-
 each_row = pytest.mark.parametrize("row", TABLE, ids=[row.id for row in TABLE])
-
-
-# A training loop, in torch's own style and with the optimizer's hooks
-
-
-def parameter() -> Parameter:
-    weight = Parameter(torch.ones(1))
-    weight.grad = torch.ones(1)
-    return weight
-
-
-def sgd(*lrs: Any, **settings: Any) -> SGD:
-    """An optimizer with a group for each LR, ready to step; with momentum, which one-cycle asks for."""
-    return SGD([{"params": [parameter()], "lr": lr} for lr in lrs], momentum=0.9, **settings)
-
-
-def watch(optimizer: Optimizer) -> list[list[float]]:
-    """The LRs that each step uses, by group."""
-    used: list[list[float]] = []
-    optimizer.register_step_pre_hook(lambda optimizer, args, kwargs: used.append(read_lrs(optimizer)))
-    return used
-
-
-def torch_style(bound: BoundSchedule, updates: int) -> list[list[float]]:
-    used = watch(bound.optimizer)
-    for _ in range(updates):
-        bound.optimizer.step()
-        bound.step()
-    return used
-
-
-def attached(bound: BoundSchedule, updates: int) -> list[list[float]]:
-    bound.attach()
-    used = watch(bound.optimizer)
-    for _ in range(updates):
-        bound.optimizer.step()
-    bound.detach()
-    return used
-
-
 each_loop = pytest.mark.parametrize("loop", [torch_style, attached])
 
 
@@ -111,11 +64,6 @@ def test_any_optimizer(kind: Any) -> None:
     bound = Cosine(warmup=5).bind(kind([parameter()], lr=0.1), RUN)
     curve = Cosine(warmup=5).resolve(RUN)
     assert attached(bound, 20) == [[0.1 * curve(n)] for n in range(20)]
-
-
-def test_something_else_than_an_optimizer() -> None:
-    with pytest.raises(TypeError, match=r"list is not a torch.optim.Optimizer: a schedule writes param_groups\['lr'\]"):
-        Fixed().bind([parameter()], RUN)
 
 
 def test_a_schedule_that_does_not_fit_leaves_the_optimizer_alone() -> None:
@@ -175,96 +123,6 @@ def test_step_to_a_position() -> None:
     assert bound.get_last_lr() == [0.1 * 0.5]
 
 
-def test_no_gradient_is_no_update() -> None:
-    optimizer = sgd(0.1, 0.01)
-    bound = Linear().bind(optimizer, RUN)
-    bound.attach()
-    optimizer.zero_grad()  # to None, as after a `training_step` that returned None
-    optimizer.step()
-    assert bound.position == 0
-    parameter_of_last = optimizer.param_groups[1]["params"][0]
-    parameter_of_last.grad = torch.ones(1)
-    optimizer.step()
-    assert bound.position == 1
-
-
-def test_gradients_of_zero_are_an_update() -> None:
-    """Momentum and weight decay change parameters then."""
-    optimizer = sgd(0.1)
-    bound = Linear().bind(optimizer, RUN)
-    bound.attach()
-    optimizer.zero_grad(set_to_none=False)
-    optimizer.step()
-    assert bound.position == 1
-
-
-@pytest.mark.parametrize("clip", [False, True], ids=["", "unscaled before"])
-@pytest.mark.parametrize("fused", [False, True], ids=["plain", "fused"])
-@pytest.mark.parametrize("kind", [SGD, AdamW], ids=lambda kind: kind.__name__)
-def test_overflow_under_a_gradient_scaler_is_no_update(kind: Any, fused: bool, clip: bool) -> None:
-    """A scaler does not call a plain optimizer; a fused one is called always and skips inside its kernel."""
-    weight = Parameter(torch.ones(1))
-    optimizer = kind([weight], lr=0.1, fused=fused)
-    bound = Linear().bind(optimizer, RUN)
-    bound.attach()
-    used, calls = [], watch(optimizer)
-    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
-    overflows = [True, True, False, True, False, False]
-    for overflow in overflows:
-        optimizer.zero_grad()
-        scaler.scale(weight.sum()).backward()
-        if overflow:
-            weight.grad = torch.full((1,), torch.inf)
-        if clip:
-            scaler.unscale_(optimizer)
-        before, lrs = weight.item(), read_lrs(optimizer)
-        scaler.step(optimizer)
-        scaler.update()
-        assert (weight.item() == before) is overflow
-        if not overflow:
-            used.append(lrs)
-    curve = Linear().resolve(RUN)
-    assert used == [[0.1 * curve(n)] for n in range(3)]
-    assert bound.position == 3
-    assert len(calls) == (6 if fused else 3)
-
-
-def test_lbfgs_evaluates_often_and_updates_once() -> None:
-    weight = Parameter(torch.tensor([3.0, -2.0]))
-    optimizer = LBFGS([weight], lr=0.1, max_iter=5)
-    bound = Linear().bind(optimizer, RUN)
-    bound.attach()
-    used, evaluations = watch(optimizer), []
-
-    def closure() -> float:
-        optimizer.zero_grad()
-        loss = (weight**4).sum()
-        loss.backward()
-        evaluations.append(optimizer.param_groups[0]["lr"])
-        return loss.item()
-
-    for _ in range(3):
-        optimizer.step(closure)
-    assert used == [[0.1], [0.1 * 0.95], [0.1 * 0.9]]
-    assert bound.position == 3
-    assert evaluations == [lr for (lr,) in used for _ in range(5)]
-
-
-def test_only_its_own_optimizer_counts() -> None:
-    """Two optimizers, one stepping five times as often: each on its own curve, over its own updates."""
-    one, other = sgd(0.1), sgd(0.2)
-    slow, fast = Linear().bind(one, RUN), Cosine().bind(other, RUN)
-    slow.attach()
-    fast.attach()
-    used_slow, used_fast = watch(one), watch(other)
-    for n in range(20):
-        other.step()
-        if n % 5 == 0:
-            one.step()
-    assert used_slow == [[0.1 * slow.curve(n)] for n in range(4)]
-    assert used_fast == [[0.2 * fast.curve(n)] for n in range(20)]
-
-
 def test_detached_it_stays() -> None:
     bound = Linear().bind(sgd(0.1), RUN)
     attached(bound, 3)
@@ -304,29 +162,6 @@ def test_somebody_elses_lr_lasts_until_the_next_update() -> None:
     assert used == [[7.0], [0.1 * 0.95]]
 
 
-def test_witnesses_see_what_the_step_used() -> None:
-    """After the step, before the position and the LR move; also of a step that changed nothing."""
-    bound = Linear().bind(sgd(0.1), RUN)
-    bound.attach()
-    seen: list[tuple[bool, int, list[float], float]] = []
-
-    class Seen:
-        def note(self, counts: bool) -> None:
-            seen.append((counts, bound.position, read_lrs(bound.optimizer), bound.planned_factor))
-
-    bound.clock.witnesses.append(Seen())
-    bound.optimizer.step()
-    bound.optimizer.step()
-    bound.optimizer.zero_grad()
-    bound.optimizer.step()
-    factors = [bound.curve(n) for n in range(3)]
-    assert seen == [
-        (True, 0, [0.1 * factors[0]], factors[0]),
-        (True, 1, [0.1 * factors[1]], factors[1]),
-        (False, 2, [0.1 * factors[2]], factors[2]),
-    ]
-
-
 # The order of torch's own style
 
 
@@ -356,23 +191,7 @@ def test_is_a_torch_scheduler() -> None:
     assert bound.optimizer.param_groups[0]["lr"] == bound.get_last_lr()[0]
 
 
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda optimizer: pickle.loads(pickle.dumps(optimizer))])
-def test_a_copy_of_the_optimizer_is_on_its_own(copied: Callable[[Optimizer], Optimizer]) -> None:
-    """It has the LR of the moment; its steps move neither clock."""
-    bound = Linear().bind(sgd(0.1), RUN)
-    bound.attach()
-    bound.optimizer.step()
-    twin = copied(bound.optimizer)
-    twin.step()
-    assert bound.position == 1
-    assert read_lrs(twin) == read_lrs(bound.optimizer) == [0.1 * 0.95]
-
-
 # Momentum
-
-
-def read_momenta(optimizer: Optimizer) -> list[float | None]:
-    return [read_momentum(group) for group in optimizer.param_groups]
 
 
 @pytest.mark.parametrize(
@@ -567,6 +386,26 @@ def test_plateau_cuts_at_once_and_keeps_ratios() -> None:
     assert (bound.scale, bound.end_factor) == pytest.approx((0.3, 0.3))
 
 
+def test_another_peak_keeps_the_cuts_of_a_plateau() -> None:
+    """What it has seen and what it multiplies by are one thing, here and in what is saved."""
+    bound = Plateau(patience=0, factor=0.5).bind(sgd(0.1), RUN)
+    bound.observe(1.0)
+    bound.observe(1.0)
+    bound.base_lrs = [0.2]
+    bound.refresh()
+    assert (bound.seen.reductions, bound.scale, bound.get_last_lr()) == (1, 0.5, [0.1])
+    assert bound.state_dict()["plateau"]["reductions"] == 1
+
+
+def test_a_plan_that_does_not_react_forgets_the_cuts() -> None:
+    """As where the checkpoint's plan is followed by one that has already cut."""
+    bound = Plateau(patience=0, factor=0.5).bind(sgd(0.1), RUN)
+    bound.observe(1.0)
+    bound.observe(1.0)
+    bound.restore(Fixed().bind(sgd(0.1), RUN).state_dict(), resume="checkpoint")
+    assert (bound.seen, bound.scale, bound.get_last_lr()) == (None, 1.0, [0.1])
+
+
 def test_only_a_plateau_observes() -> None:
     bound = Linear().bind(sgd(0.1), RUN)
     assert [bound.observe(1.0) for _ in range(50)] == [False] * 50
@@ -682,171 +521,3 @@ def test_restore_follows_the_chosen_plan(resume: str, factor: float) -> None:
     base = 0.2 if resume == "checkpoint" else 0.1
     assert attached(second, 1) == [[base * factor]]
     assert (second.horizon, second.peak) == ((first.horizon, 0.2) if resume == "checkpoint" else (RUN, 0.1))
-
-
-# Facts about an optimizer
-
-
-def test_took_effect() -> None:
-    optimizer = sgd(0.1, 0.1)
-    assert took_effect(optimizer)
-    optimizer.found_inf = torch.tensor(1.0)  # type: ignore[attr-defined]
-    assert not took_effect(optimizer)
-    optimizer.found_inf = torch.tensor(0.0)  # type: ignore[attr-defined]
-    assert took_effect(optimizer)
-    optimizer.zero_grad()
-    assert not took_effect(optimizer)
-
-
-def test_completed_updates() -> None:
-    counting, other = AdamW([parameter()], lr=0.1), sgd(0.1)
-    assert completed_updates(counting) is None
-    for optimizer in (counting, counting, counting, other):
-        optimizer.step()
-    assert completed_updates(counting) == 3
-    assert completed_updates(other) is None
-    counting.add_param_group({"params": [parameter()]})
-    counting.step()
-    assert completed_updates(counting) == 4
-
-
-def test_group_names() -> None:
-    names: list[dict[str, Any]] = [{"name": "body"}, {}, {"name": "body"}, {"name": 3}]
-    optimizer = SGD([{"params": [parameter()], **name} for name in names], lr=0.1)
-    assert group_names(optimizer) == ["body", "group1", "body-2", "3"]
-    assert group_names(sgd(0.1, 0.1)) == ["group0", "group1"]
-
-
-@pytest.mark.parametrize(
-    ("optimizer", "momentum"),
-    [
-        (SGD([parameter()], momentum=0.8), 0.8),
-        (Adam([parameter()], betas=(0.7, 0.9)), 0.7),
-        (Adagrad([parameter()]), None),
-    ],
-    ids=["SGD", "Adam", "Adagrad"],
-)
-def test_read_momentum(optimizer: Optimizer, momentum: float | None) -> None:
-    assert read_momenta(optimizer) == [momentum]
-
-
-# A warmup over somebody else's scheduler
-
-
-def warmed(optimizer: Optimizer, *schedulers: Any, length: int = 4, position: int = 0, **start: Any) -> WarmupOver:
-    clock = Clock(optimizer)
-    clock.position = position
-    warmup = WarmupOver(Fixed(warmup=length).plan(Horizon(), [], peak=1.0), clock, schedulers, **start)
-    clock.start()
-    return warmup
-
-
-def test_warmup_multiplies_what_a_scheduler_writes() -> None:
-    """And from its end on the optimizer uses the scheduler's own value, to the last bit."""
-    alone, optimizer = sgd(0.1, 0.001), sgd(0.1, 0.001)
-    factory = functools.partial(lr_scheduler.ExponentialLR, gamma=0.9)
-    expected = torch_loop(alone, factory(alone))
-    scheduler = factory(optimizer)
-    warmup = warmed(optimizer, scheduler)
-    used = watch(optimizer)
-    for _ in range(8):
-        optimizer.step()
-        scheduler.step()
-    assert used[:4] == [
-        [lr * factor for lr in lrs] for lrs, factor in zip(expected, (0.25, 0.5, 0.75, 1), strict=False)
-    ]
-    assert used[4:] == expected[4:]
-    assert warmup.over
-    assert type(scheduler) is lr_scheduler.ExponentialLR
-    assert warmup.clock.owner is None
-
-
-def torch_loop(optimizer: Optimizer, scheduler: Any, updates: int = 8) -> list[list[float]]:
-    used = watch(optimizer)
-    for _ in range(updates):
-        optimizer.step()
-        scheduler.step()
-    return used
-
-
-def test_warmup_does_not_count_a_step_without_gradients() -> None:
-    optimizer = sgd(0.1)
-    warmup = warmed(optimizer)
-    optimizer.step()
-    optimizer.zero_grad()
-    optimizer.step()
-    assert (warmup.clock.position, read_lrs(optimizer)) == (1, [0.05])
-
-
-def test_warmup_takes_an_lr_written_past_it_as_the_schedulers() -> None:
-    optimizer = sgd(0.1, 0.01)
-    warmed(optimizer)
-    used = watch(optimizer)
-    optimizer.step()
-    optimizer.param_groups[0]["lr"] = 0.8
-    optimizer.step()
-    assert used == [[0.1 * 0.25, 0.01 * 0.25], [0.8 * 0.5, 0.01 * 0.5]]
-
-
-def test_warmup_takes_late_groups() -> None:
-    optimizer = sgd(0.1)
-    warmed(optimizer)
-    used = watch(optimizer)
-    optimizer.step()
-    optimizer.add_param_group({"params": [parameter()], "lr": 7.0})
-    optimizer.step()
-    assert used == [[0.1 * 0.25], [0.1 * 0.5, 7.0 * 0.5]]
-
-
-def test_warmup_of_a_tensor_lr() -> None:
-    shared = torch.tensor(0.1)
-    optimizer = Adam([{"params": [parameter()]}, {"params": [parameter()]}], lr=shared)
-    warmed(optimizer)
-    used = watch(optimizer)
-    for _ in range(5):
-        optimizer.step()
-    assert [lr for lr, _ in used] == pytest.approx([0.025, 0.05, 0.075, 0.1, 0.1])
-    assert all(one == other for one, other in used)
-    assert optimizer.param_groups[0]["lr"] is shared
-
-
-def test_warmup_goes_on_where_it_was() -> None:
-    optimizer = sgd(0.025)  # what a checkpoint restores: already multiplied
-    warmed(optimizer, position=1, lrs=[0.1])
-    used = watch(optimizer)
-    optimizer.step()
-    assert used == [[0.1 * 0.5]]
-
-
-def test_warmup_that_is_over_leaves_the_lr_alone() -> None:
-    optimizer = sgd(0.1)
-    warmup = warmed(optimizer, position=4)
-    optimizer.step()
-    with warmup.hidden():
-        optimizer.param_groups[0]["lr"] = 0.3
-    optimizer.step()
-    assert (warmup.clock.position, read_lrs(optimizer)) == (6, [0.3])
-
-
-# Any torch scheduler as a source of factors
-
-
-def test_torch_factors_in_any_order() -> None:
-    factors = TorchFactors(functools.partial(lr_scheduler.ExponentialLR, gamma=0.5), peak=0.1)
-    assert [factors.factor(n) for n in (3, 0, 2, 1)] == pytest.approx([0.125, 1, 0.25, 0.5])
-    assert not factors.cycles_momentum
-
-
-def test_torch_factors_are_of_the_peak() -> None:
-    """An absolute floor is of the scale of the LR that the scheduler sees."""
-    factory = functools.partial(lr_scheduler.CosineAnnealingLR, T_max=10, eta_min=0.02)
-    assert TorchFactors(factory, peak=0.1).factor(10) == pytest.approx(0.2)
-
-
-def test_torch_factors_know_the_momentum() -> None:
-    factory = functools.partial(lr_scheduler.OneCycleLR, max_lr=0.1, total_steps=10)
-    factors = TorchFactors(factory, peak=0.1)
-    assert factors.cycles_momentum
-    assert (factors.momentum(0), factors.momentum(2)) == pytest.approx((0.95, 0.85))
-    with pytest.raises(ValueError, match="OneCycleLR stops after 10 steps, and the run goes on"):
-        factors.factor(11)

@@ -241,6 +241,37 @@ def test_a_schedule_that_is_not_known_here() -> None:
         choose(saved, plan_of(state(Cosine())), "checkpoint")
 
 
+UNREADABLE: dict[str, dict[str, Any]] = {
+    "a kind that is not known here": {**Fixed().describe(), "schedule": "Mystery"},
+    "such a kind as a phase": {
+        **Sequence(schedules=[Fixed(), Fixed()], milestones=[10]).describe(),
+        "schedules": [Fixed().describe(), {"schedule": "Mystery", "knob": 0.5}],
+    },
+    "a knob that is gone": {**Fixed().describe(), "knob": 0.5},
+    "a value that is refused now": {**Linear().describe(), "min_lr_ratio": 2},
+    "a length that is refused now": {**Linear().describe(), "warmup": 101},
+}
+
+
+@pytest.mark.parametrize("description", UNREADABLE.values(), ids=UNREADABLE.keys())
+def test_a_saved_schedule_that_cannot_be_built_leaves_the_way_of_this_run(description: dict[str, Any]) -> None:
+    """The question can be asked, and answered with this run's plan; the checkpoint's cannot be followed."""
+    saved, here = {**state(Fixed()), "schedule": description}, plan_of(state(Cosine()))
+    with pytest.raises(ResumeError, match=r"(?s)plan different learning rates.*schedules?: "):
+        choose(saved, here, "error")
+    plan, differences = choose(saved, here, "config")
+    assert plan is here
+    assert differences
+    with pytest.raises(ValueError, match=r"not known here|cannot be built|must be at least 0|the run does 100"):
+        choose(saved, here, "checkpoint")
+
+
+def test_a_phase_that_is_not_known_here_is_shown_by_its_knobs() -> None:
+    saved = {**state(Fixed()), "schedule": UNREADABLE["such a kind as a phase"]}
+    differences = choose(saved, plan_of(state(Cosine())), "config").differences
+    assert "schedules: [Fixed(), Mystery(knob=0.5)] -> none" in differences
+
+
 def test_a_factory_that_words_cannot_build() -> None:
     """The configured schedule itself is taken where the descriptions are equal."""
     schedule = TorchSchedule(factory=lambda optimizer: lr_scheduler.StepLR(optimizer, step_size=30))

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,12 @@ import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from omegaconf import DictConfig, OmegaConf, open_dict
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader, TensorDataset
 
+from lr_recipes import Horizon, schedules
+from lr_recipes.plan.plan import Plan
 from lr_recipes.plan.resume import ResumeError
 from lr_recipes.report.lr_csv import read_rows
 from lr_recipes.report.preview import Preview
@@ -30,6 +35,7 @@ from recipes.data.digits import DigitsData
 from recipes.data.glyphs import GlyphsData
 from recipes.data.task import ImageTask
 from recipes.models.cnn import ImageClassifier
+from tests.recipes.app.test_limits import planned
 
 ROOT = Path(__file__).parents[3]
 RECIPES = sorted(path.stem for path in (ROOT / "conf" / "recipe").glob("*.yaml"))
@@ -160,6 +166,24 @@ def test_a_run_that_goes_on_shows_the_plan_that_it_will_follow(tmp_path: Path) -
     assert (old.updates, new.updates) == (14, 21)
     for one in (old, new):
         assert "the run goes on at update 14" in one.table
+
+
+def test_a_run_that_goes_on_with_other_batches_goes_on_at_the_same_share_of_the_data(tmp_path: Path) -> None:
+    limits = ["model.width=4", "schedule=linear", "trainer.max_epochs=2"]
+    keep = "callbacks=[learning_rate_scheduler,checkpoint]"
+    run(composed(*QUICK, keep, *limits, "trainer.limit_train_batches=8", f"output_dir={tmp_path}"))
+    more = [*QUICK, *limits, "trainer.limit_train_batches=4", f"ckpt_path={tmp_path}/checkpoints/last.ckpt"]
+    other = previewed(composed(*more, "trainer.max_epochs=3", "resume=config", "data.batch_size=64"))
+    assert "the run goes on at update 8" in other.table  # of 4 an epoch
+    with pytest.raises(ResumeError, match="the checkpoint has schedules for AdamW, and this run for SGD"):
+        previewed(composed(*more, "optimizer=sgd"))
+
+
+def test_a_checkpoint_without_a_schedule_leaves_the_plan_as_it_is(tmp_path: Path) -> None:
+    limits = ["model.width=4", "trainer.max_epochs=1", "trainer.limit_train_batches=2"]
+    run(composed(*QUICK, *limits, "callbacks=[checkpoint]", f"output_dir={tmp_path}"))
+    more = ["schedule=linear", f"ckpt_path={tmp_path}/checkpoints/last.ckpt"]
+    assert previewed(composed(*limits, *more)).updates == 2
 
 
 @pytest.mark.parametrize(("apply", "told"), [(True, True), (False, False)])
@@ -311,7 +335,105 @@ def test_models_that_need_memory_get_it(own: str, tmp_path: Path) -> None:
     assert_previewed_is_used(cfg, 39)
 
 
+class OwnOptimizers(ImageClassifier):
+    """Returns its optimizer in one of the forms that Lightning takes."""
+
+    form: Callable[[Optimizer, LRScheduler], Any]
+    automatic = True
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.automatic_optimization = self.automatic
+
+    def configure_optimizers(self) -> Any:
+        optimizer: Any = super().configure_optimizers()
+        return type(self).form(optimizer, torch.optim.lr_scheduler.ConstantLR(optimizer))
+
+
+def bound(optimizer: Optimizer, scheduler: LRScheduler) -> Optimizer:
+    schedules.Fixed().bind(optimizer, Horizon())
+    return optimizer
+
+
+FORMS: dict[str, Callable[[Any, Any], Any]] = {
+    "list": lambda optimizer, _: [optimizer],
+    "dict": lambda optimizer, _: {"optimizer": optimizer},
+    "dict, scheduler": lambda optimizer, scheduler: {"optimizer": optimizer, "lr_scheduler": scheduler},
+    "dict, scheduler with settings": lambda optimizer, scheduler: {
+        "optimizer": optimizer,
+        "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+    },
+    "list of dicts": lambda optimizer, scheduler: [{"optimizer": optimizer, "lr_scheduler": scheduler}],
+    "lists": lambda optimizer, scheduler: ([optimizer], [scheduler]),
+    "lists, one scheduler": lambda optimizer, scheduler: ([optimizer], scheduler),
+    "lists, settings": lambda optimizer, scheduler: [[optimizer], [{"scheduler": scheduler}]],
+    "bound": bound,
+}
+
+
+def outcome(cfg: DictConfig, show: Callable[[DictConfig], dict[str, Plan]]) -> Any:
+    """The plans, as a checkpoint would hold them; or the words with which they are refused."""
+    try:
+        return {name: plan.state() for name, plan in show(cfg).items()}
+    except (ValueError, TypeError) as error:
+        return str(error)
+
+
+def previewed_plans(cfg: DictConfig) -> dict[str, Plan]:
+    return {name: one.plan for name, one in previews_of(cfg).items()}
+
+
+@pytest.fixture
+def own_optimizers(own: str, tmp_path: Path) -> DictConfig:
+    cfg = composed(*QUICK, "model.width=4", f"output_dir={tmp_path}")
+    cfg.model._target_ = f"{own}.OwnOptimizers"
+    return cfg
+
+
+@pytest.mark.parametrize("replace", [False, True])
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_optimizers_in_every_form_that_lightning_takes(
+    form: Any, replace: bool, own_optimizers: DictConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OwnOptimizers, "form", form, raising=False)
+    own_optimizers.callbacks.learning_rate_scheduler.replace = replace
+    assert outcome(own_optimizers, previewed_plans) == outcome(own_optimizers, planned)
+
+
+def test_several_optimizers_of_a_module_that_steps_them_itself(
+    own_optimizers: DictConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OwnOptimizers, "automatic", False)
+    monkeypatch.setattr(
+        OwnOptimizers, "form", lambda one, _: (one, torch.optim.SGD(one.param_groups[0]["params"])), raising=False
+    )
+    refused = outcome(own_optimizers, previewed_plans)
+    assert refused == outcome(own_optimizers, planned)
+    assert "in manual optimization" not in refused
+    assert "Give the total" in refused
+    own_optimizers.callbacks.learning_rate_scheduler.total_steps = {0: 200, "SGD": 400}
+    assert outcome(own_optimizers, previewed_plans) == outcome(own_optimizers, planned)
+    assert [one.updates for one in previews_of(own_optimizers).values()] == [200, 400]
+
+
 # Mistakes
+
+
+@pytest.mark.parametrize("overrides", [
+    ["schedule.warmup=30 epochs"],
+    ["trainer.max_epochs=-1"],
+    ["trainer.max_epochs=-1", "schedule=step", "schedule.step_size=10%"],
+    ["trainer.max_epochs=1000"],
+    ["schedule=one_cycle", "optimizer=sgd", "optimizer.momentum=null", "optimizer.nesterov=false"],
+    ["callbacks.learning_rate_scheduler.total_steps={3: 10}"],
+    ["callbacks.learning_rate_scheduler.total_steps={Adam: 10}"],
+    ["+callbacks.averaging={_target_: lightning.pytorch.callbacks.StochasticWeightAveraging, swa_lrs: 0.1}"],
+], ids=" ".join)  # fmt: skip
+def test_it_is_refused_in_the_words_of_the_run(overrides: list[str], tmp_path: Path) -> None:
+    cfg = composed(*QUICK, "model.width=4", f"output_dir={tmp_path}", *overrides)
+    refused = outcome(cfg, previewed_plans)
+    assert isinstance(refused, str)
+    assert refused == outcome(cfg, planned)
 
 
 @pytest.mark.parametrize(
