@@ -1,6 +1,8 @@
 """How a wrong value is answered, once for the whole package: what was given, what is possible, what to change.
 
-The ground floor: everything else may use it, and it uses the standard library alone.
+The ground floor: everything else may use it, and it uses the standard library alone. What belongs here is what several
+floors say in the same words; what only one kind of value can get wrong, such as a duration, is said where that value is
+read.
 """
 
 from __future__ import annotations
@@ -11,6 +13,16 @@ from collections.abc import Iterable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+
+def counted(count: int, what: str) -> str:
+    """Return a number of things.
+
+    Example:
+        >>> counted(1, "update"), counted(4680, "update")
+        ('1 update', '4,680 updates')
+    """
+    return f"{count:,} {what}{'s' if count != 1 else ''}"
 
 
 def nearest(name: object, known: Iterable[str], most: int = 1) -> str:
@@ -30,7 +42,7 @@ def one_of(name: str, value: T, known: Iterable[str]) -> T:
     Raises:
         ValueError: it is not; the message lists the words and names the nearest one.
     """
-    known = tuple(known)
+    known = tuple(known)  # it is walked three times, and may be an iterator
     if value not in known:
         raise ValueError(f"{name}={value!r}{nearest(value, known)}: must be one of {', '.join(known)}")
     return value

@@ -1,6 +1,8 @@
 """The program ``lr-recipes``: shows a schedule without a training script, and without torch.
 
 lr-recipes preview schedule=warmup_cosine total_steps=10000
+
+What is typed is read here, and mistakes are said in the words of a command line; all else is asked of the rooms below.
 """
 
 from __future__ import annotations
@@ -58,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(usage())
         return 0
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+        warnings.simplefilter("always")  # else Python shows one of a kind, with a line of our source
         try:
             status = _run(typed)
         except (ValueError, OSError) as error:
@@ -167,6 +169,7 @@ def schedule_of(name: str, knobs: dict[str, Any]) -> schedules.Schedule:
     if name not in schedule_names():
         known = schedule_names()
         raise ValueError(f"schedule={name} is unknown{checks.nearest(name, known)}; choose one of {', '.join(known)}")
+    # Hydra itself is not needed: a file of this group is a class and its knobs. What Hydra reads begins with a "_".
     text = (_folder() / f"{name}.yaml").read_text(encoding="utf-8")
     content: Any = OmegaConf.to_container(OmegaConf.create(text))
     values = {key: value for key, value in content.items() if not key.startswith("_")}
@@ -182,7 +185,7 @@ def schedule_of(name: str, knobs: dict[str, Any]) -> schedules.Schedule:
 def _folder() -> Any:
     """The folder of the schedules' files: of the installed package, or of a checkout that is not installed."""
     try:
-        root: Any = importlib.resources.files("lr_recipes.conf")
+        root: Any = importlib.resources.files("lr_recipes.conf")  # a package of the wheel only: see pyproject.toml
     except ModuleNotFoundError:
         root = Path(__file__).parents[1] / "conf"
     return root / "schedule"

@@ -1,4 +1,7 @@
-"""What our callbacks share: a memory from one run to the next, and no hooks that do nothing."""
+"""What our callbacks share: a memory from one run to the next, and no hooks that do nothing.
+
+What they share of one run, its optimizers, clocks and horizon, is the ``Fit``'s; what only one of them does is its own.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ class Remembering(Recalls, Callback):
 
     def recall(self, origin: str) -> dict[str, int]:
         """Take up the state of the checkpoint or of the earlier fit, or none; return the positions that it holds."""
-        if origin == "checkpoint":
+        if origin == "checkpoint":  # which may hold nothing of ours: then an earlier fit's state is not to come back
             self._state = self._loaded or {}
         elif origin == "nothing":
             self._state = {}
@@ -32,35 +35,47 @@ class Remembering(Recalls, Callback):
         return {name: saved["position"] for name, saved in self._state.get("optimizers", {}).items()}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Forget the optimizers of an earlier fit; those of this one do not exist yet."""
+        """Forget the optimizers of an earlier fit; those of this one do not exist yet.
+
+        Lightning calls this before all other hooks of a callback; the checkpoint's state comes after it.
+        """
         self._stage = stage
-        if stage == "fit":
+        if stage == "fit":  # `validate` and `test` come through here too, and move nothing
             self._loaded = None
-            Fit.forget(trainer)
+            Fit.forget(trainer)  # each of ours does; the fit is made anew by the first `Fit.of`
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state, as plain values."""
+        """Return the state, as plain values.
+
+        Lightning asks whenever a checkpoint is saved, also when nothing is under way: then it must hold what the run
+        begins with or has ended with.
+        """
         return self.now() or (self._state if self._loaded is None else self._loaded)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep a checkpoint's state until training starts.
 
-        Lightning hands over that of a checkpoint which is only tested or validated, too: it changes nothing here.
+        Lightning calls this between ``setup`` and ``on_fit_start``; with strategies that restore after their own setup
+        (FSDP, DeepSpeed), between ``on_fit_start`` and ``on_train_start``. It also hands over the state of a checkpoint
+        which is only tested or validated: that changes nothing here.
         """
-        if self._stage in ("", "fit"):
+        if self._stage in ("", "fit"):  # "": somebody calls it by hand, before any Trainer
             self._loaded = state_dict
 
     def remember(self, trainer: Trainer) -> None:
         """Keep the state that a run ends with, should the same Trainer go on, and stop counting."""
-        self._state, self._loaded = self.state_dict(), None
-        Fit.end_of(trainer)
+        self._state, self._loaded = self.state_dict(), None  # the last position: nothing counts after this
+        Fit.end_of(trainer)  # a second call does nothing: several of our callbacks come here
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Keep the state that the run was stopped in."""
+        """Keep the state that the run was stopped in.
+
+        Lightning calls this in place of ``on_train_end``, from wherever the error was raised, Ctrl-C included.
+        """
         self.remember(trainer)
 
 
-# What Lightning calls at every update.
+# What Lightning calls at every update, in the order of the calls; with accumulation, some of them at every batch.
 PER_UPDATE = (
     "on_train_batch_start",
     "on_before_zero_grad",
@@ -85,7 +100,7 @@ def leave_out(callback: Callback, owner: type[Callback], *names: str) -> None:
         names: hooks that have nothing to do in this run.
     """
     for name in PER_UPDATE:
-        vars(callback).pop(name, None)
+        vars(callback).pop(name, None)  # the class's own is there again
         implementation = getattr(type(callback), name)
         idle = name in names and implementation is getattr(owner, name)
         if idle or implementation is getattr(Callback, name):

@@ -1,4 +1,17 @@
-"""One ``trainer.fit`` as our callbacks see it: its optimizers, their clocks, the horizon, the metrics."""
+"""One ``trainer.fit`` as our callbacks see it: its optimizers, their clocks, the horizon, the metrics.
+
+What is asked of a Trainer by more than one callback belongs here; how a loop counts is ``plan/loop.py``'s, and what an
+optimizer is told is the clock's. A fit goes through Lightning in this order, and each step needs those before it:
+
+1. ``setup``: no optimizer yet. An earlier fit of the same Trainer is forgotten.
+2. A checkpoint gives the module its weights and the callbacks their state (with FSDP and DeepSpeed only after 3).
+3. ``on_fit_start``: the optimizers are there, as ``configure_optimizers`` left them, and who will write is claimed.
+4. The checkpoint's loops, optimizers and schedulers are restored: the groups now hold the LRs of the checkpoint.
+5. The sanity check validates; then the training data are set up, so that an epoch has a length.
+6. ``on_train_start``: ``settle()`` asks for the saved positions and sets the clocks, plans are made, and the LR of the
+   next update is written.
+7. The first ``on_train_batch_start``: ``start()`` puts the hooks on the optimizers, behind those of all others.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +69,7 @@ class Fit:
     """
 
     def __init__(self, trainer: Trainer) -> None:
-        self._trainer = weakref.ref(trainer)
+        self._trainer = weakref.ref(trainer)  # the registry keeps a fit as long as its Trainer lives
         for optimizer in trainer.optimizers:
             refuse_foreign(optimizer, type(trainer.strategy).__name__)
         self.optimizers = dict(zip(optimizer_names(trainer.optimizers), trainer.optimizers, strict=True))
@@ -124,6 +137,8 @@ class Fit:
         for callback in callbacks_of(self.trainer):
             if isinstance(callback, Recalls):
                 self._saved.update(callback.recall(origin))
+        # A finetuning callback brings the groups of a checkpoint back in `on_fit_start`, after this object was made:
+        # those have not joined late.
         self.group_counts = {name: len(optimizer.param_groups) for name, optimizer in self.optimizers.items()}
         for name, clock in self.clocks.items():
             if not clock.bound:  # of a schedule that the module has bound, the position is its own
@@ -134,6 +149,8 @@ class Fit:
             return self._saved[name]
         if self.trainer.global_step == 0:
             return 0
+        # The checkpoint of a run without our callbacks. The optimizer's count leaves out what a gradient scaler
+        # skipped; Lightning's has every call.
         counted = completed_updates(self.optimizers[name])
         if counted is None and len(self.optimizers) > 1:
             self._unknown.add(name)  # the Trainer's count is the sum over its optimizers
@@ -159,6 +176,7 @@ class Fit:
         if self._started:
             return
         self._started = True
+        # Every optimizer's, with and without an owner: the logger records those too that nobody of ours writes.
         for clock in self.clocks.values():
             clock.start()
 
@@ -176,8 +194,11 @@ class Fit:
     def schedulers_on(self, name: str) -> list[Any]:
         """Return whatever may write the LR of an optimizer: schedulers that Lightning or the module itself steps."""
         optimizer = self.optimizers[name]
+        # Lightning lists what `configure_optimizers` returned, of any class; one that a module keeps to itself and
+        # steps by hand is in no list, and is found as an object of torch's class.
         configs = self.trainer.strategy.lr_scheduler_configs
         listed = [config.scheduler for config in configs if getattr(config.scheduler, "optimizer", None) is optimizer]
+        # Compared with `is`: equality is the schedulers' own, and nothing is known of it.
         return [*listed, *(one for one in internals.schedulers_on(optimizer) if all(one is not it for it in listed))]
 
     # The horizon
@@ -219,7 +240,7 @@ class Fit:
         GradientAccumulationScheduler would not act before the next epoch, and the run would do more updates than one
         that was not interrupted.
         """
-        trainer = self.trainer
+        trainer = self.trainer  # without such a callback this sets what is there already
         trainer.accumulate_grad_batches = accumulation_of(trainer)(trainer.current_epoch)
 
     # Metrics
@@ -238,7 +259,10 @@ class Fit:
         value = metrics[name]
         if trainer.world_size == 1:
             return float(value)
+        # Without `sync_dist=True` each process has the metric of its own share of the data. If one of them cut its LR
+        # and another did not, their weights would part.
         everywhere: Any = trainer.strategy.all_gather(value.float().to(trainer.strategy.root_device))
+        # NaN is not equal to itself, so all NaN is asked for by name.
         if not bool((everywhere == everywhere[0]).all() | everywhere.isnan().all()):
             warn(
                 trainer,
@@ -248,6 +272,7 @@ class Fit:
         return float(everywhere.mean())
 
 
+# The fit of each Trainer that is alive; in a process that Lightning has spawned it is empty, and filled anew.
 _FITS: weakref.WeakKeyDictionary[Trainer, Fit] = weakref.WeakKeyDictionary()
 
 
@@ -258,6 +283,7 @@ def goes_on_from(trainer: Trainer) -> str:
     """
     if trainer.ckpt_path is not None:
         return "checkpoint"
+    # The index of the last batch so far, over all epochs: -1 in a Trainer that has not trained yet.
     return "earlier fit" if trainer.fit_loop.total_batch_idx >= 0 else "nothing"
 
 
@@ -274,6 +300,7 @@ def optimizer_key(given: Any, names: Sequence[str], what: str) -> str:
     Raises:
         ValueError: there is no such optimizer; the message lists them, and names the argument ``what``.
     """
+    # An index is of the order in which `configure_optimizers` returned them.
     if isinstance(given, str) and given in names:
         return given
     if checks.is_whole(given, least=0) and given < len(names):
@@ -318,6 +345,8 @@ def _clock_for(optimizer: Optimizer) -> Clock:
 
 
 def _limits_of(trainer: Trainer) -> Limits:
+    # Lightning says "no limit" in three ways: an infinite number of batches, -1 epochs (or None), -1 steps. The batches
+    # are those of this process, after `limit_train_batches` and its distributed sampler.
     batches, epochs, max_steps = trainer.num_training_batches, trainer.max_epochs, trainer.max_steps
     return Limits(
         batches=None if math.isinf(batches) else int(batches),
@@ -337,6 +366,8 @@ def accumulation_of(trainer: Trainer) -> Callable[[int], int]:
 
 def accumulation_by(callbacks: Iterable[Callback], every: int) -> Callable[[int], int]:
     """Return epoch -> micro-batches in one update, where a Trainer has these callbacks and else takes ``every``."""
+    # The callback sets `trainer.accumulate_grad_batches` when an epoch starts, so the Trainer's own number is that of
+    # the present epoch only. Lightning refuses one above 1 beside the callback.
     for callback in callbacks:
         if isinstance(callback, GradientAccumulationScheduler) and callback.going_to_accumulate_grad_batches():
             return callback.get_accumulate_grad_batches
@@ -345,6 +376,7 @@ def accumulation_by(callbacks: Iterable[Callback], every: int) -> Callable[[int]
 
 def batch_size_of(loader: Any) -> int | None:
     """Return the samples in a batch of a loader; ``None`` where it does not say."""
+    # A DataLoader that was given a batch sampler has no batch size of its own; a dict of loaders has neither.
     size = getattr(loader, "batch_size", None) or getattr(getattr(loader, "batch_sampler", None), "batch_size", None)
     return size if isinstance(size, int) else None
 

@@ -1,4 +1,8 @@
-"""The callback that records the LR of every update, compares it with the plan, and shows it."""
+"""The callback that records the LR of every update, compares it with the plan, and shows it.
+
+It looks and never writes an LR: ``optimizer/recorder.py`` reads at each step, ``report/`` makes the file, the
+comparison and the picture. Here stands when they are asked, and what Lightning's loggers and progress bar are given.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +28,7 @@ from lr_recipes.report.picture import draw
 __all__ = ["LearningRateError", "LearningRateLogger"]
 
 AUDITS = ("warn", "error")
-_COMPLETE = 0.95
+_COMPLETE = 0.95  # share of the schedule below which its end is worth a warning
 
 
 class LearningRateLogger(Remembering):
@@ -70,18 +74,29 @@ class LearningRateLogger(Remembering):
         Fit.of(trainer)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let Lightning call us at the first batch."""
-        leave_out(self, LearningRateLogger)
+        """Let Lightning call us at the first batch.
+
+        All state is restored, but callbacks behind us have not had this hook yet: plans may be missing, so no file is
+        opened.
+        """
+        leave_out(self, LearningRateLogger)  # a second fit: what the first one left out is there again
         Fit.of(trainer).settle()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Begin at the first batch: now every callback has taken its part in the fit, in whatever order."""
+        """Begin at the first batch: now every callback has taken its part in the fit, in whatever order.
+
+        Only once: afterwards Lightning passes over this hook.
+        """
         if not self._begun:
             self._begin(trainer)
             leave_out(self, LearningRateLogger, "on_train_batch_start", *self._idle_hooks(trainer, pl_module))
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        """Note the step: a gradient scaler that finds an overflow will not call the optimizer."""
+        """Note the step: a gradient scaler that finds an overflow will not call the optimizer.
+
+        With a scaler Lightning calls this after ``backward`` and outside the optimizer's step; whether there is an
+        overflow is known to the scaler, on the device, and not here.
+        """
         for record in self._records.values() if self._scaled else ():
             if record.clock.optimizer is optimizer:
                 record.recorder.announce()
@@ -89,18 +104,25 @@ class LearningRateLogger(Remembering):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Send the latest LRs to the loggers now and then."""
+        """Send the latest LRs to the loggers now and then.
+
+        Every step of this batch is done, and the module's schedulers have been stepped: so what is sent was kept when
+        the optimizer stepped, and is not what the groups hold now.
+        """
         for record in self._records.values() if self._scaled else ():
             record.recorder.settle()
         self._log_now_and_then(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write what is still in memory."""
+        """Write what is still in memory: a pause that may be long, before ModelCheckpoint's hook of the same name."""
         self._flush()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw the pictures and say what came out, below the bar's last state."""
-        self.remember(trainer)
+        """Draw the pictures and say what came out, below the bar's last state.
+
+        All updates are done and all validations over; Lightning's loggers are not finalized yet.
+        """
+        self.remember(trainer)  # first: once the records are closed there is no state to be had
         end_bar(trainer)
         for record in self._records.values():
             line = record.closing_line()
@@ -114,10 +136,13 @@ class LearningRateLogger(Remembering):
         self._close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Lose nothing: write what is still in memory, and say how far the run came."""
+        """Lose nothing: write what is still in memory, and say how far the run came.
+
+        Lightning calls this wherever the run was: perhaps before the first batch, when there is no record.
+        """
         end_bar(trainer)
         for record in self._records.values():
-            record.recorder.flush(strict=False)
+            record.recorder.flush(strict=False)  # a second error would hide the first
             line = f"{record.closing_line()}, see {shortest(record.file.path)}"
             tell(trainer, f"Learning rate{record.suffix}: {line}")
         super().on_exception(trainer, pl_module, exception)
@@ -147,7 +172,9 @@ class LearningRateLogger(Remembering):
         self._begun = True
         fit = Fit.of(trainer)
         fit.start()
-        folder = Path(self.dirpath or trainer.log_dir or trainer.default_root_dir)  # asks all processes
+        # `log_dir` sends its value from the first process to the others, so all must ask; the record is the first's
+        # alone.
+        folder = Path(self.dirpath or trainer.log_dir or trainer.default_root_dir)
         if trainer.is_global_zero:
             samples = fit.samples_per_step()
             self._records = {
@@ -158,6 +185,7 @@ class LearningRateLogger(Remembering):
 
     def _record(self, trainer: Trainer, name: str, clock: Clock, folder: Path, samples: int | None) -> _Record:
         suffix = f"-{name}" if len(Fit.of(trainer).clocks) > 1 else ""
+        # At position 0 a record begins anew, whatever an earlier run of this callback has counted.
         counts = self._state.get("audits", {}).get(name, {}) if clock.position else {}
         history = self._state.get("files", {}).get(name)
         audit = Audit(**counts)
@@ -178,6 +206,7 @@ class LearningRateLogger(Remembering):
     def _idle_hooks(self, trainer: Trainer, pl_module: LightningModule) -> list[str]:
         """The hooks at every update that have nothing to do in this run."""
         idle: list[str] = []
+        # Under a scaler both are needed: to see that a step was announced, and that it did not come.
         if self._scaled and self._records:
             return idle
         idle.append("on_before_optimizer_step")
@@ -193,6 +222,7 @@ class LearningRateLogger(Remembering):
         step = batches_that_stepped(trainer)  # the x of Lightning's own metrics of this batch
         every = trainer.log_every_n_steps  # type: ignore[attr-defined]
         updated = [record for record in self._records.values() if record.recorder.take_updates()]
+        # Lightning's own rule for `log_every_n_steps`: with 50, the first that is logged is the one with x = 49.
         if updated and every and (step + 1) % every == 0:
             self._log(trainer.loggers, updated, step)
 
@@ -205,6 +235,8 @@ class LearningRateLogger(Remembering):
         """Add the LR to what the progress bar shows, as text: numbers are cut to three decimals there."""
         if bar is None:
             return
+        # Lightning's `log(..., prog_bar=True)` would put the LR among the run's metrics too; `get_metrics` is the bar's
+        # public way to show something else. Replaced on the object: the class may have other bars.
         shown = bar.get_metrics
 
         def get_metrics(trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
@@ -244,11 +276,12 @@ class _Record:
                 f"dirpath={str(folder)!r}: {path.name} cannot be written there ({error.strerror}); give "
                 "LearningRateLogger a folder that can be written"
             ) from error
+        # Rows of updates 0 to `position - 1` are kept: update `position` is the next that this run does.
         if position and self.file.kept < position:
             tell(
                 trainer,
-                f"{path} has {self.file.kept:,} of the {position:,} updates before this one; the others were not "
-                "recorded, or their lines were damaged",
+                f"{path} has rows for {self.file.kept:,} of the {checks.counted(position, 'update')} before this one; "
+                "the others were not recorded, or their lines were damaged",
             )
         self.recorder.file = self.file
         self.clock.witnesses.append(self.recorder)
@@ -262,7 +295,7 @@ class _Record:
     @property
     def plan(self) -> Plan | None:
         """The plan that was carried out, if there was one for every update."""
-        owner = self.clock.owner
+        owner = self.clock.owner  # none, too, where a warmup is over and has let go
         return None if owner is None or self.audit.unplanned else owner.plan
 
     def metrics(self) -> dict[str, float]:

@@ -1,4 +1,7 @@
-"""The LR range test: as a callback of a run, whose suggestion becomes the peak of its schedule, and as a function."""
+"""The LR range test: as a callback of a run, whose suggestion becomes the peak of its schedule, and as a function.
+
+Here stands when a sweep is made and what becomes of it; its updates are in ``sweep_loop.py``, its maths in ``sweep/``.
+"""
 
 from __future__ import annotations
 
@@ -113,13 +116,21 @@ class LearningRateRangeTest(Remembering):
     # Hooks
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Go before all other callbacks: what they read when training starts is then the peak that was found."""
+        """Go before all other callbacks: what they read when training starts is then the peak that was found.
+
+        Here, for it must be done before ``on_fit_start``, where others note what was built; Lightning has sorted the
+        callbacks for the last time.
+        """
         others = [one for one in callbacks_of(trainer) if one is not self]
         trainer.callbacks = [self, *others]  # type: ignore[attr-defined] # a new list: the old one is being walked
         super().setup(trainer, pl_module, stage)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse early; in a run that goes on, set the peak that was found, before anybody notes what was built."""
+        """Refuse early; in a run that goes on, set the peak that was found, before anybody notes what was built.
+
+        The optimizers are built, our state is there, and the optimizers' state, which holds the LRs of the checkpoint,
+        comes after this hook.
+        """
         optimizer = self._chosen(trainer)
         self._module_hooks = step_hooks(trainer)  # the other callbacks come later
         self.recall(goes_on_from(trainer))
@@ -129,7 +140,12 @@ class LearningRateRangeTest(Remembering):
             set_peak(optimizer, schedulers_of(trainer), self._peak)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Make the sweep of a run that starts, and use its suggestion."""
+        """Make the sweep of a run that starts, and use its suggestion.
+
+        The data are set up and the model is on its device; the other callbacks have not had this hook yet, so no plan
+        is made, and the peak that is set now is the one that they find. The module's ``on_train_start`` comes after all
+        of them: the sweep calls it, and undoes what it did.
+        """
         leave_out(self, LearningRateRangeTest)
         if self.epoch != 0 or goes_on_from(trainer) != "nothing":
             return
@@ -141,7 +157,7 @@ class LearningRateRangeTest(Remembering):
             self._use(trainer, result)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Make the sweep of a later epoch."""
+        """Make the sweep of a later epoch, before its first batch; the module's hook of this name is still to come."""
         if self.epoch and trainer.current_epoch == self.epoch:
             self._test(trainer, ["on_train_epoch_start"])
 
@@ -166,9 +182,10 @@ class LearningRateRangeTest(Remembering):
             before_hooks: hooks of the module, such as ``on_train_epoch_start``, that Lightning has not yet called.
         """
         optimizer, bar = self._chosen(trainer), trainer.progress_bar_callback
+        # A bar where the run has one. A bar of one's own may not say whether it is enabled: then it is.
         hidden = not trainer.is_global_zero or not getattr(bar, "is_enabled", bar is not None)
         steps = self.sweep.num_training_steps
-        with (
+        with (  # a live display of Rich and a bar of tqdm would draw over each other
             live_display_aside(trainer),
             tqdm(total=steps, desc="LR range test", disable=hidden, leave=False) as progress,
         ):
@@ -190,13 +207,13 @@ class LearningRateRangeTest(Remembering):
 
     def _test(self, trainer: Trainer, before_hooks: Sequence[str]) -> RangeTest:
         """Make the sweep, write the files, tell what came out."""
-        folder = writable(Path(self.dirpath or trainer.log_dir or trainer.default_root_dir))
+        folder = writable(Path(self.dirpath or trainer.log_dir or trainer.default_root_dir))  # before the work is done
         self.result = result = self.run(trainer, before_hooks)
         if trainer.is_global_zero:
             write(result, folder, self.plot)
         tell(trainer, f"{result.table}\n  see {shortest(folder / FILES[-1 if self.plot else 0])}")
         if result.stop == "interrupted":
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt  # Ctrl-C was meant for the run: now that the sweep is undone and written, it ends
         return result
 
     def _use(self, trainer: Trainer, result: RangeTest) -> None:
@@ -215,7 +232,8 @@ class LearningRateRangeTest(Remembering):
         fit = Fit.of(trainer)
         if self.optimizer is None and len(fit.optimizers) != 1:
             raise SweepError(
-                f"the module has {len(fit.optimizers)} optimizers: name the one to sweep, optimizer={fit.listed()}"
+                f"the module has {checks.counted(len(fit.optimizers), 'optimizer')}: name the one to sweep, "
+                f"optimizer={fit.listed()}"
             )
         try:
             return fit.optimizers[fit.key(0 if self.optimizer is None else self.optimizer, "optimizer")]
@@ -273,6 +291,8 @@ def range_test(
     """
     test = _Alone(min_lr, max_lr, num_training_steps, mode, divergence, optimizer=optimizer)
     folder = None if dirpath is None else writable(Path(dirpath))
+    # The sweep puts back what it uses; the Trainer draws beside it: the iterator of a DataLoader takes a seed from
+    # torch.
     random = TrainingState()
     random.keep_random_numbers()
     callbacks = [test, *(trainer_options.pop("callbacks", None) or [])]
@@ -302,12 +322,14 @@ def set_peak(optimizer: Optimizer, schedulers: Sequence[Any], peak: float) -> No
         peak: the LR.
     """
     top = max(built_lrs(optimizer))
+    # Built already, so they have taken their base LRs from the groups: into lists of their own, and `initial_lr`.
     ours = [one for one in internals.with_parts(schedulers) if getattr(one, "optimizer", None) is optimizer]
     keys = ["lr", "initial_lr"]
     if any(isinstance(one, OneCycleLR) for one in ours):
         keys += ["max_lr", "min_lr"]  # where it keeps what it anneals between
     done: set[int] = set()  # groups may share one tensor
     for group, key in product(optimizer.param_groups, keys):
+        # Each times `peak / top`, so `lr` too keeps what a scheduler has already made of it, as LinearLR does at once.
         if isinstance(group.get(key), Tensor) and id(group[key]) not in done:
             done.add(id(group[key]))
             group[key].fill_(peak * (float(group[key]) / top))

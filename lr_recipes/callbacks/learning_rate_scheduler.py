@@ -1,4 +1,8 @@
-"""The callback that owns the LR of a Lightning run."""
+"""The callback that owns the LR of a Lightning run.
+
+Here stands *when* things happen: who claims, when a plan is made, when an LR that is held is refreshed. What a plan is,
+who writes it and who counts are the rooms below (``schedules/``, ``optimizer/``); what a Trainer says is the ``Fit``'s.
+"""
 
 from __future__ import annotations
 
@@ -90,9 +94,10 @@ class LearningRateScheduler(Remembering):
         """Note the base LRs, and refuse a second owner.
 
         Lightning has built the optimizers; it restores their state, with the old LRs in their groups, after this hook
-        and before ``on_train_start``.
+        and before ``on_train_start``. So this is the last moment at which the groups hold what they were built with,
+        and the first at which there is an optimizer to claim.
         """
-        self.bound = {}
+        self.bound = {}  # before the sanity check, which validates and must not let an earlier run's plateau decide
         fit = Fit.of(trainer)
         self._base_lrs = {name: built_lrs(one) for name, one in fit.optimizers.items()}
         self._momenta = {
@@ -107,8 +112,8 @@ class LearningRateScheduler(Remembering):
         """
         leave_out(self, LearningRateScheduler)
         fit = Fit.of(trainer)
-        fit.settle()
-        before = {name: read_lrs(optimizer) for name, optimizer in fit.optimizers.items()}
+        fit.settle()  # a new run begins at position 0; the first LR is written for the position that is set here
+        before = {name: read_lrs(optimizer) for name, optimizer in fit.optimizers.items()}  # the checkpoint's, perhaps
         # All plans stand before the first LR is written: one that does not fit leaves all optimizers alone.
         chosen = self._chosen(fit)
         self.bound = {name: BoundSchedule(one.plan, fit.clocks[name]) for name, one in chosen.items()}
@@ -124,14 +129,17 @@ class LearningRateScheduler(Remembering):
         Also say once that the run has gone past its plan.
 
         Lightning starts no epoch when it goes on from the checkpoint of an epoch's last batch, so epochs are compared.
+
+        The batch is on the device and ``training_step`` has not run; with accumulation, perhaps no update ends it.
         """
         if self._fit_begins:
             self._fit_begins = False
             fit = Fit.of(trainer)
             fit.set_accumulation()
-            fit.start()
+            fit.start()  # not in `on_train_start`: callbacks behind us may put their hooks on the optimizers there
         if not self._overrun_told:
             self._tell_overrun(trainer)
+        # The saved epoch is that of the last refresh: a run that goes on within an epoch holds the LR that it held.
         if trainer.current_epoch != self._epoch:
             self._epoch = trainer.current_epoch
             for bound in self.bound.values():
@@ -140,20 +148,28 @@ class LearningRateScheduler(Remembering):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let plateaus decide: once for each validation of the fit, and before ModelCheckpoint writes.
 
-        Lightning moves checkpoint callbacks behind all others, and has the metrics ready by now. The sanity check comes
+        Lightning moves checkpoint callbacks behind all others, and has the metrics ready by now: in
+        ``on_validation_epoch_end`` those of the module's own hook of that name would be missing. The sanity check comes
         before anything is bound, so it decides nothing.
         """
-        if trainer.state.fn == "fit":
+        if trainer.state.fn == "fit":  # `trainer.validate` calls the same hook
             self._observe(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let plateaus decide in a run without validation, on a metric of the training epoch."""
+        """Let plateaus decide in a run without validation, on a metric of the training epoch.
+
+        The epoch's metrics are computed by now, but the module's own ``on_train_epoch_end`` comes after this hook, so
+        what is logged there cannot be monitored.
+        """
         if not trainer.enable_validation:
             self._observe(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop following the optimizers."""
-        if not self._overrun_told:
+        """Stop following the optimizers.
+
+        ModelCheckpoint may still save in its own ``on_train_end``, so the state stays what it is.
+        """
+        if not self._overrun_told:  # by one update only: then no further batch has said it
             self._tell_overrun(trainer)
         self.remember(trainer)
 
@@ -215,6 +231,8 @@ class LearningRateScheduler(Remembering):
         now = built_lrs(fit.optimizers[name])
         if not fit.trainer.ckpt_path:
             return now
+        # Of a checkpoint's run the groups now hold the `initial_lr` of the checkpoint: what this run's settings say was
+        # noted before that, and a peak that has changed is a difference to be told.
         built = self._base_lrs[name]
         return built + now[len(built) :]  # a finetuning callback may have brought groups of the checkpoint back since
 
@@ -233,7 +251,7 @@ class LearningRateScheduler(Remembering):
         for name, state in saved.items():
             bound = self.bound[name]
             position = position_in(bound.horizon, state, trainer.max_steps)
-            if position != bound.position:
+            if position != bound.position:  # to set it also writes the LR, and an LR that is held must stay
                 bound.position = position
 
     def _stop_cycling_momentum(self, saved: dict[str, Any]) -> None:
@@ -266,6 +284,7 @@ class LearningRateScheduler(Remembering):
                 "LearningRateScheduler(..., replace=True); or keep the module's scheduler and only add a warmup, "
                 "with LearningRateWarmup"
             )
+        # It makes its scheduler when its epoch starts, so the module's list does not show it yet.
         if any(isinstance(one, StochasticWeightAveraging) for one in callbacks):
             raise ValueError(
                 "two owners of one learning rate: StochasticWeightAveraging brings a scheduler of its own (swa_lrs), "
@@ -275,6 +294,8 @@ class LearningRateScheduler(Remembering):
 
     def _become_owner(self, fit: Fit, pl_module: LightningModule) -> None:
         """Refuse schedulers of the module's own on our optimizers, or remove them when that was asked for."""
+        # Lightning steps what is in `strategy.lr_scheduler_configs`, and saves and restores it: what is taken out of
+        # the list now, before a checkpoint's schedulers are restored, is neither stepped nor given an old state.
         strategy, ours = fit.trainer.strategy, fit.chosen(self.schedule, "schedule")
         optimizers = [fit.optimizers[name] for name in ours]
         configs = strategy.lr_scheduler_configs
@@ -282,6 +303,7 @@ class LearningRateScheduler(Remembering):
         self.refuse_owners(pl_module, [config.scheduler for config in theirs], callbacks_of(fit.trainer))
         strategy.lr_scheduler_configs = [config for config in configs if config not in theirs]
         for name in ours:
+            # One that the module has bound by hand is in no list of Lightning's: without its clock it writes no more.
             if self.replace and fit.clocks[name].bound:
                 fit.replace_clock(name)
             fit.clocks[name].claim(type(self).__name__)
@@ -310,6 +332,8 @@ class LearningRateScheduler(Remembering):
     def _tell_overrun(self, trainer: Trainer) -> None:
         for name, bound in self.bound.items():
             total = bound.horizon.total_steps
+            # At position `total` the plan is just complete; update `total` is the first past it, and moves it on by
+            # one.
             if total is not None and bound.position > total:
                 self._overrun_told = True
                 tell(
@@ -322,7 +346,7 @@ class LearningRateScheduler(Remembering):
 def _plan(schedule: Schedule, horizon: Horizon, bases: Sequence[float], fast_dev_run: bool) -> Plan:
     try:
         return schedule.plan(horizon, bases)
-    except HorizonError:
+    except HorizonError:  # a ValueError too, but one that a longer run would not mend
         raise
     except ValueError:
         if not fast_dev_run:

@@ -1,4 +1,7 @@
-"""The callback that puts a warmup over whatever scheduler the module itself configures."""
+"""The callback that puts a warmup over whatever scheduler the module itself configures.
+
+How a scheduler is kept from seeing the warmup is ``optimizer/warmup.py``'s; here stands when that begins and ends.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,11 @@ class LearningRateWarmup(Remembering):
     # Hooks
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse a second owner."""
+        """Refuse a second owner.
+
+        The optimizers and the module's schedulers are built, and a checkpoint's optimizer state is not restored yet:
+        nothing is written, so what is refused leaves no trace.
+        """
         self._warmups = {}
         for clock in Fit.of(trainer).clocks.values():
             clock.claim(
@@ -64,10 +71,14 @@ class LearningRateWarmup(Remembering):
             )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Resolve the length, go on where a checkpoint stopped, and begin: all state is restored by now."""
+        """Resolve the length, go on where a checkpoint stopped, and begin: all state is restored by now.
+
+        The module's schedulers have been restored too, and the groups hold what they held in the checkpoint.
+        """
         leave_out(self, LearningRateWarmup)
         fit = Fit.of(trainer)
         fit.settle()
+        # Without base LRs: what is multiplied is the scheduler's LR of the moment, and the plan is a factor alone.
         with fit.advising():
             plan = self._resumed(self.schedule.plan(fit.horizon(), [], peak=1.0))
         for name, clock in fit.clocks.items():
@@ -79,11 +90,11 @@ class LearningRateWarmup(Remembering):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Let the clocks count from the first batch on: now all other callbacks have their hooks on the optimizers."""
         Fit.of(trainer).start()
-        leave_out(self, LearningRateWarmup, "on_train_batch_start")
+        leave_out(self, LearningRateWarmup, "on_train_batch_start")  # once is enough
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let go of the optimizers."""
-        self.remember(trainer)
+        """Let go of the optimizers, should the run end within the warmup; the LR stays as it is."""
+        self.remember(trainer)  # first: the state holds the scheduler's own LRs, which are gone afterwards
         for warmup in self._warmups.values():
             warmup.let_go()
         self._warmups = {}

@@ -1,4 +1,7 @@
-"""The one door to Lightning: what is used of it, and every private part of it: a new version is checked here."""
+"""The one door to Lightning: what is used of it, and every private part of it: a new version is checked here.
+
+No other module of the package imports Lightning, and nothing is decided here.
+"""
 
 from __future__ import annotations
 
@@ -42,11 +45,14 @@ __all__ = [
 
 def callbacks_of(trainer: Trainer) -> list[Callback]:
     """Return the Trainer's callbacks, in the order in which their hooks are called."""
+    # Set when the Trainer is built, and not declared there. Callbacks that write checkpoints have been moved to the
+    # end.
     return trainer.callbacks  # type: ignore[attr-defined, no-any-return]
 
 
 def batches_that_stepped(trainer: Trainer) -> int:
     """Return the x of Lightning's own metrics: batches so far in which an optimizer stepped, less this one."""
+    # Moved on after `on_train_batch_end`. Not `global_step`, which counts the steps of all optimizers.
     return trainer.fit_loop.epoch_loop._batches_that_stepped
 
 
@@ -57,6 +63,7 @@ def combined_loader(trainer: Trainer) -> CombinedLoader | None:
 
 def twin_of_combined(combined: CombinedLoader, loaders: Sequence[Any]) -> CombinedLoader:
     """Return one that combines ``loaders`` as ``combined`` does its own."""
+    # The structure (a loader, a list, a dict) is read from the iterables; then each is replaced, in the same order.
     twin = CombinedLoader(combined.iterables, combined._mode)
     twin.flattened = list(loaders)
     twin.limits = combined.limits  # of what is combined; the length of a pass is the Trainer's
@@ -65,4 +72,5 @@ def twin_of_combined(combined: CombinedLoader, loaders: Sequence[Any]) -> Combin
 
 def before_batch_transfer(module: LightningModule, batch: Any) -> Any:
     """Do what Lightning does to a batch before it goes to the device."""
+    # It calls the module's or the data module's hook of that name; the one after the transfer is in `batch_to_device`.
     return module._on_before_batch_transfer(batch, dataloader_idx=0)

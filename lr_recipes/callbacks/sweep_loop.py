@@ -1,7 +1,8 @@
 """Trains a few updates while the LR sweeps upwards, on the Trainer's strategy and precision, and undoes all of it.
 
 A small loop of its own: Lightning's is not entered, so none of its counters, callbacks, metrics and loggers moves, and
-no limit of the run, such as ``max_epochs``, cuts the sweep short.
+no limit of the run, such as ``max_epochs``, cuts the sweep short. What is kept and put back is ``training_state.py``'s,
+what the losses say ``sweep/``'s.
 """
 
 from __future__ import annotations
@@ -68,9 +69,10 @@ def run_sweep(
         SweepError: this module or these data cannot be swept.
     """
     loop = _SweepLoop(trainer, sweep, watch, optimizer, progress)
+    # `_undone` is outermost: it takes the hooks of others off first, and puts everything back when ours are off again.
     with _undone(trainer, module_hooks), loop.attached(), torch.enable_grad():
         try:
-            for hook in before_hooks:
+            for hook in before_hooks:  # within what is undone: Lightning calls them once more, for the run itself
                 getattr(trainer.lightning_module, hook)()
             stop = loop.run()
         except KeyboardInterrupt:
@@ -81,6 +83,7 @@ def run_sweep(
 @contextmanager
 def _undone(trainer: Trainer, module_hooks: Collection[int]) -> Iterator[None]:
     """Put everything back at the end, whatever the end was; callbacks and loggers see nothing in between."""
+    # Everything is kept before anything is changed: `put_back` goes through it from the last to the first.
     module, state = trainer.lightning_module, TrainingState()
     callbacks, loggers, stopping = callbacks_of(trainer), trainer.loggers, trainer.should_stop
     state.keep_random_numbers()
@@ -92,6 +95,7 @@ def _undone(trainer: Trainer, module_hooks: Collection[int]) -> Iterator[None]:
         state.keep_data(loader)
     try:
         trainer.callbacks = []  # type: ignore[attr-defined]
+        # As many as there were, for a module may name one by its index; a dummy takes any call and does nothing.
         trainer.loggers = [DummyLogger() for _ in loggers]
         module.log = module.log_dict = _log_nothing  # type: ignore[method-assign]
         for optimizer in trainer.optimizers:
@@ -150,6 +154,7 @@ class _SweepLoop:
         self._batches_done = 0
         self._window: dict[int, Tensor] = {}  # batch -> loss, since the last step of an optimizer
         self._updates: list[Tensor | None] = []  # loss of updates that are done but not yet looked at
+        # In manual optimization a module accumulates by itself, if at all.
         self._every = accumulation_of(trainer)(trainer.current_epoch) if self.module.automatic_optimization else 1
         step = self.module.training_step
         if is_param_in_hook_signature(step, "dataloader_iter", explicit=True):
@@ -164,6 +169,8 @@ class _SweepLoop:
     @contextmanager
     def attached(self) -> Iterator[None]:
         """Write the LR just before each step, where nobody can overwrite it, and see which steps were updates."""
+        # The last pre hook: what the module's own hooks write comes before it. Post hooks on all optimizers, for the
+        # loss of an update is what went backward since the last step of any of them.
         handles = [self.optimizer.register_step_pre_hook(self._before_step)]
         handles += [one.register_step_post_hook(self._after_step) for one in self.trainer.optimizers]
         manual_backward = self.module.manual_backward
@@ -247,11 +254,14 @@ class _SweepLoop:
             return loss.detach()
 
         if not ends:
+            # Gradients of several processes are only exchanged at the window's last batch.
             with strategy.block_backward_sync() if isinstance(strategy, ParallelStrategy) else nullcontext():
                 closure()
             return output
+        # `module.optimizers()` is Lightning's wrapper, whose step goes through strategy and precision: scaler and
+        # clipping.
         module.optimizer_step(self.trainer.current_epoch, index, module.optimizers(), closure)  # type: ignore[arg-type]
-        self._window.clear()
+        self._window.clear()  # a scaler may have skipped the step, and then no post hook has cleared it
         return output
 
     def _manual(self, batch: Any, index: int) -> Any:
@@ -266,6 +276,8 @@ class _SweepLoop:
         return self.trainer.strategy.training_step(*((batch, index) if self._takes_index else (batch,)))
 
     def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        # Update n of the sweep, counted from 0, is the one after n that are done, whether looked at yet or not; a batch
+        # of manual optimization may do several, and go past the last one.
         lr = self.sweep.lr(min(len(self.losses) + len(self._updates), self.sweep.num_training_steps - 1))
         for group, ratio in zip(optimizer.param_groups, self.ratios, strict=True):
             write_lr(group, lr * ratio)
@@ -281,22 +293,25 @@ class _SweepLoop:
 
     def _batches(self) -> Generator[Any, None, None]:
         """Batches on the device, pass after pass, from iterators of their own: the fit's are not touched."""
+        # Lightning has begun to read the fit's loader when it set up the data; another reader of it would take its
+        # batches.
         trainer, combined = self.trainer, _combined(self.trainer)
         twin = twin_of_combined(combined, [_twin(loader) for loader in combined.flattened])
         limit = None if trainer.num_training_batches == float("inf") else int(trainer.num_training_batches)
         try:
             for number in itertools.count():
-                _set_epoch(twin.flattened, trainer.current_epoch + number)
+                _set_epoch(twin.flattened, trainer.current_epoch + number)  # a pass is an epoch: each in its own order
                 empty = True
                 for batch, _, _ in twin if limit is None else itertools.islice(twin, limit):
                     empty = False
+                    # The same three steps, in the same order, as in Lightning's loop.
                     batch = trainer.precision_plugin.convert_input(batch)
                     batch = before_batch_transfer(self.module, batch)
                     yield trainer.strategy.batch_to_device(batch, dataloader_idx=0)
                 if empty:
                     raise SweepError("the training data gave no batch: check the loader, and limit_train_batches")
         finally:
-            twin.reset()
+            twin.reset()  # ends the workers of the twins
 
 
 def schedulers_of(trainer: Trainer) -> list[Any]:
@@ -315,7 +330,7 @@ def _twin(loader: Any) -> Any:
     """A loader of the same data in the same order that starts iterators, and workers, of its own."""
     if isinstance(loader, DataLoader):
         return internals.twin_of(loader)
-    if iter(loader) is loader:
+    if iter(loader) is loader:  # an iterator: what the sweep reads of it, the fit would miss
         raise SweepError(
             f"the training data ({type(loader).__name__}) can be read only once, and a range test would use them up: "
             "give a DataLoader, or another object that starts anew when it is iterated"

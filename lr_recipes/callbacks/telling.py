@@ -5,6 +5,8 @@ The cursor then stands at the end of the bar. Text would be glued to it, and Ric
 and not those of others, would erase the text with its next refresh. So the bars leave the screen first, the record
 is written as it is, and the bars are drawn again below it. In a notebook and in a file there is nothing to make room
 for: a bar has a place of its own there.
+
+What is said, and when, is the callbacks' business; how the words are put together is ``report/words.py``'s.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ def tell(trainer: Trainer, text: str) -> None:
         trainer: whose progress bar makes room.
         text: one or more lines; shown as they are, whatever their length.
     """
-    with bars_aside(trainer):
+    with bars_aside(trainer):  # the bars belong to the first process, as the log record does
         rank_zero_info(text, stacklevel=_CALLER)
 
 
@@ -51,6 +53,8 @@ def end_bar(trainer: Trainer) -> None:
     To be called when training has ended, in ``on_train_end`` or ``on_exception``. Lightning then ends the bar a second
     time, which does nothing, and begins a new one for the next stage.
     """
+    # Lightning puts its own bar behind the callbacks that it is given, so the bar's hook of the same name comes after
+    # ours: without this the closing line would stand above the bar.
     bar = trainer.progress_bar_callback
     if isinstance(bar, TQDMProgressBar):
         with suppress(TypeError):  # Lightning's word for a bar that has not begun
@@ -66,6 +70,7 @@ def bars_aside(trainer: Trainer) -> Iterator[None]:
 
     For a moment only: tqdm, which knows all of its bars, keeps its lock.
     """
+    # tqdm clears all bars of the terminal and draws them again afterwards; where there is none it does nothing.
     with live_display_aside(trainer), tqdm.external_write_mode():
         yield
 
@@ -83,6 +88,7 @@ def live_display_aside(trainer: Trainer) -> Iterator[None]:
         return
     shown = [task.id for task in progress.tasks if task.visible]
     _set_visible(progress, shown, False)
+    # Stopping also takes Rich's hands off stdout and stderr, which go through its console while a bar is live.
     progress.stop()
     try:
         yield
@@ -99,6 +105,7 @@ def _set_visible(progress: Any, tasks: list[Any], visible: bool) -> None:
 
 def _rich_progress(trainer: Trainer) -> Any:
     """Return the ``rich.progress.Progress`` that is live in a terminal, if there is one."""
+    # `bar.progress` is made in the sanity check or in `on_train_start`; in hooks before that there is none.
     bar = trainer.progress_bar_callback
     progress = bar.progress if isinstance(bar, RichProgressBar) else None
     if progress is None or not progress.live.is_started:

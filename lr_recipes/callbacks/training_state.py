@@ -1,4 +1,7 @@
-"""Keeps the state of training while something else uses the model, and puts it back into the same objects."""
+"""Keeps the state of training while something else uses the model, and puts it back into the same objects.
+
+No Lightning and no LR: what belongs to a run is chosen by whoever keeps it (``sweep_loop.py``).
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,7 @@ class TrainingState:
             for tensor in (*value.parameters(), *value.buffers()):
                 self.keep(tensor)
         elif isinstance(value, _OPEN):
-            self.keep(vars(value))
+            self.keep(vars(value))  # an optimizer's hooks and a module's own attributes are in there too
         else:
             self._keep_generator(value)
 

@@ -1,4 +1,16 @@
-"""Counts the updates of one optimizer: the only place where a position lives, and the only thing with hooks on it."""
+"""Counts the updates of one optimizer: the only place where a position lives, and the only thing with hooks on it.
+
+What is written into the groups is the owner's business (``follow.py``, ``warmup.py``), what is noted of them the
+witnesses' (``recorder.py``); what is decided here is *when*, and which step counts. For one step of an optimizer torch
+calls
+
+1. the pre hooks: global ones, then the optimizer's own in their order. ``_before`` is the first of these;
+2. the step itself. In Lightning's automatic optimization the closure, with ``training_step``, ``backward`` and
+   ``on_before_optimizer_step``, runs *within* it, so the pre hooks see no gradients of this batch. Under a gradient
+   scaler it has run before the step;
+3. the post hooks: the optimizer's own in their order, then global ones. ``_look`` is the first of them; ``_after`` is
+   the last of the optimizer's own that are there when the clock starts.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +22,8 @@ from torch.optim import Optimizer
 from lr_recipes.optimizer import internals
 from lr_recipes.plan.plan import Plan
 
-# Where an optimizer keeps its clock. Its pickles and copies leave it out: a copy is on its own.
+# Where an optimizer keeps its clock. torch pickles and copies an optimizer's defaults, state and groups and no other
+# attribute, so a copy has no clock: it is on its own.
 _PLACE = "_lr_recipes_clock"
 
 
@@ -81,6 +94,7 @@ class Clock:
         self._claim: tuple[str, str] | None = None
         self._counts = False
         self._handles: list[Any] = []
+        # Two clocks with hooks on one optimizer would have two owners write it, each after every update.
         older = Clock.on(optimizer)
         if older is not None:
             older.stop()
@@ -103,6 +117,8 @@ class Clock:
         Raises:
             ValueError: somebody else has said so; names both.
         """
+        # A word before the deed: in Lightning all claims are made in `on_fit_start` and the first LR is written in
+        # `on_train_start`, so a second owner is refused while the groups are as they were built.
         if self._claim is not None:
             first, its_way_out = self._claim
             raise ValueError(
@@ -116,7 +132,7 @@ class Clock:
 
     def release(self, owner: Owner) -> None:
         """Let ``owner`` go, if it still is the one that writes; the groups stay as they are."""
-        if self.owner is owner:
+        if self.owner is owner:  # else somebody has taken its place, who stays
             self.owner = None
 
     def go_to(self, position: int) -> None:
@@ -134,12 +150,13 @@ class Clock:
         Args:
             counting: let the optimizer's own steps move the position.
         """
-        self.stop()
+        self.stop()  # a hook that is registered again moves to the end: behind those that were registered since
         self.counting = counting
         self._handles = [
             # Groups that have joined get their LR before anybody looks at what the step will use.
             internals.first(self.optimizer.register_step_pre_hook(self._before)),
-            # Read before any other hook can write the LR of the next update, and write it after all that are there.
+            # Read before any other hook can write the LR of the next update, and write it after all that are there: the
+            # recorder then sees update n as it was, and update n + 1 uses what the plan says, whoever wrote in between.
             internals.first(self.optimizer.register_step_post_hook(self._look)),
             self.optimizer.register_step_post_hook(self._after),
         ]
@@ -155,21 +172,26 @@ class Clock:
         return any(handle.id == key for handle in self._handles)
 
     def _before(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        """Let groups join: the step is not done yet, so update ``position`` is the first that they take part in."""
         if self.owner is not None:
             self.owner.adopt()
 
     def _look(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         """Look right after the step. Not before it: a closure runs within the step, and may still write the LR."""
+        # Asked once, here: a gradient scaler's verdict is there during the step only, and a later hook may clear the
+        # gradients, which say whether there was a loss.
         self._counts = took_effect(optimizer)
         for witness in self.witnesses:
-            witness.note(self._counts)
+            witness.note(self._counts)  # update `position` has just used what the groups hold
 
     def _after(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         """Update ``position`` is completed: the next one is ``position + 1``, and uses what is written now."""
         self.stepped = True
+        # A step that changed nothing leaves the position, so the next one uses the same LR: it is still that update.
         if self._counts and self.counting:
             self.position += 1
             owner = self.owner
+            # Now, and not before the next step: whoever shows the LR between two updates sees what the next one uses.
             if owner is not None and owner.every_update:
                 owner.write(self.position)
 
@@ -181,13 +203,19 @@ def took_effect(optimizer: Optimizer) -> bool:
     whose gradient scaler found an overflow. A scaler does not call other optimizers in that case. ``found_inf`` lives
     on the device and is there only during a step under a scaler, so no other run pays for reading it.
     """
+    # torch's GradScaler sets `found_inf` before the step of an optimizer that skips by itself (a fused one) and deletes
+    # it afterwards; post hooks run in between. It is a tensor on the device: `bool` waits for it.
     overflow = getattr(optimizer, "found_inf", None)
     if overflow is not None and bool(overflow):
         return False
+    # Ends at the first gradient, so it costs no more for many parameters. `zero_grad` sets gradients to None unless
+    # told otherwise, so those of an earlier batch are not taken for this one's.
     return any(p.grad is not None for group in optimizer.param_groups for p in group["params"])
 
 
 def completed_updates(optimizer: Optimizer) -> int | None:
     """Return how many updates the optimizer itself has counted in its state; ``None`` where it does not count."""
+    # Adam and its kin keep a count for each parameter, for their bias correction; SGD keeps none. The largest: a
+    # parameter that was frozen for a while has fewer.
     steps = [int(state["step"]) for state in optimizer.state.values() if "step" in state]
     return max(steps, default=None)

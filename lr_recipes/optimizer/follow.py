@@ -3,6 +3,8 @@
 The one rule: the LR that update ``n`` of group ``g`` uses is ``base(g) * factor(n)``. The base LR is what the optimizer
 was built with, per group. Everything here follows from the clock's position, so the state is that integer and the plain
 facts that say which plan it belongs to.
+
+What a plan says is not known here, nor which schedule it came from; and which step counts is the clock's to say.
 """
 
 from __future__ import annotations
@@ -53,7 +55,8 @@ class BoundSchedule(LRScheduler):
     """
 
     def __init__(self, plan: Plan, clock: Clock) -> None:
-        # LRScheduler.__init__ is not called: it would wrap `optimizer.step` and write an LR of its own.
+        # LRScheduler.__init__ is not called: it would wrap `optimizer.step` and write an LR of its own. It is the base
+        # class so that whoever asks `isinstance(..., LRScheduler)` takes this for what it is.
         self.clock, self.optimizer, self.every_update = clock, clock.optimizer, True
         self.planned_factor = 1.0
         self._held_from = clock.position
@@ -61,8 +64,8 @@ class BoundSchedule(LRScheduler):
         self._follow(plan)
         self._note_groups()
         clock.take(self)
-        self.refresh()
-        clock.start(counting=False)
+        self.refresh()  # before any step: the next update, update 0 of a new run, uses what is written now
+        clock.start(counting=False)  # the hooks see late groups and early calls of `step()`; `attach()` lets them count
 
     def _follow(self, plan: Plan) -> None:
         check_plan(plan, self.optimizer)
@@ -124,7 +127,7 @@ class BoundSchedule(LRScheduler):
 
     @last_epoch.setter
     def last_epoch(self, position: int) -> None:
-        self.clock.position = position
+        self.clock.position = position  # nothing is written: with torch's schedulers too it is a mere attribute
 
     # Writing
 
@@ -135,9 +138,10 @@ class BoundSchedule(LRScheduler):
     def write(self, position: int) -> None:
         """Write the LR (and momentum) of the update at ``position``; while the LR is held, it is held from there on."""
         self._held_from = position
+        # Position n is that of the next update: it is update n that uses the factor of n.
         factor = self.planned_factor = self._factor(position) * self.scale
         groups = self.optimizer.param_groups
-        if len(groups) != len(self._bases):
+        if len(groups) != len(self._bases):  # torch has a way to add groups, and none to remove them
             self._note_groups()
         if self._floats and type(groups[0]["lr"]) is float:  # nearly always; asking each group takes as long as writing
             for group, base in zip(groups, self._bases, strict=True):
@@ -151,6 +155,7 @@ class BoundSchedule(LRScheduler):
     def adopt(self) -> None:
         """Take in groups that have joined, before their first update."""
         if len(self.optimizer.param_groups) != len(self._bases):
+            # Not at the clock's position: where the LR is held for an epoch, a late group holds it with the others.
             self.write(self._held_from)
 
     def _note_groups(self) -> None:
@@ -159,8 +164,10 @@ class BoundSchedule(LRScheduler):
             self.plan = self.plan.joined(joining_lrs(self.optimizer, self.plan.base_lrs))
         self._bases, self._factor, self._others = self.plan.base_lrs, self.plan.curve.factor, self.plan.others
         own_tensor_lrs(self.optimizer)
+        # torch's schedulers take their base LRs from `initial_lr` where it is there, and `built_lrs` does too: else one
+        # that is made later would take the LR of this moment, within the warmup, for the peak.
         for group, base in zip(self.optimizer.param_groups, self._bases, strict=True):
-            group["initial_lr"] = base  # where torch's own schedulers look for it
+            group["initial_lr"] = base
         self._floats = are_floats(self.optimizer)
 
     # Torch's interface
@@ -172,7 +179,7 @@ class BoundSchedule(LRScheduler):
         """
         clock = self.clock
         if epoch is None and clock.counting:
-            return
+            return  # the post hook of this update has written what the next one uses
         if not self._order_checked:
             self._check_order()
         clock.go_to(clock.position + 1 if epoch is None else epoch)
@@ -199,7 +206,7 @@ class BoundSchedule(LRScheduler):
     # The clock
 
     def attach(self, every_update: bool = True) -> None:
-        """Let the optimizer's own steps move the position, one for each update that changed parameters.
+        """Let the optimizer's own steps move the position, by one for each update that changed parameters.
 
         Args:
             every_update: refresh the LR after every update; else only the position moves, and the LR is held until
@@ -221,6 +228,7 @@ class BoundSchedule(LRScheduler):
             return False
         before = self.scale
         self._set_seen(reaction.observe(self.seen, value))
+        # A metric comes between two updates: the next one uses the cut LR, at the position that it has anyway.
         self.write(self._held_from)
         return self.scale < before
 
@@ -258,6 +266,7 @@ class BoundSchedule(LRScheduler):
         Raises:
             ResumeError: the plans differ and ``resume`` is ``"error"``.
         """
+        # In a plain loop this is torch's `load_state_dict`, and any scheduler's state may be given to it.
         if "base_lrs" not in state_dict or "schedule" not in state_dict:
             raise ResumeError(
                 f"this is not the state of a schedule of lr_recipes; it has {', '.join(state_dict) or 'nothing'}: load "
@@ -273,8 +282,10 @@ class BoundSchedule(LRScheduler):
         """Take over the position of a saved state, and what a plateau has seen; the plan is followed already."""
         reaction = self.plan.reaction
         if state_dict["plateau"] and reaction is not None:
-            self._set_seen(reaction.seen(state_dict["plateau"]))
-        self.clock.go_to(state_dict["refreshed_at"])  # where an epoch that holds its LR began
+            self._set_seen(reaction.seen(state_dict["plateau"]))  # before anything is written: the cuts are part of it
+        # Where the LR is held for an epoch, it is written as of the position at which that epoch began, and then the
+        # position is set without writing; else the two are the same.
+        self.clock.go_to(state_dict["refreshed_at"])
         self.clock.position = state_dict["position"]
 
 

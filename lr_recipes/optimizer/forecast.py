@@ -1,4 +1,8 @@
-"""Runs a torch scheduler ahead on a stand-in optimizer, to know beforehand what it will do to the LR."""
+"""Runs a torch scheduler ahead on a stand-in optimizer, to know beforehand what it will do to the LR.
+
+torch's schedulers compute an LR from the one before, so the only way to know the LR of update n is to take n steps. The
+user's own optimizer and scheduler are not touched. What is made of the factors is the caller's business.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
+from lr_recipes.checks import counted
 from lr_recipes.optimizer.follow import BoundSchedule
 
 
@@ -28,6 +33,7 @@ class TorchFactors:
     """
 
     def __init__(self, factory: Callable[[Optimizer], Any], peak: float) -> None:
+        # One parameter without a gradient, so a step changes nothing. SGD with a momentum, for those that move it too.
         self._optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(()))], lr=peak, momentum=0.9)
         self._peak = peak
         try:
@@ -38,7 +44,7 @@ class TorchFactors:
         self.cycles_momentum = bool(getattr(self._scheduler, "cycle_momentum", False))
         self._factors: list[float] = []
         self._momenta: list[float] = []
-        self._record()
+        self._record()  # as made: torch writes the LR of update 0 when a scheduler is constructed
 
     def factor(self, count: int) -> float:
         """Return the factor after ``count`` steps of the scheduler."""
@@ -51,22 +57,22 @@ class TorchFactors:
         return self._momenta[count]
 
     def _run_to(self, count: int) -> None:
-        if count < len(self._factors):
+        if count < len(self._factors):  # entry n is what n steps of the scheduler lead to
             return
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's SequentialLR warns of its own calls
             while count >= len(self._factors):
-                self._optimizer.step()
+                self._optimizer.step()  # torch warns of a scheduler that steps before its optimizer
                 self._step()
                 self._record()
 
     def _step(self) -> None:
         try:
             self._scheduler.step()
-        except ValueError as error:
+        except ValueError as error:  # OneCycleLR knows its total, and refuses to go past it
             raise ValueError(
-                f"{type(self._scheduler).__name__} stops after {len(self._factors) - 1:,} steps, and the run goes on: "
-                f"{error}"
+                f"{type(self._scheduler).__name__} stops after {counted(len(self._factors) - 1, 'step')}, and the run "
+                f"goes on: {error}"
             ) from error
 
     def _record(self) -> None:

@@ -1,4 +1,7 @@
-"""The parameter groups of a torch optimizer: their names, and reading and writing their hyper-parameters."""
+"""The parameter groups of a torch optimizer: their names, and reading and writing their hyper-parameters.
+
+Functions without a state. What is written, and when, is decided by whoever calls them.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ def group_names(optimizer: Optimizer) -> list[str]:
     """Return a name for each group: its own ``name``, else ``group0``, ...; a repeated name gets a number."""
     names: list[str] = []
     for index, group in enumerate(optimizer.param_groups):
-        name = str(group.get("name", f"group{index}"))
+        name = str(group.get("name", f"group{index}"))  # torch keeps any further key that a group is given
         names.append(name if name not in names else f"{name}-{index}")
     return names
 
@@ -27,6 +30,7 @@ def read_lrs(optimizer: Optimizer) -> list[float]:
 
 def built_lrs(optimizer: Optimizer) -> list[float]:
     """Return the LR that each group was built with: ``initial_lr`` in torch, once a schedule has moved ``lr``."""
+    # A scheduler of torch writes `initial_lr` when it is made, and some, such as LinearLR, change `lr` at once.
     return [float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups]
 
 
@@ -41,7 +45,7 @@ def write_lr(group: Group, lr: Any) -> None:
 
 def read_momentum(group: Group) -> float | None:
     """Return SGD's momentum or Adam's beta1; ``None`` where the optimizer has neither."""
-    if "betas" in group:
+    if "betas" in group:  # first, as in torch's OneCycleLR: some optimizers have both
         return float(group["betas"][0])
     return float(group["momentum"]) if "momentum" in group else None
 
@@ -71,6 +75,7 @@ def snapshot(lr: Any) -> Any:
     """Return the LR as it is now: a number, or where reading it would wait for a device, a copy on that device."""
     if not isinstance(lr, Tensor):
         return lr
+    # A tensor is filled in place for the next update, so it is not enough to keep a reference to it.
     return float(lr) if lr.device.type == "cpu" else lr.clone()
 
 
@@ -110,6 +115,8 @@ def own_tensor_lrs(optimizer: Optimizer) -> None:
     """Give each group a tensor LR of its own: torch lets groups that set none share the optimizer's one tensor."""
     seen: set[int] = set()
     for group in optimizer.param_groups:
+        # The first keeps the object: a compiled step or a captured graph may read it already. Filling one that two
+        # groups share would give both the LR of the group that is written last.
         if isinstance(group["lr"], Tensor) and id(group["lr"]) in seen:
             group["lr"] = group["lr"].clone()
         seen.add(id(group["lr"]))

@@ -1,4 +1,7 @@
-"""The private parts of torch that this package leans on, all of them: a new version of torch is checked here."""
+"""The private parts of torch that this package leans on, all of them: a new version of torch is checked here.
+
+A part that torch makes public leaves this file; what only uses public names does not belong in it.
+"""
 
 from __future__ import annotations
 
@@ -14,27 +17,33 @@ from torch.utils.data import DataLoader
 
 def first(handle: Any) -> Any:
     """Let a hook that has just been registered run before those that are there; return its handle."""
-    hooks = handle.hooks_dict_ref()  # an OrderedDict; torch has no argument for the order
+    # The handle holds the OrderedDict of the hooks, which torch walks in order. For hooks on a state_dict there is
+    # `prepend=True`; for those on a step torch has no argument for the order.
+    hooks = handle.hooks_dict_ref()
     hooks.move_to_end(handle.id, last=False)
     return handle
 
 
 def step_hooks_of(optimizer: Any) -> list[dict[int, Any]]:
     """Return the pre hooks and the post hooks of an optimizer's steps, by their keys; no two hooks share a key."""
+    # The keys come from one counter for all handles of a process.
     return [getattr(optimizer, f"_optimizer_step_{when}_hooks", {}) for when in ("pre", "post")]
 
 
 def with_parts(schedulers: Sequence[Any]) -> list[Any]:
     """Return schedulers, and those that they run one after another or together."""
+    # SequentialLR and ChainedScheduler keep their parts under this name, and parts may be of that kind again.
     return [part for one in schedulers for part in (one, *with_parts(getattr(one, "_schedulers", ())))]
 
 
-# The lists in which torch's schedulers keep LRs, a number for each group.
+# The lists in which torch's schedulers keep LRs, a number for each group. `_last_lr` is what `get_last_lr()` returns;
+# `max_lrs` is CyclicLR's.
 LR_LISTS = ("base_lrs", "max_lrs", "_last_lr")
 
 
 def twin_of(loader: DataLoader[Any]) -> DataLoader[Any]:
     """Return a loader of the same data in the same order that starts iterators, and workers, of its own."""
+    # A new DataLoader would need every argument that the old one was given; a copy shares data set and sampler.
     twin = copy.copy(loader)
     twin._iterator = None  # persistent workers belong to the original
     return twin

@@ -1,4 +1,8 @@
-"""A witness of a clock: rows of what each step used, for a file, and compared with what its owner planned."""
+"""A witness of a clock: rows of what each step used, for a file, and compared with what its owner planned.
+
+The file, the comparison and the way to the user are given to it (``RowFile``, ``Auditor``, ``tell``), since reports
+stand on a higher floor.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 from lr_recipes.optimizer.clock import Clock
 from lr_recipes.optimizer.groups import group_names, on_device, read_momentum, snapshot
 
+# Whichever comes first: so much is lost when the process is killed, and so much memory is used.
 _FLUSH_SECONDS = 1.0
 _FLUSH_ROWS = 1000
 
@@ -98,13 +103,13 @@ class Recorder:
 
     def note(self, counts: bool) -> None:
         """Record what the step that has just ended used, if it changed parameters."""
-        self._announced = False
+        self._announced = False  # the step came
         if not counts:
             self.audit.skip(self.clock.position)
             return
         if len(self.clock.optimizer.param_groups) != len(self.groups):
             self._note_late_groups()
-        update = self._read()
+        update = self._read()  # of update `position`: the clock moves on after all witnesses have looked
         self._updates += 1
         self.last_lrs = update.lrs
         if any(map(on_device, update.lrs)):
@@ -124,6 +129,8 @@ class Recorder:
             position,
             self.epoch(),
             "" if owner is None else owner.plan.curve.phase(position),
+            # The owner's word and not `curve(position)`: an LR that is held for an epoch is planned to be held, and the
+            # cuts of a plateau are planned too.
             None if owner is None else owner.planned_factor,
             [snapshot(group["lr"]) for group in groups],
             [read_momentum(group) for group in groups] + [group.get("weight_decay") for group in groups],
@@ -141,7 +148,9 @@ class Recorder:
         if found:
             self.tell(found)
 
-    # A gradient scaler that finds an overflow does not call the optimizer, so no step is seen then
+    # A gradient scaler that finds an overflow does not call the optimizer (a fused one apart), so no step is seen then.
+    # What is left to see is that a step was announced, and that the batch ended, or another step was announced, without
+    # it.
 
     def announce(self) -> None:
         """Note that a step is about to be done, unless a gradient scaler skips it."""
@@ -158,9 +167,11 @@ class Recorder:
 
     def flush(self, strict: bool = True) -> None:
         """Write the pending rows."""
+        # Taken first: an error below must not have the same rows written again when the run is closed.
         pending, self._pending = self._pending, []
         self._flush_at = time.monotonic() + _FLUSH_SECONDS
         read = [_read_back(one) if isinstance(one, _Update) else one for one in pending]
+        # Written before they are judged: with `strict` the first wrong one ends the run, and must be in the file.
         self.file.write(self._row(one) if isinstance(one, _Update) else one for one in read)
         for one in read:
             if isinstance(one, _Update):
@@ -192,10 +203,11 @@ class Recorder:
         }
 
     def _note_late_groups(self) -> None:
-        self.flush()
+        self.flush()  # rows with the old columns, before the file gets new ones
         known = len(self.groups)
         self.groups = [*self.groups, *group_names(self.clock.optimizer)[known:]]
         self._there = self._present_in_groups()
+        # The step that has just ended is the first that they took part in, and it is update `position`.
         self.audit.late.update(dict.fromkeys(self.groups[known:], self.clock.position))
         self.file.add_groups(self.names())
 

@@ -1,4 +1,9 @@
-"""The owner that warms up somebody else's schedule: it multiplies what a scheduler writes, while the warmup lasts."""
+"""The owner that warms up somebody else's schedule: it multiplies what a scheduler writes, while the warmup lasts.
+
+A scheduler of torch reads ``group["lr"]`` to compute the next one, so what it reads must be its own; whoever looks at
+the LR between two updates (a progress bar, ``LearningRateMonitor``) must see what the next update uses. Both are so
+because the LR is exchanged around each ``step`` of the scheduler, and the scheduler stays the object that it is.
+"""
 
 from __future__ import annotations
 
@@ -39,13 +44,16 @@ class WarmupOver:
         self.planned_factor = 1.0
         self._hidden = False
         own_tensor_lrs(self.optimizer)
+        # A checkpoint of the warmup restores groups that hold lr x factor, so the scheduler's own LR comes from our own
+        # state then. Past the warmup the groups hold that LR itself, and a saved one would be stale.
         self._own: list[Any] = copies(self.optimizer) if lrs is None or self.over else list(lrs)
         self._written = self._own
+        # Another class, and not an attribute `step` on the object: torch saves all of a scheduler's attributes.
         self._classes = [(one, type(one)) for one in schedulers]
         for one, kind in self._classes:
             one.__class__ = _shielded(kind, self.hidden)
         clock.take(self)
-        self.write(clock.position)
+        self.write(clock.position)  # before any step: the next update uses what is written now
 
     @property
     def length(self) -> int:
@@ -55,7 +63,7 @@ class WarmupOver:
     @property
     def over(self) -> bool:
         """Whether the next update uses the scheduler's own LR."""
-        return self.clock.position >= self.length
+        return self.clock.position >= self.length  # update `length` is the first after the warmup
 
     @property
     def base_lrs(self) -> Sequence[float]:
@@ -66,8 +74,8 @@ class WarmupOver:
         """Return the position and, while the warmup lasts, the scheduler's own LRs, as plain values."""
         position = {"position": self.clock.position}
         if self.over:
-            return position
-        self.adopt()
+            return position  # the optimizer's own state has the LR
+        self.adopt()  # somebody may have written one since the last step
         return {**position, "lrs": [float(lr) for lr in self._own]}
 
     def write(self, position: int) -> None:
@@ -76,7 +84,7 @@ class WarmupOver:
         # At a factor of 1 the very value: a product could be of another type, such as a float for a tensor.
         self._written = self._own if self.planned_factor == 1.0 else [lr * self.planned_factor for lr in self._own]
         self._write_all(self._written)
-        if self.over:
+        if self.over:  # update `length - 1` is completed
             self.let_go()
             self.clock.release(self)
 
@@ -107,7 +115,8 @@ class WarmupOver:
             yield
         finally:
             self._hidden = False
-            self._own = copies(self.optimizer)
+            self._own = copies(self.optimizer)  # of tensors too: the scheduler fills the group's own in place
+            # The position has not moved: a scheduler that steps twice between two updates, or not at all, is its own.
             self.write(self.clock.position)
 
     def let_go(self) -> None:
@@ -133,6 +142,8 @@ def _shielded(kind: type[Any], hidden: Callable[[], contextlib.AbstractContextMa
         return stepping
 
     def __reduce_ex__(self: Any, protocol: Any) -> Any:
+        # A pickle names the class, and this one cannot be found by its name; a copy would stay shielded. So both are of
+        # the class beneath, which stands first among what an object is made anew from.
         reduced: Any = kind.__reduce_ex__(self, protocol)  # type: ignore[call-arg] # the class is not known here
         make, given, *rest = reduced
         # With `__newobj__` a pickler insists on the class that the object has now.

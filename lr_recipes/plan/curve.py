@@ -2,6 +2,9 @@
 
 Positions count from 0. In a run of ``T`` updates with a warmup of ``W``, update ``W - 1`` is the last of the warmup,
 update ``W`` the first after it, update ``T - 1`` the last of the plan, and update ``T`` the first past it.
+
+Here the pieces are joined. What a piece looks like is the schedule's business (``schedules/``), and what its values are
+multiplied by is the plan's (``plan.py``): nothing here knows an LR.
 """
 
 from __future__ import annotations
@@ -64,7 +67,7 @@ class Curve:
         self.total_steps = total_steps
         self.end = shape.end
         self.phases = _phases([*([("warmup", 0)] if warmup else []), *shape.phases], warmup, total_steps)
-        self._firsts = [phase.first for phase in self.phases]
+        self._firsts = [phase.first for phase in self.phases]  # sorted: `phase` looks a position up in it
 
     def __call__(self, position: int) -> float:
         if position < 0:
@@ -73,8 +76,10 @@ class Curve:
 
     def phase(self, position: int) -> str:
         """Return the name of the phase that holds the update at ``position``; ``"end"`` past the plan."""
+        # Update T - 1 is the last of the last phase, update T the first that has none.
         if self.total_steps is not None and position >= self.total_steps:
             return "end"
+        # From the right: the first update of a phase is its own, and not the last of the phase before it.
         return self.phases[bisect_right(self._firsts, position) - 1].name
 
 
@@ -82,10 +87,12 @@ def _join(shape: Shape, ramp: Factor, warmup: int, total: int | None) -> Factor:
     """Warmup, shape and end as one function; a branch is there only if the curve has it, since this runs per update."""
     after, end = shape.factor, shape.end
     if warmup and shape.during_warmup:
+        # A cut at update 30 stays at update 30, however long the warmup is: so both hold during the warmup.
         before: Factor = lambda t: ramp(t) * after(t)  # noqa: E731 - a def could not be one of two
     else:
         before = ramp
-    # Update `warmup` is the first after the warmup, update `total` the first past the plan.
+    # Update `warmup - 1` is the last that uses `before`, update `warmup` the first that uses `after` alone; update
+    # `total - 1` is the last of the plan, update `total` the first that uses `end`.
     if total is None:
         return (lambda t: after(t) if t >= warmup else before(t)) if warmup else after
     if not warmup:
@@ -95,10 +102,11 @@ def _join(shape: Shape, ramp: Factor, warmup: int, total: int | None) -> Factor:
 
 def _phases(starts: Sequence[tuple[str, int]], warmup: int, total: int | None) -> list[Phase]:
     """Give each start the position before the next one as its end; what the warmup or the end covers is left out."""
+    # The first phase of a staircase begins at update 0, but is shown from the warmup's end on.
     starts = [(name, first if name == "warmup" else max(first, warmup)) for name, first in starts]
     nexts = [*(first for _, first in starts[1:]), FOREVER if total is None else total]
     return [
         Phase(name, first, None if after == FOREVER else after - 1)
         for (name, first), after in zip(starts, nexts, strict=True)
-        if first < after
+        if first < after  # a phase without an update: the warmup or a later phase covers it, or the run ends before it
     ]

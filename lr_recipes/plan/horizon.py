@@ -2,6 +2,9 @@
 
 A *duration* is a length with its unit (``"500 steps"``, ``"5 epochs"``, ``"10%"``, ``"100k samples"`` or a plain
 ``int`` of steps). A :class:`Horizon` holds the facts of one run that turn durations into steps.
+
+To add a unit: a row of ``UNITS``, a fact of ``Horizon``, and how one makes steps of the other in ``Horizon._exact``.
+Where a fact comes from is not known here: ``callbacks/fit.py`` asks a Trainer, ``command_line.py`` what was typed.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from typing import Any
 from lr_recipes import checks
 from lr_recipes.plan.curve import FOREVER
 
+# Unit -> what may be typed for it, in any case of the letters.
 UNITS = {
     "steps": ("steps", "step", "st", "updates", "update"),
     "epochs": ("epochs", "epoch", "ep"),
@@ -23,7 +27,10 @@ UNITS = {
 }
 _UNIT_OF = {name: unit for unit, names in UNITS.items() for name in names}
 _PREFIXES = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9}
+# A number, a prefix, a unit: "100k samples". A prefix may stand alone ("10k" are 10,000 steps), and the spaces may go
+# ("5ep").
 _PATTERN = re.compile(r"\s*([-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([kKMG]?)\s*([^\W\d]*|%)\s*")
+# Fact -> what to do about it, said to somebody who made the Horizon; a Trainer and the command line say it their way.
 _ADVICE = {
     "total_steps": "Give it: Horizon(total_steps=1000)",
     "steps_per_epoch": "Give it, Horizon(steps_per_epoch=100), or write the length in steps ('500 steps')",
@@ -84,7 +91,9 @@ class Duration:
     unit: str
 
     def __str__(self) -> str:
-        return f"{self.value}%" if self.unit == "%" else f"{self.value} {self.unit}"
+        # Without commas, unlike in messages: what is saved in a checkpoint is parsed again.
+        unit = self.unit.removesuffix("s") if self.value == 1 else self.unit
+        return f"{self.value}%" if self.unit == "%" else f"{self.value} {unit}"
 
     @classmethod
     def parse(cls, given: int | str | Duration, name: str = "duration", minimum: float = 0) -> Duration:
@@ -100,6 +109,7 @@ class Duration:
                 is needed.
         """
         duration = given if isinstance(given, Duration) else cls._read(given, name)
+        # Not-a-number is not between 0 and infinity either, so it is refused here too.
         if not 0 <= duration.value < math.inf or (minimum > 0 and duration.value == 0):
             least = "positive" if minimum > 0 else "zero or more"
             raise ValueError(f"{name}={given!r}: a length must be {least} and finite; write {_EXAMPLES}")
@@ -109,6 +119,7 @@ class Duration:
 
     @classmethod
     def _read(cls, given: Any, name: str) -> Duration:
+        # A bool is an int in Python, and `warmup: yes` in YAML is a bool: nobody means 1 step by it.
         if isinstance(given, bool) or not isinstance(given, (int, float, str)):
             raise ValueError(f"{name}={given!r} is not a duration: write {_EXAMPLES}")
         if isinstance(given, int):
@@ -124,6 +135,7 @@ class Duration:
     def _from_match(cls, match: re.Match[str], given: str, name: str) -> Duration:
         number, prefix, word = match.groups()
         value = float(number.replace("_", "")) * _PREFIXES[prefix]
+        # "10" and "10k" are steps. "0.1" is asked back, and so are "10.0" and "1e3": they could be a share of the run.
         if not word and not prefix and not _is_whole(number):
             raise ValueError(_of_what(given, value, name))
         unit = _UNIT_OF.get(word.lower() or "steps")
@@ -160,6 +172,8 @@ class Horizon:
     source: str = ""
 
     def __post_init__(self) -> None:
+        # Any list-like value, such as a config's, becomes the one form that can be compared and saved; the class is
+        # frozen, so it is set past its own __setattr__.
         if isinstance(self.steps_per_epoch, Sequence) and not isinstance(self.steps_per_epoch, str):
             object.__setattr__(self, "steps_per_epoch", _without_repeats(tuple(self.steps_per_epoch)))
         for name in ("total_steps", "steps_per_epoch", "samples_per_step"):
@@ -189,6 +203,7 @@ class Horizon:
         exact = self._exact(Duration.parse(duration, name), name, times)
         # 4.6 % of 750 is 34.5, and 34.49999999999999 in floats.
         whole = math.floor(round(exact, 6) + 0.5)
+        # At least one step each time: a warmup of "0.01 epochs" must not vanish because epochs are short.
         return max(whole, times) if exact > 0 else 0
 
     def every(self, duration: int | str | Duration, name: str = "duration") -> Sequence[int]:
@@ -202,12 +217,14 @@ class Horizon:
         step = self.steps(parsed, name)
         uneven = parsed.unit == "epochs" and isinstance(self.steps_per_epoch, tuple)
         exact = self._exact(parsed, name, 1)
+        # Update `step - 1` is the last of the first stretch, update `step` the first of the second. A stretch that is
+        # shorter than a step lasts one step.
         if not uneven and (exact < 1 or math.isclose(exact, step)):
             return range(step, FOREVER, step)
         if self.total_steps is None:
             return _Marks(lambda times: self.steps(parsed, name, times))
         marks = [step]
-        while marks[-1] <= self.total_steps:
+        while marks[-1] <= self.total_steps:  # one mark beyond the end: whoever asks how far the last stretch has come
             marks.append(self.steps(parsed, name, len(marks) + 1))
         return marks
 
@@ -218,6 +235,7 @@ class Horizon:
         """
         epochs = self.steps_per_epoch
         if isinstance(epochs, tuple):
+            # Past the listed epochs all are as long as the last one.
             epochs = epochs[self.epoch_of(start) :] or epochs[-1]
         return replace(self, total_steps=length, steps_per_epoch=epochs)
 
@@ -226,7 +244,7 @@ class Horizon:
         epochs = self.steps_per_epoch
         if not isinstance(epochs, tuple) or self.total_steps is None:
             return self
-        last = self.epoch_of(self.total_steps - 1) or 0
+        last = self.epoch_of(self.total_steps - 1) or 0  # update T - 1 is the last of the run
         return replace(self, steps_per_epoch=[epochs[min(epoch, len(epochs) - 1)] for epoch in range(last, -1, -1)])
 
     def _exact(self, duration: Duration, name: str, times: int) -> float:
@@ -263,12 +281,13 @@ class Horizon:
         """Return the epoch (from 0) that holds the update at ``position``."""
         if self.steps_per_epoch is None:
             return None
+        # Updates 0 to s - 1 are of epoch 0, update s is the first of epoch 1.
         if isinstance(self.steps_per_epoch, int):
             return position // self.steps_per_epoch
         for epoch, steps in enumerate(self.steps_per_epoch):
             if position < steps:
                 return epoch
-            position -= steps
+            position -= steps  # from here on counted from the start of the next epoch
         return len(self.steps_per_epoch) + position // self.steps_per_epoch[-1]
 
     @staticmethod
@@ -289,7 +308,7 @@ class _Marks(Sequence[int]):
         return FOREVER
 
     def __getitem__(self, index: int) -> int:  # type: ignore[override]  # no slices
-        return self._position_of(index + 1)
+        return self._position_of(index + 1)  # `bisect` asks for about 60 of them, so none is kept
 
 
 def _without_repeats(epochs: tuple[int, ...]) -> int | tuple[int, ...] | None:

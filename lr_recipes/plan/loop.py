@@ -1,4 +1,7 @@
-"""How a training loop counts: the updates of its epochs. Numbers in, numbers out; the standard library alone."""
+"""How a training loop counts: the updates of its epochs. Numbers in, numbers out; the standard library alone.
+
+Where the numbers come from (a Trainer, a config) is asked elsewhere, so the rule can be tested without a run.
+"""
 
 from __future__ import annotations
 
@@ -51,10 +54,11 @@ class Limits(NamedTuple):
             batches=self.batches, epochs=self.epochs, max_steps=self.max_steps, accumulate=self.accumulate
         )
         source = self._in_words(counted, per_epoch)
+        # Lightning puts its default in the place of what was not given, so one cannot tell it from a choice.
         if total_steps is None and self.epochs == _DEFAULT_EPOCHS and self.max_steps is None:
             counted, source = None, _default_epochs(counted)
         return Horizon(
-            total_steps=total_steps or counted or None,
+            total_steps=total_steps or counted or None,  # a run of 0 updates ends before anybody asks
             steps_per_epoch=per_epoch or None,
             samples_per_step=self._samples_per_step(len(per_epoch) or 1),
             source=source if total_steps is None else f"total_steps={total_steps} was given; the Trainer: {source}",
@@ -82,10 +86,11 @@ class Limits(NamedTuple):
             return f"{self.batches:,} batches an epoch, but neither max_epochs nor max_steps ends the run"
         if self.epochs is None or (self.max_steps is not None and counted < sum(per_epoch)):
             return f"max_steps={self.max_steps}"
+        epochs = checks.counted(self.epochs, "epoch")
         if len(set(per_epoch)) == 1:
-            return f"{self.epochs:,} epochs of {per_epoch[0]:,} updates"
+            return f"{epochs} of {checks.counted(per_epoch[0], 'update')}"
         shortest, longest = min(per_epoch, default=0), max(per_epoch, default=0)
-        return f"{self.epochs:,} epochs of {shortest:,} to {longest:,} updates"
+        return f"{epochs} of {shortest:,} to {longest:,} updates"
 
     def _samples_per_step(self, epochs: int) -> int | None:
         """Samples in one full update, over all devices; ``None`` where the loader does not say or epochs differ."""
@@ -124,11 +129,13 @@ def count_updates(
         (12, (4, 4, 4))
     """
     if batches is None:
-        return max_steps, ()
+        return max_steps, ()  # `max_steps` ends the run whatever the length of its epochs
     if batches == 0:
         return 0, ()
 
     def updates_in(epoch: int) -> int:
+        # Lightning steps whenever a window is full and after the last batch of an epoch, so a window never reaches from
+        # one epoch into the next: 7 batches in windows of 2 are 4 updates, and the fourth sees one batch.
         return math.ceil(batches / accumulate(epoch))
 
     if epochs is None and max_steps is not None:
@@ -137,6 +144,7 @@ def count_updates(
     if epochs is None:
         return None, per_epoch
     total = sum(per_epoch)
+    # Whichever limit is reached first ends the run: with `max_steps=10` update 9 is its last.
     return (total if max_steps is None else min(total, max_steps)), per_epoch
 
 
@@ -147,7 +155,7 @@ def _epochs_until(end: int, updates_in: Callable[[int], int]) -> tuple[int, ...]
     while done < end:
         lengths.append(updates_in(len(lengths)))
         done += lengths[-1]
-    return tuple(lengths)
+    return tuple(lengths)  # the last epoch with its full length, though `end` may cut it: lengths in epochs need that
 
 
 # What Lightning makes of the arguments of a Trainer
@@ -176,7 +184,7 @@ def ends_of(
             raise ValueError(f"{name}={value!r}: must be a whole number, or -1 for no limit")
     if fast_dev_run:
         return 1, int(fast_dev_run)
-    if max_epochs is None:
+    if max_epochs is None:  # the same for a time or a number of steps: they end the run, whatever the epoch
         max_epochs = -1 if timed or max_steps >= 0 else _DEFAULT_EPOCHS
     return (None if max_epochs < 0 else max_epochs), (None if max_steps < 0 else max_steps)
 
@@ -249,5 +257,6 @@ def batches_on_each(samples: int, devices: int, batch_size: int, drop_last: bool
         >>> batches_on_each(50, devices=2, batch_size=8, drop_last=False)
         4
     """
+    # torch's DistributedSampler, as Lightning makes it: it pads to equal shares, so no process waits for another.
     share = math.ceil(samples / devices)
     return share // batch_size if drop_last else math.ceil(share / batch_size)

@@ -1,7 +1,8 @@
 """What every update of one optimizer shall use: for each group and each hyper-parameter a base and a curve.
 
 Whatever shows, compares, saves or carries out an LR takes a :class:`Plan` and does not ask where it came from. The
-standard library alone.
+standard library alone: who makes a plan (``schedules/``) and who writes it into an optimizer (``optimizer/``) stand on
+higher floors, and are known here by what is asked of them (``Source``, ``Reaction``).
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ class Reaction(Protocol[State]):
         """Return the factor below which no cut goes."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False)  # curves are functions, which have no useful equality: see `resume.py`
 class Plan:
     """A schedule on a run and on an optimizer's groups.
 
@@ -104,7 +105,10 @@ class Plan:
 
     def joined(self, base_lrs: Sequence[float]) -> Plan:
         """Return the plan with further groups, which follow the same curve from their own base LRs."""
+        # `peak` stays: a late group with a larger LR must not move the floor of those that are under way.
         return replace(self, lines=(*self.lines, *_lines_of(self.curve, base_lrs, first=len(self.base_lrs))))
+
+    # A cached_property writes into the object's __dict__, which a frozen dataclass does not prevent.
 
     @cached_property
     def base_lrs(self) -> list[float]:
@@ -128,6 +132,7 @@ class Plan:
 
     def momentum(self, position: int) -> float | None:
         """Return the momentum of the update at ``position``; ``None`` where the plan leaves it alone."""
+        # The first group's stands for all: `Plan.of` gives each the same curve.
         move = next((line for line in self.others if line.key == "momentum"), None)
         return None if move is None else move.base * move.curve(position)
 
@@ -137,6 +142,8 @@ class Plan:
 
     def state(self) -> dict[str, Any]:
         """Return the plan as plain numbers, strings, lists and dicts, for checkpoints."""
+        # What the curve is made from, and not the curve: numbers and words load with `weights_only=True`, and the curve
+        # follows from them. The keys are a format: checkpoints of older versions have the same.
         return {
             "schedule": self.schedule.describe(),
             "base_lrs": [*self.base_lrs],

@@ -1,7 +1,8 @@
 """Which plan a resumed run follows: the saved one, the configured one, or neither until somebody has chosen.
 
 Works on the plain state that a checkpoint holds; the standard library alone. Two plans differ when they would give some
-update another LR, not when the same curve is written in other words.
+update another LR, not when the same curve is written in other words. Nothing is written here: whoever asked sets the
+position and follows the plan.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from lr_recipes.checks import counted
 from lr_recipes.plan.horizon import Horizon
 from lr_recipes.plan.plan import Plan, Source
 
@@ -43,12 +45,14 @@ def choose(saved: dict[str, Any], configured: Plan, policy: str) -> Chosen:
     """
     if len(saved["base_lrs"]) != len(configured.base_lrs):
         raise ResumeError(
-            f"the checkpoint has {len(saved['base_lrs'])} parameter groups and this run has "
+            f"the checkpoint has {counted(len(saved['base_lrs']), 'parameter group')} and this run has "
             f"{len(configured.base_lrs)}: resume with the optimizer that the checkpoint was made with"
         )
+    # Words first: nearly every resumed run says the same as before, and two curves need not be walked to see it.
     if _equal_in_words(saved, configured):
         return Chosen(configured, [])
     old = _readable(saved, configured.schedule)
+    # A schedule that is not known here may be the same or not, so it counts as another one.
     differences = [] if old is not None and _same(old, configured) else _differences(saved, configured)
     if differences and policy == "error":
         raise ResumeError(_question(differences, saved["position"]))
@@ -70,6 +74,7 @@ def rescaled_position(saved: dict[str, Any], horizon: Horizon) -> int:
     before, now = saved["horizon"]["samples_per_step"], horizon.samples_per_step
     if before is None or now is None or before == now:
         return position
+    # 100 updates of 32 samples have seen as many as 50 of 64: the next one is update 50.
     return int(position * before / now + 0.5)
 
 
@@ -96,13 +101,15 @@ def _same(old: Plan, new: Plan) -> bool:
     """Whether every update that both plans have uses the same LR and momentum; of very long runs, a sample of them."""
     if old.base_lrs != new.base_lrs:
         return False
+    # What a plan that reacts will do is not in its curve, so there the words decide.
     reacts = old.reaction is not None or new.reaction is not None
     if reacts and old.schedule.describe() != new.schedule.describe():
         return False
     shared = min(old.total_steps or _FAR, new.total_steps or _FAR)
     phases = [phase.first for phase in [*old.curve.phases, *new.curve.phases]]
     samples = _SAMPLES if old.total_steps or new.total_steps else _FEW_SAMPLES
-    # `shared - 1` is the last update that both have.
+    # Both have updates 0 to `shared - 1`; what comes later is the longer plan's alone, and no difference. The first
+    # update of every phase is always looked at, for that is where curves bend.
     positions = {*range(0, shared, max(shared // samples, 1)), *phases, shared - 1}
     return all(old.uses(n) == new.uses(n) for n in positions if n < shared)
 
@@ -115,6 +122,7 @@ def _differences(saved: dict[str, Any], configured: Plan) -> list[str]:
         for key in {**saved[part], **state[part]}:
             pairs.append((key, saved[part].get(key), state[part].get(key)))
     read = configured.schedule.read
+    # The source says in words where the total came from; the total has a line of its own.
     shown = [(name, _show(old, read), _show(new, read)) for name, old, new in pairs if old != new and name != "source"]
     return [f"{name}: {old} -> {new}" for name, old, new in shown]
 

@@ -1,4 +1,7 @@
-"""Compares the LR that each update used with the planned one, and says at the end what came out. No torch."""
+"""Compares the LR that each update used with the planned one, and says at the end what came out. No torch.
+
+Numbers in, sentences out: who reads the LRs is ``optimizer/recorder.py``, and who says the sentences a callback.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from lr_recipes.report.words import counted
+from lr_recipes.checks import counted
 
 # A tensor LR holds 32 bits; anything further from the plan was written by somebody else.
 _TOLERANCE = 1e-6
@@ -54,7 +57,7 @@ class Audit:
         largest = max(wrong, key=gaps.__getitem__)
         if gaps[largest] > self.worst:
             self.worst, self.worst_at, self.worst_group = gaps[largest], position, names[largest]
-        if self.first_at >= 0:
+        if self.first_at >= 0:  # said once; what follows is counted, for a wrong writer writes at every update
             return ""
         self.first_at = position
         return (
@@ -110,6 +113,7 @@ def share_of_schedule(position: int, total: int | None) -> str:
     """
     if total is None:
         return "schedule has no end"
+    # Position T: update T - 1, the last of the plan, is completed.
     if position < total:
         percent = 100 * position // total  # 99.9 % is not complete
         return f"schedule ended at {percent}% ({position:,} of {total:,})"

@@ -4,7 +4,7 @@ The first columns are ``step,epoch,samples,phase,planned_factor``; then ``lr/<gr
 ``weight_decay/<group>``. ``step`` is the position of the update, counted from 0; ``samples`` is the number seen when it
 is done. A value that is not known is empty; numbers are written in full, so reading them gives the same floats back.
 A row is a line: a name with a comma or a quote in it stands in quotes, and line breaks in names become spaces.
-No torch.
+No torch. The format is public, and its columns are known by their names, not by their places.
 """
 
 from __future__ import annotations
@@ -53,13 +53,14 @@ class LrCsv:
         self.columns = list(columns)
         self.kept = self.dropped = 0
         path.parent.mkdir(parents=True, exist_ok=True)
+        # The checkpoint knows which file its run wrote; one that lies here already may be another run's.
         older = history if history is not None and history.exists() else path
         self._begin(self._older_rows(older, position) if position and older.exists() else [])
 
     def write(self, rows: Iterable[Sequence[Any]]) -> None:
         """Append rows and hand them to the operating system, so that they outlive this process."""
         _writer(self._file).writerows(rows)
-        self._file.flush()
+        self._file.flush()  # to the system, which keeps it when this process is killed; not to the disk (no fsync)
 
     def add_groups(self, names: Mapping[str, Sequence[str]]) -> None:
         """Change to the columns for ``names``, as for ``columns_of``; the present groups are among them."""
@@ -80,6 +81,8 @@ class LrCsv:
         last = -1
         for row in read_rows(older):
             step = row.get("step", "")
+            # Update `position` is the first that this run does: the last row to keep is that of `position - 1`. A run
+            # that was killed has often gone on past its last checkpoint.
             if not step.isdecimal() or not last < int(step) < position:
                 self.dropped += 1
                 continue
@@ -89,6 +92,7 @@ class LrCsv:
 
     def _begin(self, rows: Iterable[dict[str, str]]) -> None:
         """Replace the file by the header and ``rows`` in one move, so that a crash leaves the old or the new one."""
+        # Beside the file, for a move within one folder is one step; with the process's number, for two may do this.
         fresh = self.path.with_suffix(f".{os.getpid()}.tmp")
         with fresh.open("w", newline="", encoding="utf-8") as file:
             writer = _writer(file)
@@ -104,6 +108,7 @@ def read_rows(path: Path, stride: int = 1) -> Iterator[dict[str, str]]:
     Damaged is a line with another number of values, one with bytes that the disk never got (NULs), and one without its
     end: a number that was cut in half still looks like a number.
     """
+    # A bare carriage return within a damaged line must not end it, and bytes that are no text must not end the reading.
     with path.open(newline="\n", encoding="utf-8", errors="replace") as file:
         columns = _values(next(file, ""))
         index, line = 0, ""
@@ -123,7 +128,7 @@ def _values(line: str) -> list[str]:
     """Values of one line, each line by itself: a stray quote must not swallow the lines after it."""
     line = line.rstrip("\r\n")
     try:
-        return next(csv.reader([line])) if '"' in line else line.split(",")
+        return next(csv.reader([line])) if '"' in line else line.split(",")  # nearly all lines have no quote
     except csv.Error:
         return []
 

@@ -1,4 +1,8 @@
-"""Draws LRs over the updates: ``lr.png`` from ``lr.csv``, with the phases of the plan, and several curves in one."""
+"""Draws LRs over the updates: ``lr.png`` from ``lr.csv``, with the phases of the plan, and several curves in one.
+
+matplotlib is imported where a picture is made: a run that draws none must not wait for it. ``Figure`` and not
+``pyplot``, which would choose a window system and keep every figure until it is closed.
+"""
 
 from __future__ import annotations
 
@@ -228,7 +232,8 @@ def figure_of_several(curves: Mapping[str, Sequence[Point]], title: str, y_title
     sharing: dict[tuple[Point, ...], list[str]] = {}
     for name, curve in curves.items():
         sharing.setdefault(tuple(curve), []).append(name)
-    # Dashes in front of solid lines, so that neither is hidden where they run together.
+    # matplotlib draws later lines over earlier ones, and the first style is solid: dashes lie in front of solid lines,
+    # so neither is hidden where they run together.
     looks = zip(itertools.cycle(COLOURS), itertools.cycle(STYLES), strict=False)
     for (curve, names), (colour, style) in zip(sharing.items(), looks, strict=False):
         steps, lrs = zip(*curve, strict=True)

@@ -1,6 +1,8 @@
 """What a schedule will do, before anything is trained: as text, as a picture and as a file. No torch.
 
-Evaluates the same objects as a run does, a schedule resolved on a horizon, so what is shown is what will be used.
+Evaluates the same objects as a run does, a schedule resolved on a horizon, so what is shown is what will be used. Which
+numbers are shown stands here; how they are drawn, in ``chart.py`` and ``picture.py``, and how a plan is put into words,
+in ``words.py``.
 """
 
 from __future__ import annotations
@@ -134,6 +136,8 @@ class Preview:
         if self.horizon.total_steps is not None:
             return self.horizon.total_steps
         epoch = self.horizon.steps("1 epoch") if self.horizon.steps_per_epoch else 0
+        # Ten times as far as the last phase begins; further where the LR is still high there, as an inverse square
+        # root's.
         shortest = shown = 10 * max(self.curve.phases[-1].first, epoch, _NO_END // 10)
         while shown < 100 * shortest and self.curve(shown - 1) > 0.2:
             shown *= 2
@@ -181,7 +185,8 @@ class Preview:
         """Return a matplotlib figure: the LR of each group, the momentum where it moves, the phases."""
         columns = self._columns()
         rows = [dict(zip(columns, map(_cell, row), strict=True)) for row in self._rows(_DRAWN)]
-        total = "no known end" if self.horizon.total_steps is None else f"{self.horizon.total_steps:,} updates"
+        count = self.horizon.total_steps
+        total = "no known end" if count is None else checks.counted(count, "update")
         source = f" ({self.horizon.source})" if self.horizon.source else ""
         figure = figure_of(rows, f"{self.title}: {total}{source}\n{self.plan.schedule!r}", {})
         if len(self.base_lrs) == 1:
@@ -220,6 +225,7 @@ class Preview:
 
     def _positions(self, most: int) -> list[int]:
         """About ``most`` updates, evenly spaced, with the first and the last of every phase; all where they are few."""
+        # Both sides of a join, so that a cut is drawn as a cut and not as a slope between two samples.
         edges = {edge for phase in self.curve.phases[:most] for edge in (phase.first - 1, phase.first)}
         chosen = {*range(0, self.updates, max(self.updates // most, 1)), self.updates - 1, *edges}
         return sorted(n for n in chosen if 0 <= n < self.updates)
@@ -232,7 +238,7 @@ class Preview:
 
     def _at(self, share: int) -> int:
         """The update at a share of the run; 100 % is the last one."""
-        return min(math.floor(share * self.updates / 100 + 0.5), self.updates - 1)
+        return min(math.floor(share * self.updates / 100 + 0.5), self.updates - 1)  # no update T is ever done
 
     def _plan_in_words(self) -> str:
         notes = [*self.notes, *(["the LR is held for each epoch"] if self.interval == "epoch" else [])]
@@ -296,7 +302,8 @@ class Comparison:
         """What is compared, in a line."""
         totals = {one.horizon.total_steps for one in self.previews.values()}
         (total,) = totals if len(totals) == 1 else (None,)
-        return f"{len(self.previews)} schedules" + (f" over {total:,} updates" if total is not None else "")
+        whole = "" if total is None else f" over {checks.counted(total, 'update')}"
+        return f"{checks.counted(len(self.previews), 'schedule')}{whole}"
 
     def _points(self) -> dict[str, list[Point]]:
         return {name: one.points() for name, one in self.previews.items()}

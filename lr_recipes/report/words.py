@@ -1,9 +1,13 @@
-"""A plan in words: what a run prints before its first update, and what a preview shows. No torch."""
+"""A plan in words: what a run prints before its first update, and what a preview shows. No torch.
+
+What is true of a plan is asked of it; here it only becomes lines. Who prints them, and where, is not known.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lr_recipes.checks import counted
 from lr_recipes.plan.curve import Phase
 from lr_recipes.plan.plan import Plan
 
@@ -43,16 +47,6 @@ def in_words(plan: Plan, title: str, groups: Sequence[str], notes: Sequence[str]
     return "\n".join([f"Learning-rate plan for {title}: {total}{source}", *(f"  {line}" for line in lines)])
 
 
-def counted(count: int, what: str) -> str:
-    """Return a number of things.
-
-    Example:
-        >>> counted(1, "update"), counted(4680, "update")
-        ('1 update', '4,680 updates')
-    """
-    return f"{count:,} {what}{'s' if count != 1 else ''}"
-
-
 def few(lines: Sequence[str], what: str) -> list[str]:
     """Return lines, or where they are many the first three and the last."""
     if len(lines) <= _MANY_LINES:
@@ -77,6 +71,8 @@ def _stretch(phase: Phase) -> str:
 
 
 def _factors(plan: Plan, phase: Phase) -> str:
+    # What the first and the last update of the phase use: a cosine down to 0 ends just above it, for update T would be
+    # 0.
     first = plan.curve(phase.first)
     if phase.last is None:
         return f"from {first:.3g}"

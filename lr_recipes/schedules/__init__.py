@@ -1,6 +1,7 @@
 """Learning-rate schedules: frozen descriptions whose lengths carry units, which become functions of the position.
 
-``Schedule``, ``ToFloor``, ``Shape`` and ``Span`` are what a schedule of one's own is made of.
+``Schedule``, ``ToFloor``, ``Shape`` and ``Span`` are what a schedule of one's own is made of. Only names stand here; a
+new schedule is written in ``catalogue.py``.
 """
 
 from lr_recipes.plan.curve import Curve as Curve

@@ -3,6 +3,9 @@
 A schedule is a frozen description whose lengths carry units. ``schedule.resolve(horizon)`` turns it into a
 :class:`~lr_recipes.plan.curve.Curve`, and ``curve(n)`` is the factor that update ``n`` (counted from 0) multiplies each
 group's own base LR by.
+
+What a single schedule does stands in ``catalogue.py``, ``plateau.py`` and ``from_torch.py``; how warmup, shape and end
+are joined, in ``plan/curve.py``. torch is imported where a schedule is bound, and not before.
 """
 
 from __future__ import annotations
@@ -58,6 +61,8 @@ class Span(NamedTuple):
         Raises:
             HorizonError: the run has no known end.
         """
+        # Update W has progress 0, so it still uses the peak. Update T - 1, the last, is one step short of the floor,
+        # which update T would use; so it is with torch's schedulers.
         return max(self.horizon.need_total(who) - self.warmup, 1)
 
 
@@ -94,6 +99,7 @@ class Schedule:
             raise ValueError("warmup_start_factor=0: an exponential warmup must start above 0, for example at 0.01")
 
     def __repr__(self) -> str:
+        # As somebody would write it: messages quote schedules, and defaults would bury what was chosen.
         given = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self) if self._is_set(f))
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in given)})"
 
@@ -126,8 +132,8 @@ class Schedule:
         warmup, total = horizon.steps(self.warmup, "warmup"), horizon.total_steps
         if total is not None and warmup * 2 > total:
             warnings.warn(
-                f"warmup={self.warmup!r} is {warmup:,} updates, and the run does {total:,}: more than half of the run "
-                "is warmup",
+                f"warmup={self.warmup!r} is {checks.counted(warmup, 'update')}, and the run does {total:,}: more than "
+                "half of the run is warmup",
                 UserWarning,
                 stacklevel=2,
             )
@@ -136,10 +142,11 @@ class Schedule:
     def curve_of(self, horizon: Horizon, peak: float | None, whole: str) -> Curve:
         """Do what ``resolve`` does, for ``whole``: the run, or a phase, which may be all warmup without a warning."""
         warmup, total = horizon.steps(self.warmup, "warmup"), horizon.total_steps
+        # A warmup as long as the run is allowed: update W - 1 uses the peak, and is the last.
         if total is not None and warmup > total:
             raise ValueError(
-                f"warmup={self.warmup!r} is {warmup:,} updates, and {whole} does {total:,}: the peak LR would never "
-                "be reached. Shorten the warmup or train longer"
+                f"warmup={self.warmup!r} is {checks.counted(warmup, 'update')}, and {whole} does {total:,}: the peak "
+                "LR would never be reached. Shorten the warmup or train longer"
             )
         shape = self.shape(Span(warmup, self._floor(peak), horizon, peak))
         self._check_shape(shape, warmup)
@@ -181,6 +188,7 @@ class Schedule:
         from lr_recipes.optimizer.follow import BoundSchedule
         from lr_recipes.optimizer.groups import built_lrs
 
+        # A new clock: to bind again, as one does in a notebook, takes the place of what was bound before.
         clock = Clock(optimizer)
         plan = self.plan(horizon, built_lrs(optimizer))
         clock.bound = True
@@ -234,6 +242,7 @@ class Schedule:
         # By default update 0 uses 1/W, for an update with LR 0 would do nothing; who gives a start gets it at update 0.
         ahead = 1 if given is None else 0
         start = _default_start(self.warmup_type, warmup) if given is None else given
+        # Either way update W is past it: with a start that is given, update W - 1 is still one step below the peak.
         if self.warmup_type == "constant":
             return lambda t: start
         if self.warmup_type == "cosine":
@@ -248,7 +257,7 @@ class Schedule:
         """Check that a field is a duration, and keep it as a number or a string: what is saved is plain."""
         value = getattr(self, name)
         Duration.parse(value, name, minimum)
-        object.__setattr__(self, name, plain_length(value))
+        object.__setattr__(self, name, plain_length(value))  # the class is frozen; this is still its construction
 
     def check_number(self, name: str, low: float, high: float = math.inf, *, above: bool = False) -> None:
         """Check that a field is a number in [low, high] (or above low), or None where None is its default."""
@@ -288,6 +297,7 @@ class ToFloor(Schedule):
             )
 
     def _floor(self, peak: float | None) -> float:
+        # A curve is a factor for all groups, so an absolute floor is turned into a ratio, of the largest peak.
         if self.min_lr is None:
             return 0.0 if self.min_lr_ratio is None else float(self.min_lr_ratio)
         if peak is None:
@@ -309,6 +319,7 @@ def from_description(description: dict[str, Any]) -> Schedule:
     """
     fields = dict(description)
     name = fields.pop("schedule")
+    # By class name among all that have been imported: a checkpoint names no module, so a schedule may move.
     kind = {kind.__name__: kind for kind in _kinds(Schedule)}.get(name)
     if kind is None:
         raise ValueError(f"schedule={name!r} is not known here: import the module that defines it first")
@@ -328,11 +339,13 @@ def _default_start(warmup_type: str, warmup: int) -> float:
 
 
 def _default(schedule: Schedule, name: str) -> Any:
-    return type(schedule).__dataclass_fields__[name].default
+    return type(schedule).__dataclass_fields__[name].default  # MISSING, and not None, for a field without one
 
 
 def as_tuple(given: Any, name: str, example: str) -> tuple[Any, ...]:
     """Any list-like value, such as a config's list, as a tuple that is not empty."""
+    # Hydra passes a ListConfig, which is no list and cannot be saved with `weights_only=True`. A string is iterable
+    # too, letter by letter.
     if isinstance(given, (str, bytes)) or not isinstance(given, abc.Iterable) or not (found := tuple(given)):
         raise ValueError(f"{name}={given!r}: must be a list that is not empty, as in {example}")
     return found

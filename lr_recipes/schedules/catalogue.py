@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from lr_recipes import checks
 from lr_recipes.plan.curve import FOREVER, Factor, Shape
 from lr_recipes.plan.horizon import Duration, Horizon
 from lr_recipes.schedules.base import Length, Schedule, Span, ToFloor, as_tuple, from_description, plain_length
@@ -77,8 +78,9 @@ class Step(Schedule):
         self.check_number("gamma", 0, 1, above=True)
 
     def shape(self, span: Span) -> Shape:
+        # Update `size - 1` is the last at the peak, update `size` the first with one cut.
         gamma, cuts = self.gamma, span.horizon.every(self.step_size, "step_size")
-        if not isinstance(cuts, range):
+        if not isinstance(cuts, range):  # stretches of different lengths, such as half epochs of 13 updates
             return _cut_at(cuts, gamma, span, "step")
         size = cuts.step
         return _stepwise(lambda t: gamma ** (t // size), span, "step")
@@ -137,6 +139,8 @@ class Exponential(Schedule):
 
     def shape(self, span: Span) -> Shape:
         gamma, passed = self.gamma, _stretches(span.horizon.every(self.every, "every"))
+        # Smooth, so the end is the value at T: update T - 1 uses a little more. (A run without an end never asks for
+        # it.)
         end = 0.0 if span.total is None else gamma ** passed(span.total)
         return Shape(lambda t: gamma ** passed(t), end, [("exponential", 0)], during_warmup=True)
 
@@ -155,8 +159,9 @@ class Cosine(ToFloor):
     """
 
     def shape(self, span: Span) -> Shape:
-        warmup, floor, pi, cos = span.warmup, span.floor, math.pi, math.cos
+        warmup, floor, pi, cos = span.warmup, span.floor, math.pi, math.cos  # local names: this runs at every update
         length, half = span.after_warmup("Cosine"), (1 - floor) / 2
+        # Update W uses the peak, update T - 1 the last value above the floor.
         return Shape(lambda t: floor + half * (1 + cos(pi * (t - warmup) / length)), floor, [("cosine", warmup)])
 
 
@@ -234,7 +239,7 @@ class InverseSqrt(Schedule):
 
     def shape(self, span: Span) -> Shape:
         scale = span.warmup if self.timescale is None else span.horizon.steps(self.timescale, "timescale")
-        shift, sqrt = scale - span.warmup, math.sqrt
+        shift, sqrt = scale - span.warmup, math.sqrt  # at t = W the fraction is scale / scale: no jump after the warmup
         end = 0.0 if span.total is None else sqrt(scale / (shift + span.total))
         return Shape(lambda t: sqrt(scale / (shift + t)), end, [("inverse_sqrt", span.warmup)])
 
@@ -270,12 +275,13 @@ class WarmupStableDecay(ToFloor):
 
     def shape(self, span: Span) -> Shape:
         total = span.horizon.need_total("WarmupStableDecay")
+        # Counted back from the end: "2 epochs" are the last two, which may be longer or shorter than the first two.
         length = span.horizon.from_end().steps(self.decay, "decay")
-        start = total - length
+        start = total - length  # update `start` still uses the peak (q = 0), update `start + 1` is the first below it
         if start < span.warmup:
             raise ValueError(
-                f"warmup={self.warmup!r} ({span.warmup:,} updates) and decay={self.decay!r} ({length:,}) do not fit "
-                f"into the {total:,} updates of the run: shorten one of them or train longer"
+                f"warmup={self.warmup!r} ({checks.counted(span.warmup, 'update')}) and decay={self.decay!r} "
+                f"({length:,}) do not fit into the {total:,} updates of the run: shorten one of them or train longer"
             )
         decay, phases = self._decay(span.floor), [("stable", span.warmup), ("decay", start)]
         return Shape(lambda t: 1.0 if t < start else decay((t - start) / length), span.floor, phases)
@@ -333,6 +339,7 @@ class CosineRestarts(ToFloor):
             return floor + (high - floor) * (1 + math.cos(math.pi * progress)) / 2
 
         def factor(t: int) -> float:
+            # From the right: a cycle's first update is at its top, and the one before it near the floor.
             return in_cycle(bisect_right(starts, t - warmup) - 1, t - warmup)
 
         if span.total is None:
@@ -345,9 +352,9 @@ class CosineRestarts(ToFloor):
     def _starts(self, cycle: int, limit: int) -> abc.Sequence[int]:
         """First position of each cycle, and one that lies beyond ``limit``; counted from the end of the warmup."""
         if self.cycle_mult == 1:
-            return range(0, limit + 2 * cycle, cycle)
+            return range(0, limit + 2 * cycle, cycle)  # looked up like a list, and takes no memory in a run without end
         starts, length = [0], float(cycle)
-        while starts[-1] <= limit:
+        while starts[-1] <= limit:  # the cycle that holds the last update needs its end too
             starts.append(starts[-1] + round(length))
             length *= self.cycle_mult
         return starts
@@ -408,6 +415,8 @@ class OneCycle(Schedule):
         low = 1 / self.div_factor
         final = low / self.final_div_factor
         top, base = self.max_momentum, self.base_momentum
+        # torch's arithmetic: of 20 updates with pct_start=0.5, update 9 uses the peak and update 19, the last, the
+        # lowest. Where a turn lies between two updates, none uses just its value.
         turn = self.pct_start * total - 1
         if self.three_phase:
             ends, values, momenta = [turn, 2 * turn, total - 1], [low, 1, low, final], [top, base, top, top]
@@ -415,6 +424,7 @@ class OneCycle(Schedule):
             ends, values, momenta = [turn, total - 1], [low, 1, final], [top, base, top]
         factor = self._pieces(ends, values)
         names = ("up", "down", "final")
+        # The update at a turn is the last of its phase; the next phase begins with the first one after it.
         firsts = [0, *(max(math.floor(end) + 1, 0) for end in ends[:-1])]
         momentum = self._pieces(ends, momenta) if self.cycle_momentum else None
         phases = list(zip(names, firsts, strict=False))
@@ -424,7 +434,7 @@ class OneCycle(Schedule):
         """Curve through ``values``, the first at position 0 and the others at ``ends``; flat after the last."""
 
         def piecewise(t: int) -> float:
-            k = min(bisect_left(ends, t), len(ends) - 1)
+            k = min(bisect_left(ends, t), len(ends) - 1)  # from the left: position `ends[k]` is the end of piece k
             start = ends[k - 1] if k else 0.0
             length = ends[k] - start
             share = min((t - start) / length, 1.0) if length > 0 else 1.0
@@ -468,8 +478,8 @@ class Sequence(Schedule):
                 raise ValueError(f"schedules: {phase!r} cannot be a phase; phases are schedules other than Plateau")
         if len(self.schedules) != len(self.milestones) + 1:
             raise ValueError(
-                f"{len(self.schedules)} schedules and {len(self.milestones)} milestones: "
-                "there must be one milestone fewer than schedules"
+                f"{checks.counted(len(self.schedules), 'schedule')} and "
+                f"{checks.counted(len(self.milestones), 'milestone')}: there must be one milestone fewer than schedules"
             )
 
     def describe(self) -> dict[str, Any]:
@@ -481,6 +491,7 @@ class Sequence(Schedule):
 
     def shape(self, span: Span) -> Shape:
         marks = _rising(self.milestones, span.horizon)
+        # Update T - 1 is the last, so a phase that begins at T would have none.
         if span.total is not None and marks[-1] >= span.total:
             raise ValueError(
                 f"milestones={list(self.milestones)!r}: the last phase would begin at update {marks[-1]:,}, and the "
@@ -502,8 +513,8 @@ class Sequence(Schedule):
                 )
 
         def factor(t: int) -> float:
-            k = bisect_right(marks, t)
-            return curves[k].factor(t - starts[k])
+            k = bisect_right(marks, t)  # from the right: the update at a milestone is the first of the next phase
+            return curves[k].factor(t - starts[k])  # which counts from its own start: update 0 of the phase
 
         phases = [
             (phase.name, start + phase.first)
@@ -514,11 +525,13 @@ class Sequence(Schedule):
 
 
 def _stepwise(factor: Factor, span: Span, name: str) -> Shape:
-    """Body of a staircase: its end is the level of the last update."""
+    """The shape of a staircase: its end is the level of the last update."""
+    # Of update T - 1 and not of T: a cut that falls on the end of the run has no update to take part in.
     return Shape(factor, 0.0 if span.total is None else factor(span.total - 1), [(name, 0)], during_warmup=True)
 
 
 def _cut_at(cuts: abc.Sequence[int], gamma: float, span: Span, name: str) -> Shape:
+    # From the right: the update at a cut is the first with the lower LR.
     return _stepwise(lambda t: gamma ** bisect_right(cuts, t), span, name)
 
 

@@ -1,4 +1,8 @@
-"""Any scheduler of torch as a schedule, and the call that makes it in plain words, for checkpoints."""
+"""Any scheduler of torch as a schedule, and the call that makes it in plain words, for checkpoints.
+
+The scheduler itself is run in ``optimizer/forecast.py``; here it becomes what any schedule is: fields, a description, a
+shape.
+"""
 
 from __future__ import annotations
 
@@ -50,6 +54,8 @@ class TorchSchedule(Schedule):
                 "functools.partial(StepLR, step_size=30) does; in YAML: _target_, _partial_: true"
             )
 
+    # Two `functools.partial` of the same call are not equal, but their descriptions are.
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, TorchSchedule) and self.describe() == other.describe()
 
@@ -68,9 +74,10 @@ class TorchSchedule(Schedule):
         if span.peak is None:
             raise ValueError("a TorchSchedule needs the peak LR: resolve(horizon, peak=...)")
         torch_scheduler, which = TorchFactors(self.factory, span.peak), self._which(span.horizon)
-        last = FOREVER if span.total is None else span.total - 1
+        last = FOREVER if span.total is None else span.total - 1  # the last update of the plan
         momentum: Factor | None = None
         if torch_scheduler.cycles_momentum:
+            # Past the plan the LR stays at `end`, and the momentum at that of the last update.
             momentum = lambda t: torch_scheduler.momentum(which(min(t, last)))  # noqa: E731
         # Running it to its end now shows at once whether it can run that far.
         end = 0.0 if span.total is None else torch_scheduler.factor(which(last))
@@ -79,13 +86,14 @@ class TorchSchedule(Schedule):
     def _which(self, horizon: Horizon) -> Callable[[int], int]:
         """Position -> how often the scheduler has stepped by then."""
         if self.interval == "step":
-            return lambda t: t
+            return lambda t: t  # stepped after every update: t times before update t
         horizon.steps("1 epoch", "interval")  # says what is missing where epochs have no length
         return lambda t: int(horizon.epoch_of(t) or 0)
 
 
 def _describe_call(call: Any) -> dict[str, Any]:
     """A callable as plain values: the name of what it calls and, for a ``functools.partial``, its arguments."""
+    # `func`, `args` and `keywords` are what a functools.partial has; Hydra makes one of `_partial_: true`.
     function, args, kwargs = getattr(call, "func", call), getattr(call, "args", ()), getattr(call, "keywords", {})
     name = f"{function.__module__}.{getattr(function, '__qualname__', type(function).__qualname__)}"
     return {
@@ -105,6 +113,7 @@ def _plain_argument(value: Any) -> Any:
 
 def _call_from(description: Any) -> Any:
     """Build a scheduler's factory from its description, where it is torch's own and its arguments are plain."""
+    # A checkpoint may come from anywhere: it must not name just any code to be called.
     module, _, name = description["calls"].rpartition(".")
     given = [*description["args"], *description["kwargs"].values()]
     if module != "torch.optim.lr_scheduler" or any(isinstance(value, dict) for value in given):

@@ -1,4 +1,7 @@
-"""The schedule that reacts to a metric."""
+"""The schedule that reacts to a metric: pure functions on what it has seen.
+
+Where the metric comes from, and when it is fresh, is decided by who owns the LR (``callbacks/``). No torch, no state.
+"""
 
 from __future__ import annotations
 
@@ -68,6 +71,7 @@ class Plateau(ToFloor):
                 raise ValueError(f"{name}={getattr(self, name)!r}: must be a whole number of validations")
 
     def shape(self, span: Span) -> Shape:
+        # The position decides the warmup alone; the cuts multiply this curve, whatever the position (`scale`).
         return Shape(lambda t: 1.0, 1.0, [("plateau", span.warmup)])
 
     def reaction(self) -> Reaction[PlateauState]:
@@ -85,6 +89,7 @@ class Plateau(ToFloor):
         best = value if better else state.best
         bad = 0 if better or state.cooldown else state.bad + 1
         cooldown = max(state.cooldown - 1, 0)
+        # As in torch: with patience=2 the first two bad results are tolerated, and the third in a row cuts.
         if bad > self.patience:
             return PlateauState(best, 0, self.cooldown, state.reductions + 1)
         return PlateauState(best, bad, cooldown, state.reductions)
@@ -98,7 +103,9 @@ class Plateau(ToFloor):
         return self._floor(peak)
 
     def _is_better(self, value: float, best: float | None) -> bool:
-        if best is None:
+        if best is None:  # anything is better than nothing, but for the infinity that is the worst there is
             return not math.isinf(value) or (value > 0) == (self.mode == "max")
+        # Of the size of the best: torch takes the best itself, so that of a negative metric a slightly worse value
+        # counts as better.
         margin = self.threshold * abs(best) if self.threshold_mode == "rel" else self.threshold
         return value < best - margin if self.mode == "min" else value > best + margin

@@ -1,4 +1,7 @@
-"""Draws ``range_test.png``: the loss over the LR, the smoothed curve, every suggestion and the usable range."""
+"""Draws ``range_test.png``: the loss over the LR, the smoothed curve, every suggestion and the usable range.
+
+Nothing is found out here: what is drawn is given. matplotlib is imported when it is needed.
+"""
 
 from __future__ import annotations
 

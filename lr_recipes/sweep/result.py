@@ -1,7 +1,8 @@
 """The maths of the LR range test: which LRs to try, when to stop, and what the losses say about the LR. No torch.
 
 An update's loss is measured at an LR that grows from update to update. Everything is looked at over the logarithm of
-the LR, on a curve that is smoothed without a lag: a running mean would move every feature towards higher LRs.
+the LR, on a curve that is smoothed without a lag: a running mean would move every feature towards higher LRs. Who does
+the updates is not known here (``callbacks/sweep_loop.py``), so every rule can be tried on losses that are made up.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lr_recipes.checks import counted
 from lr_recipes.sweep.smoothing import smooth_without_outliers, weights_around
 
 if TYPE_CHECKING:
@@ -89,7 +91,7 @@ class Sweep:
 
     def lr(self, update: int) -> float:
         """Return the LR of an update, counted from 0."""
-        share = update / (self.num_training_steps - 1)
+        share = update / (self.num_training_steps - 1)  # so update N - 1, the last, is at 1, and uses max_lr
         if self.mode == "linear":
             return self.min_lr + (self.max_lr - self.min_lr) * share
         low, high = math.log10(self.min_lr), math.log10(self.max_lr)
@@ -231,7 +233,7 @@ class RangeTest:
         if self.stop == "interrupted":
             return f"the sweep was interrupted after {count} of {self.sweep.num_training_steps} updates"
         if count < MIN_STEPS:
-            return f"the loss was not finite after {count} updates, at {last}: {self._lower}"
+            return f"the loss was not finite after {counted(count, 'update')}, at {last}: {self._lower}"
         at, smoothed, lrs = self._features, self.smoothed, self.lrs
         fall = smoothed[at.top] - smoothed[at.bottom]
         if fall <= max(_CERTAIN * self._error, _VISIBLE * abs(smoothed[at.top])):

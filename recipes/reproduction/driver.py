@@ -14,7 +14,7 @@ from statistics import fmean
 
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
-from lr_recipes.report.words import counted
+from lr_recipes.checks import counted
 from recipes.reproduction.experiment import Experiment, Result, Run
 from recipes.reproduction.page import Page
 from recipes.reproduction.store import Store

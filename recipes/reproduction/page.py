@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lr_recipes.report.words import counted
+from lr_recipes.checks import counted
 from recipes.reproduction.comparison import Evaluation, evaluations_of, losses_by_lr, usable
 from recipes.reproduction.experiment import BEYOND, FACTOR, Experiment, Result, Run
 from recipes.reproduction.pictures import draw_robustness, draw_row

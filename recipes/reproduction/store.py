@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lr_recipes.report.words import counted
+from lr_recipes.checks import counted
 from recipes.reproduction.experiment import Result, Run
 
 METRICS = ("val_loss", "val_acc", "test_loss", "test_acc")

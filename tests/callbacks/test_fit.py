@@ -179,7 +179,7 @@ def test_loader_without_length_trains_where_the_total_is_given(
 
 @pytest.mark.behaviour("B1")
 def test_lengths_in_epochs_need_a_loader_with_a_length() -> None:
-    with pytest.raises(HorizonError, match="step_size='1 epochs' needs steps_per_epoch"):
+    with pytest.raises(HorizonError, match="step_size='1 epoch' needs steps_per_epoch"):
         fit(schedules.Step(step_size="1 epoch"), max_steps=7, train=loader_without_length())
 
 

@@ -674,6 +674,7 @@ def test_two_schedulers_in_one_trainer_are_refused() -> None:
     ("arguments", "source"),
     [
         ({"max_epochs": 2}, "16 updates (2 epochs of 8 updates)"),
+        ({"max_epochs": 1}, "8 updates (1 epoch of 8 updates)"),
         ({"max_steps": 6}, "6 updates (max_steps=6)"),
         ({"max_epochs": 2, "max_steps": 10}, "10 updates (max_steps=10)"),
         ({"max_epochs": 2, "options": {"total_steps": 20}}, "20 updates (total_steps=20 was given"),

@@ -238,7 +238,7 @@ def test_rows_that_were_never_recorded_are_told(tmp_path: Path, caplog: pytest.L
     saved_run(tmp_path)
     with caplog.at_level("INFO"):
         resume(tmp_path, 5, callbacks=[record_lrs(tmp_path)])
-    assert "has 0 of the 5 updates before this one" in messages(caplog)
+    assert "has rows for 0 of the 5 updates before this one" in messages(caplog)
     assert [int(row["step"]) for row in read_rows(tmp_path / "lr.csv")] == list(range(5, 16))
 
 

@@ -786,7 +786,7 @@ BAD = {
         lambda: resolve(Sequence(milestones=[50], schedules=[
             TorchSchedule(factory=partial(lr_scheduler.OneCycleLR, max_lr=PEAK, total_steps=50)), Fixed()])),
         "TorchSchedule(factory=", "cycle_momentum=False"),
-    "too few milestones": (lambda: Sequence(schedules=[Fixed()] * 3, milestones=[5]), "3 schedules and 1 milestones",
+    "too few milestones": (lambda: Sequence(schedules=[Fixed()] * 3, milestones=[5]), "3 schedules and 1 milestone:",
         "one milestone fewer"),
     "phase after the end": (lambda: resolve(Sequence(schedules=[Fixed(), Linear()], milestones=[500])),
         "milestones=[500]", "begin at update 500", "the run does 100", "train longer"),
@@ -805,7 +805,7 @@ BAD = {
         "needs the peak LR", "resolve(horizon, peak=...)"),
     "torch scheduler by the epoch": (
         lambda: TorchSchedule(factory=partial(lr_scheduler.StepLR, step_size=3), interval="epoch").resolve(
-            Horizon(total_steps=100), PEAK), "interval='1 epochs' needs steps_per_epoch"),
+            Horizon(total_steps=100), PEAK), "interval='1 epoch' needs steps_per_epoch"),
     "interval": (lambda: TorchSchedule(factory=lr_scheduler.StepLR, interval="epochs"),
         "interval='epochs' (did you mean 'epoch'?)", "step, epoch"),
     "a user's factory in a checkpoint": (

@@ -120,7 +120,7 @@ def test_a_wrong_value_is_refused_at_once(fields: dict[str, Any], message: str) 
 def test_what_does_not_fit_the_run_is_refused() -> None:
     with pytest.raises(HorizonError, match=r"^Rex needs to know how many updates the run will do"):
         Rex().resolve(Horizon(steps_per_epoch=10))
-    with pytest.raises(HorizonError, match="hold='1 epochs' needs steps_per_epoch"):
+    with pytest.raises(HorizonError, match="hold='1 epoch' needs steps_per_epoch"):
         Rex(hold="1 epoch").resolve(Horizon(total_steps=10))
     with pytest.raises(ValueError, match="warmup=41 is 41 updates, and the run does 40"):
         Rex(warmup=41).resolve(RUN)
