@@ -94,7 +94,11 @@ class LearningRateWarmup(Remembering):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let go of the optimizers, should the run end within the warmup; the LR stays as it is."""
-        self.remember(trainer)  # first: the state holds the scheduler's own LRs, which are gone afterwards
+        self.remember(trainer)
+
+    def remember(self, trainer: Trainer) -> None:
+        """Keep the state that a run ends with, and give the schedulers back as they were."""
+        super().remember(trainer)  # first: the state holds the scheduler's own LRs, which are gone afterwards
         for warmup in self._warmups.values():
             warmup.let_go()
         self._warmups = {}

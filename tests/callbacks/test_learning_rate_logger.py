@@ -142,6 +142,26 @@ class Joining(Callback):
             trainer.optimizers[0].add_param_group({"params": [pl_module.weights[1]], "lr": 0.03})
 
 
+def test_a_group_that_joins_within_a_step_is_recorded_and_compared_from_the_next_one_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Unfreezes(Tiny):
+        def training_step(self, batch: Tensor, batch_idx: int) -> Any:
+            if batch_idx == 3:
+                self.optimizers().add_param_group({"params": [self.weights[1]], "lr": 0.03})  # type: ignore[union-attr]
+            return super().training_step(batch, batch_idx)
+
+    module = Unfreezes(lambda weights: sgd(weights[:1]))
+    with caplog.at_level("INFO"):
+        fit(COSINE, module=module, max_epochs=1, callbacks=[record_lrs(tmp_path)])
+    late = [row["lr/group1"] for row in read(tmp_path / "lr.csv")]
+    assert late[:3] == [""] * 3
+    assert late[3:] == ["0.03", *(repr(lr) for lr in plan(COSINE, 8, base=0.03)[4:])]
+    assert (
+        closing_line(caplog) == "used = planned on 8 of 8 updates, schedule complete, group group1 joined at update 3"
+    )
+
+
 @pytest.mark.behaviour("B32")
 @pytest.mark.parametrize("at", [0, 3, 7])
 def test_group_that_joins_changes_no_name(at: int, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

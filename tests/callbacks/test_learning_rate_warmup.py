@@ -18,7 +18,7 @@ from torch.optim import lr_scheduler as torch_schedulers
 
 from lr_recipes import Horizon, LearningRateScheduler, LearningRateWarmup, schedules
 from lr_recipes.plan.resume import ResumeError
-from tests.callbacks.harness import PEAK, Run, Tiny, Validated, fit, keep_all, loader, messages
+from tests.callbacks.harness import PEAK, Run, Tiny, Validated, fit, go, keep_all, loader, messages, prepare
 
 WARMUP = 5
 
@@ -230,6 +230,19 @@ def test_a_scheduler_is_what_it_was_when_the_run_ends_within_the_warmup() -> Non
     module = Tiny(stepped(TORCH["StepLR"], "step"))
     run = fit(module=module, callbacks=[LearningRateWarmup(4), Stops()], batches=9, max_epochs=1)
     assert len(run.used) == 1
+    (config,) = run.trainer.lr_scheduler_configs
+    assert type(config.scheduler) is torch_schedulers.StepLR
+
+
+def test_a_scheduler_is_what_it_was_when_the_run_breaks_within_the_warmup() -> None:
+    class Breaks(Callback):
+        def on_train_batch_end(self, *_: Any) -> None:
+            raise RuntimeError("broken")
+
+    module = Tiny(stepped(TORCH["StepLR"], "step"))
+    run = prepare(module=module, callbacks=[LearningRateWarmup(4), Breaks()], max_epochs=1)
+    with pytest.raises(RuntimeError, match="broken"):
+        go(run, batches=9)
     (config,) = run.trainer.lr_scheduler_configs
     assert type(config.scheduler) is torch_schedulers.StepLR
 
