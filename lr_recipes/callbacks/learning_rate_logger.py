@@ -185,8 +185,7 @@ class LearningRateLogger(Remembering):
 
     def _record(self, trainer: Trainer, name: str, clock: Clock, folder: Path, samples: int | None) -> _Record:
         suffix = f"-{name}" if len(Fit.of(trainer).clocks) > 1 else ""
-        # At position 0 a record begins anew, whatever an earlier run of this callback has counted.
-        counts = self._state.get("audits", {}).get(name, {}) if clock.position else {}
+        counts = self._state.get("audits", {}).get(name, {})  # also at position 0: steps may have been skipped
         history = self._state.get("files", {}).get(name)
         audit = Audit(**counts)
         recorder = Recorder(

@@ -17,6 +17,7 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from lr_recipes import checks
 from lr_recipes.optimizer.clock import Clock
 from lr_recipes.optimizer.groups import (
     are_floats,
@@ -179,10 +180,19 @@ class BoundSchedule(LRScheduler):
         """
         clock = self.clock
         if epoch is None and clock.counting:
-            return  # the post hook of this update has written what the next one uses
+            return
         if not self._order_checked:
             self._check_order()
-        clock.go_to(clock.position + 1 if epoch is None else epoch)
+        if epoch is None:
+            clock.position += 1
+            self.write(clock.position)
+        elif checks.is_whole(epoch, least=0):
+            clock.go_to(epoch)
+        else:
+            raise ValueError(
+                f"step({epoch!r}): a position is a whole number of completed updates, at least 0; a plateau takes a "
+                "metric with observe(value)"
+            )
 
     def _check_order(self) -> None:
         """Warn, at the first step of the schedule, when the optimizer has not stepped before it."""
@@ -241,6 +251,7 @@ class BoundSchedule(LRScheduler):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position and the plan it belongs to, as plain numbers, strings, lists and dicts."""
+        self.adopt()  # a group may have joined since the last step, and the optimizer's own state already holds it
         return {
             "position": self.clock.position,
             "refreshed_at": self._held_from,

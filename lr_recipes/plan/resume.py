@@ -48,6 +48,7 @@ def choose(saved: dict[str, Any], configured: Plan, policy: str) -> Chosen:
             f"the checkpoint has {counted(len(saved['base_lrs']), 'parameter group')} and this run has "
             f"{len(configured.base_lrs)}: resume with the optimizer that the checkpoint was made with"
         )
+    configured = _measured_alike(configured, saved)
     # Words first: nearly every resumed run says the same as before, and two curves need not be walked to see it.
     if _equal_in_words(saved, configured):
         return Chosen(configured, [])
@@ -60,6 +61,17 @@ def choose(saved: dict[str, Any], configured: Plan, policy: str) -> Chosen:
         return Chosen(configured, differences)
     # Where it could not be read it is read once more: what stands in the way is then the message.
     return Chosen(old or _read(saved, configured.schedule), differences)
+
+
+def _measured_alike(configured: Plan, saved: dict[str, Any]) -> Plan:
+    """The configured plan, its absolute floor measured against the peak that the saved one began with.
+
+    The peak is the largest base LR at the start. A group that joined later may be above it, and a resumed run finds
+    that group among the others.
+    """
+    if saved["peak"] == configured.peak or saved["base_lrs"] != configured.base_lrs:
+        return configured
+    return configured.schedule.plan(configured.horizon, configured.base_lrs, saved["peak"])
 
 
 def rescaled_position(saved: dict[str, Any], horizon: Horizon) -> int:

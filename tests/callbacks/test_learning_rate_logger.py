@@ -658,6 +658,25 @@ def test_closing_line_names_batches_without_a_loss(
     assert skipped in closing_line(caplog)
 
 
+@pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended")
+@pytest.mark.filterwarnings("ignore:the run ended at update")
+def test_steps_that_were_skipped_before_the_first_update_are_counted_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Saves(Callback):
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+            if batch_idx == 1:
+                trainer.save_checkpoint(tmp_path / "at_1.ckpt")
+
+    with caplog.at_level("INFO"):
+        fit(COSINE, module=Logging(lossless={0, 1}), max_epochs=1, callbacks=[record_lrs(tmp_path / "whole"), Saves()])
+        whole = closing_line(caplog)
+        again = Logging(lossless={0, 1})
+        fit(COSINE, module=again, max_epochs=1, callbacks=[record_lrs(tmp_path)], ckpt_path=tmp_path / "at_1.ckpt")
+    assert whole.endswith("2 skipped updates (the first at position 0)")
+    assert closing_line(caplog) == whole
+
+
 class Writing(Callback):
     """Writes an LR of its own before some updates."""
 

@@ -58,6 +58,34 @@ def resume(folder: Path, at: int, schedule: Any = COSINE, **arguments: Any) -> R
 # Without a difference: exactly the uninterrupted run
 
 
+class Unfreezes(Callback):
+    """Adds the module's second weight as a group of its own before a batch, and saves before the next update."""
+
+    def __init__(self, at: int, lr: float, path: Path | None = None) -> None:
+        self.at, self.lr, self.path = at, lr, path
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx == self.at and self.path is not None:
+            trainer.optimizers[0].add_param_group({"params": [pl_module.weights[1]], "lr": self.lr})
+            trainer.save_checkpoint(self.path)
+
+
+def both_groups(weights: list[nn.Parameter]) -> Any:
+    """As a script that is resumed builds them: the group that joined is among the others."""
+    return sgd([{"params": weights[:1]}, {"params": weights[1:], "lr": 0.5}])
+
+
+@pytest.mark.parametrize("schedule", [COSINE, schedules.Linear(min_lr=0.02)], ids=["ratio", "absolute floor"])
+def test_a_checkpoint_between_a_joining_group_and_its_first_update(schedule: Schedule, tmp_path: Path) -> None:
+    """The group is above the first peak, against which an absolute floor stays measured."""
+    path = tmp_path / "joined.ckpt"
+    module = Tiny(lambda weights: sgd(weights[:1]))
+    whole = fit(schedule, module=module, callbacks=[Unfreezes(3, 0.5, path)], max_epochs=1)
+    resumed = fit(schedule, module=Tiny(both_groups), max_epochs=1, ckpt_path=path)
+    assert resumed.groups() == whole.groups()[3:]
+    assert [len(lrs) for lrs in resumed.groups()] == [2] * 5
+
+
 @pytest.mark.behaviour("B27")
 @each_schedule
 def test_resumed_run_is_the_uninterrupted_one(schedule: Schedule, tmp_path: Path) -> None:
