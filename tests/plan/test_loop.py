@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,11 @@ from lr_recipes.plan.loop import Limits, batches_on_each, count_updates, ends_of
 
 # The same examples in every run, so that a red test stays red.
 stable = settings(derandomize=True, deadline=None, max_examples=200)
+
+
+def shown(value: Any) -> str:
+    """A test's name without the places of functions in memory, which are others in each process."""
+    return re.sub(r" at 0x[0-9a-f]+", "", str(value))
 
 
 def window(*sizes: int) -> Callable[[int], int]:
@@ -113,7 +119,7 @@ def limits(**given: Any) -> Limits:
      "if 1000 epochs are meant, give total_steps=4000"),
     ({"epochs": 1000, "max_steps": 5000}, 4000, 4, "1,000 epochs of 4 updates"),
     ({"automatic": False}, None, None, "manual optimization: the module decides when an optimizer steps"),
-], ids=str)  # fmt: skip
+], ids=shown)  # fmt: skip
 def test_horizon(given: dict[str, Any], total: int | None, per_epoch: Any, source: str) -> None:
     assert limits(**given).horizon() == Horizon(total_steps=total, steps_per_epoch=per_epoch, source=source)
 
@@ -124,7 +130,7 @@ def test_horizon(given: dict[str, Any], total: int | None, per_epoch: Any, sourc
     ({"automatic": False}, 10, "total_steps=30 was given"),
     ({"automatic": False, "epochs": 4}, None, "total_steps=30 was given"),
     ({"automatic": False, "epochs": None}, None, "total_steps=30 was given"),
-], ids=str)  # fmt: skip
+], ids=shown)  # fmt: skip
 def test_horizon_of_a_given_total(given: dict[str, Any], per_epoch: int | None, source: str) -> None:
     assert limits(**given).horizon(30) == Horizon(total_steps=30, steps_per_epoch=per_epoch, source=source)
 
@@ -134,7 +140,7 @@ def test_horizon_of_a_given_total(given: dict[str, Any], per_epoch: int | None, 
     ({"batch_size": None, "devices": 3}, None),
     ({"batch_size": 8, "accumulate": lambda epoch: epoch + 1}, None),
     ({"batch_size": 8, "batches": None}, 16),
-], ids=str)  # fmt: skip
+], ids=shown)  # fmt: skip
 def test_samples_of_an_update(given: dict[str, Any], samples: int | None) -> None:
     assert limits(**given).horizon().samples_per_step == samples
 
@@ -154,7 +160,7 @@ def test_samples_of_an_update(given: dict[str, Any], samples: int | None) -> Non
     ((20, -1, False, True), (20, None)),
     ((20, 99, True), (1, 1)),
     ((-1, 2, 5), (1, 5)),
-], ids=str)  # fmt: skip
+], ids=shown)  # fmt: skip
 def test_ends(arguments: Any, ends: tuple[int | None, int | None]) -> None:
     assert ends_of(*arguments) == ends
 
@@ -170,7 +176,7 @@ def test_ends(arguments: Any, ends: tuple[int | None, int | None]) -> None:
     ((None, 0.0, True), 1),
     ((7, 2, 3), 2),
     ((7, 0.5), 0.5),
-], ids=str)  # fmt: skip
+], ids=shown)  # fmt: skip
 def test_limit(arguments: Any, limit: float | None) -> None:
     found = limit_of(*arguments)
     assert (found, type(found)) == (limit, type(limit))
@@ -189,7 +195,7 @@ def test_limit(arguments: Any, limit: float | None) -> None:
     (None, None, None),
     (None, 1.0, None),
     (None, 7, 7),
-], ids=str)  # fmt: skip
+], ids=shown)  # fmt: skip
 def test_limited(batches: int | None, limit: float | None, taken: int | None) -> None:
     assert limited(batches, limit) == taken
 
@@ -203,7 +209,7 @@ def test_shares_that_cannot_be_taken(batches: int | None, limit: float, message:
         limited(batches, limit)
 
 
-@pytest.mark.parametrize("arguments", [(-2, -1), (20, -2), (1.5, -1), (True, -1)], ids=str)
+@pytest.mark.parametrize("arguments", [(-2, -1), (20, -2), (1.5, -1), (True, -1)], ids=shown)
 def test_ends_that_cannot_be(arguments: Any) -> None:
     with pytest.raises(ValueError, match="must be a whole number, or -1 for no limit"):
         ends_of(*arguments)
