@@ -258,7 +258,7 @@ class LearningRateScheduler(Remembering):
         """Where the checkpoint's schedule moved the momentum and this one does not, go back to what was built."""
         for name, state in saved.items():
             bound = self.bound[name]
-            if state["cycles_momentum"] and not bound.plan.others:
+            if state["cycles_momentum"] and not bound.plan.moves_momentum:
                 for group, momentum in zip(bound.optimizer.param_groups, self._momenta[name], strict=False):
                     if momentum is not None:
                         write_momentum(group, momentum)

@@ -306,5 +306,5 @@ def check_plan(plan: Plan, optimizer: Optimizer) -> None:
     Raises:
         ValueError: the plan moves the momentum and the optimizer has none.
     """
-    if any(line.key == "momentum" for line in plan.others):
+    if plan.moves_momentum:
         check_momentum(optimizer)

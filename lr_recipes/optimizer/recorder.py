@@ -220,5 +220,6 @@ class Recorder:
 
 
 def _read_back(update: _Update) -> _Update:
-    """The update with numbers for LRs that are on a device."""
-    return _Update(*update[:4], [float(lr) for lr in update.lrs], *update[5:])
+    """The update with numbers for LRs that are on a device; under a warmup its bases are, too."""
+    lrs, bases = ([float(lr) for lr in values] for values in (update.lrs, update.bases))
+    return _Update(*update[:4], lrs, update.others, bases)

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from lr_recipes.optimizer.clock import Clock
-from lr_recipes.optimizer.groups import copies, own_tensor_lrs, write_lr
+from lr_recipes.optimizer.groups import copies, own_tensor_lrs, snapshot, write_lr
 from lr_recipes.plan.plan import Plan
 
 
@@ -67,8 +67,8 @@ class WarmupOver:
 
     @property
     def base_lrs(self) -> Sequence[float]:
-        """The scheduler's own LR of each group."""
-        return self._own
+        """The scheduler's own LR of each group: a number, or where reading it would wait for a device, a tensor."""
+        return [snapshot(lr) for lr in self._own]
 
     def state(self) -> dict[str, Any]:
         """Return the position and, while the warmup lasts, the scheduler's own LRs, as plain values."""

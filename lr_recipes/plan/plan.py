@@ -130,6 +130,11 @@ class Plan:
         """The factor that the plan ends at; of one that reacts, the one below which it never cuts."""
         return self.curve.end if self.reaction is None else self.reaction.lowest(self.peak)
 
+    @property
+    def moves_momentum(self) -> bool:
+        """Whether the plan moves the momentum too."""
+        return any(line.key == "momentum" for line in self.others)
+
     def momentum(self, position: int) -> float | None:
         """Return the momentum of the update at ``position``; ``None`` where the plan leaves it alone."""
         # The first group's stands for all: `Plan.of` gives each the same curve.
@@ -149,7 +154,7 @@ class Plan:
             "base_lrs": [*self.base_lrs],
             "peak": self.peak,
             "horizon": self.horizon.describe(),
-            "cycles_momentum": any(line.key == "momentum" for line in self.others),
+            "cycles_momentum": self.moves_momentum,
         }
 
 

@@ -16,7 +16,7 @@ from lightning.pytorch.loggers import CSVLogger
 from torch.optim import SGD
 from torch.optim import lr_scheduler as torch_schedulers
 
-from lr_recipes import Horizon, LearningRateScheduler, LearningRateWarmup, schedules
+from lr_recipes import Horizon, LearningRateLogger, LearningRateScheduler, LearningRateWarmup, schedules
 from lr_recipes.plan.resume import ResumeError
 from tests.callbacks.harness import PEAK, Run, Tiny, Validated, fit, go, keep_all, loader, messages, prepare
 
@@ -430,6 +430,23 @@ def test_tensor_lrs_stay_the_same_objects() -> None:
     run = fit(module=Tiny(build), callbacks=[LearningRateWarmup(4)], batches=8, max_epochs=1)
     assert run.used == pytest.approx([PEAK * 0.9**n * min((n + 1) / 4, 1) for n in range(8)])
     assert run.trainer.optimizers[0].param_groups[0]["lr"] is lr
+
+
+def test_a_tensor_lr_is_compared_in_plain_numbers(tmp_path: Path) -> None:
+    """What is saved of the comparison loads with `weights_only`, also where somebody has filled the tensor."""
+
+    class Fills(Callback):
+        def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+            if batch_idx == 2:
+                trainer.optimizers[0].param_groups[0]["lr"].fill_(0.7)
+
+    logger = LearningRateLogger(tmp_path, plot=False)
+    module = Tiny(lambda parameters: SGD(parameters, lr=torch.tensor(PEAK)))
+    with pytest.warns(UserWarning, match=r"update 2 used LR 0\.6999.*plan says 0\.075"):
+        fit(module=module, callbacks=[LearningRateWarmup(4), logger, Fills()], batches=8, max_epochs=1)
+    (audit,) = logger.state_dict()["audits"].values()
+    assert json.loads(json.dumps(audit)) == audit
+    assert (audit["different"], audit["worst_at"], audit["unplanned"]) == (1, 2, 4)
 
 
 def test_a_group_that_joins_and_a_foreign_lr_are_warmed_up_too() -> None:
