@@ -104,3 +104,27 @@ def test_a_warmup_and_a_record_go_on_too(tmp_path: Path) -> None:
     assert [lr for (lr,) in oracle.used[0]] == pytest.approx([PEAK * 0.9**n for n in range(4)])  # a new scheduler
     steps = [line.split(",")[0] for line in (tmp_path / "lr.csv").read_text().splitlines()[1:]]
     assert steps == [str(n) for n in range(12)]
+
+
+def test_what_is_tested_is_not_what_is_saved_afterwards(tmp_path: Path) -> None:
+    """A checkpoint that is written after a test holds the state of the fit, not of what was tested."""
+    keep = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=1, save_top_k=-1)
+    callbacks = [LearningRateScheduler(schedules.Cosine()), LearningRateLogger(tmp_path, plot=False)]
+    trainer, module = quiet_trainer([*callbacks, keep], max_epochs=2), WithTest()
+    trainer.fit(module, loader(4), loader(1))
+    ended = [callback.state_dict() for callback in callbacks]
+    trainer.test(module, loader(1), ckpt_path=str(tmp_path / "step=2.ckpt"), verbose=False)
+    assert [callback.state_dict() for callback in callbacks] == ended
+    assert ended[0]["optimizers"]["SGD"]["position"] == 8
+
+
+@pytest.mark.parametrize("make", [lambda: LearningRateScheduler(schedules.Linear()), lambda: LearningRateWarmup(3)])
+def test_a_callback_that_is_given_to_another_trainer_begins_anew(make: Any, tmp_path: Path) -> None:
+    callback, logger = make(), LearningRateLogger(tmp_path, plot=False)
+    runs = []
+    for _ in range(2):
+        oracle = Oracle()
+        quiet_trainer([callback, logger, oracle], max_epochs=1).fit(WithTest(), loader(8), loader(1))
+        runs.append((oracle.used, (tmp_path / "lr.csv").read_text(), logger.state_dict()["audits"]))
+    assert runs[0] == runs[1]
+    assert len(runs[0][0][0]) == 8
