@@ -18,6 +18,9 @@ class Remembering(Recalls, Callback):
         self._state: dict[str, Any] = {}  # of the fit that is over, and from `recall` on what this one goes on from
         self._loaded: dict[str, Any] | None = None  # of the checkpoint that this fit is given, if it holds any
         self._stage = ""
+        self._repeats: dict[int, int] = {}  # of the epoch in which the earlier fit was broken off, if it was
+        self._origin = "nothing"
+        self._ended = False  # whether the earlier fit came to its end
 
     def now(self) -> dict[str, Any]:
         """Return the state of a run that is under way, as plain values; nothing where none is."""
@@ -25,11 +28,19 @@ class Remembering(Recalls, Callback):
 
     def recall(self, origin: str) -> dict[str, int]:
         """Take up the state of the checkpoint or of the earlier fit, or none; return the positions that it holds."""
+        self._origin = origin
         if origin == "checkpoint":  # which may hold nothing of ours: then an earlier fit's state is not to come back
             self._state = self._loaded or {}
         elif origin == "nothing":
             self._state = {}
         return self._positions()
+
+    def loop(self) -> dict[str, Any]:
+        """Return what the state holds of the run's loop, and of an earlier fit how far it came in its last epoch."""
+        facts: dict[str, Any] = self._state.get("loop", {})
+        if self._origin == "earlier fit":
+            facts = {**facts, "repeats": {**facts.get("repeats", {}), **self._repeats}}
+        return facts
 
     def _positions(self) -> dict[str, int]:
         return {name: saved["position"] for name, saved in self._state.get("optimizers", {}).items()}
@@ -62,9 +73,32 @@ class Remembering(Recalls, Callback):
         if self._stage in ("", "fit"):  # "": somebody calls it by hand, before any Trainer
             self._loaded = state_dict
 
-    def remember(self, trainer: Trainer) -> None:
-        """Keep the state that a run ends with, should the same Trainer go on, and stop counting."""
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note where the epoch begins; each of ours does.
+
+        The epoch's data are set up. Lightning does not call this where a fit goes on within an epoch.
+        """
+        Fit.of(trainer).begin_epoch()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Complain of an optimizer whose updates cannot be counted: its LR is not what anybody planned."""
+        uncounted = Fit.of(trainer).uncounted()
+        if uncounted:
+            self.complain(trainer, uncounted)
+
+    def complain(self, trainer: Trainer, uncounted: str) -> None:
+        """End the run; a callback that only looks may do less."""
+        raise ValueError(uncounted)
+
+    def remember(self, trainer: Trainer, ended: bool = True) -> None:
+        """Keep the state that a run ends with, should the same Trainer go on, and stop counting.
+
+        Args:
+            trainer: the Trainer.
+            ended: whether the run came to its end, and was not broken off.
+        """
         self._state, self._loaded = self.state_dict(), None  # the last position: nothing counts after this
+        self._ended, self._repeats = ended, {} if ended else Fit.repeated_by(trainer)
         Fit.end_of(trainer)  # a second call does nothing: several of our callbacks come here
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -72,7 +106,8 @@ class Remembering(Recalls, Callback):
 
         Lightning calls this in place of ``on_train_end``, from wherever the error was raised, Ctrl-C included.
         """
-        self.remember(trainer)
+        if self._stage == "fit":  # a test may be broken off too
+            self.remember(trainer, ended=False)
 
 
 # What Lightning calls at every update, in the order of the calls; with accumulation, some of them at every batch.

@@ -11,6 +11,7 @@ optimizer is told is the clock's. A fit goes through Lightning in this order, an
 6. ``on_train_start``: ``settle()`` asks for the saved positions and sets the clocks, plans are made, and the LR of the
    next update is written.
 7. The first ``on_train_batch_start``: ``start()`` puts the hooks on the optimizers, behind those of all others.
+8. Each ``on_train_epoch_start``: ``begin_epoch()`` notes where the epoch began.
 """
 
 from __future__ import annotations
@@ -22,14 +23,21 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from torch.optim import Optimizer
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from lr_recipes import checks
-from lr_recipes.callbacks.lightning import Callback, GradientAccumulationScheduler, Trainer, callbacks_of
+from lr_recipes.callbacks.lightning import (
+    Callback,
+    GradientAccumulationScheduler,
+    Trainer,
+    callbacks_of,
+    steps_of_this_epoch,
+)
 from lr_recipes.callbacks.telling import warn
 from lr_recipes.optimizer import internals
-from lr_recipes.optimizer.clock import Clock, completed_updates
+from lr_recipes.optimizer.clock import Clock, completed_updates, is_watched
 from lr_recipes.plan.horizon import Horizon, HorizonError
-from lr_recipes.plan.loop import Limits
+from lr_recipes.plan.loop import Limits, Start
 from lr_recipes.plan.resume import ResumeError
 
 _NO_TOTAL_NEEDED = (
@@ -51,6 +59,10 @@ class Recalls:
         """
         raise NotImplementedError
 
+    def loop(self) -> dict[str, Any]:
+        """Return what the state holds of the run's loop; see ``Fit.loop``."""
+        raise NotImplementedError
+
 
 class Fit:
     """One ``trainer.fit``. Our callbacks ask this one object, and never each other: their order means nothing.
@@ -63,6 +75,8 @@ class Fit:
         clocks: the clock of each; it counts from the first batch on, and stands at the right position from the first
             ``settle()`` on.
         group_counts: how many parameter groups each optimizer had at the ``settle()``; those beyond it joined later.
+        begun_anew: the position that each optimizer had been at when it began a new schedule at 0.
+        on_rebuilt: called with the name of an optimizer that has been rebuilt, before its first step.
 
     Raises:
         TypeError: an optimizer is not torch's, such as a strategy's own.
@@ -70,14 +84,21 @@ class Fit:
 
     def __init__(self, trainer: Trainer) -> None:
         self._trainer = weakref.ref(trainer)  # the registry keeps a fit as long as its Trainer lives
-        for optimizer in trainer.optimizers:
-            refuse_foreign(optimizer, type(trainer.strategy).__name__)
-        self.optimizers = dict(zip(optimizer_names(trainer.optimizers), trainer.optimizers, strict=True))
+        optimizers = _optimizers_of(trainer)
+        self.optimizers = dict(zip(optimizer_names(optimizers), optimizers, strict=True))
         self.clocks = {name: _clock_for(optimizer) for name, optimizer in self.optimizers.items()}
         self.group_counts: dict[str, int] = {}
+        self.begun_anew: dict[str, int] = {}
+        self.on_rebuilt: list[Callable[[str], None]] = []
         self._saved: dict[str, int] = {}
         self._unknown: set[str] = set()
-        self._settled = self._started = False
+        self._settled = self._started = self._resting = False
+        self._lengths: dict[int, int] = {}  # updates of epochs, where the loader is made anew between them
+        self._repeats: dict[int, int] = {}  # and of attempts at an epoch that were broken off
+        self._start = Start()
+        self._epoch_began = (0, 0)  # the present epoch, and the updates that the loop had counted before it
+        self._changes: dict[str, int] = {}
+        self._global_hook: Any = None
 
     @classmethod
     def of(cls, trainer: Trainer) -> Fit:
@@ -99,6 +120,26 @@ class Fit:
         under_way = _FITS.get(trainer)
         if under_way is not None:
             under_way.end()
+
+    @staticmethod
+    def repeated_by(trainer: Trainer) -> dict[int, int]:
+        """Return the updates of the present epoch that a second fit repeats, should this one be broken off now."""
+        under_way = _FITS.get(trainer)
+        return {} if under_way is None else under_way._repeated()
+
+    @staticmethod
+    @contextmanager
+    def resting(trainer: Trainer) -> Iterator[None]:
+        """Look at no optimizer meanwhile: somebody takes the hooks off on purpose, and puts them back."""
+        under_way = _FITS.get(trainer)
+        if under_way is None:
+            yield
+            return
+        under_way._resting = True
+        try:
+            yield
+        finally:
+            under_way._resting = False
 
     @property
     def trainer(self) -> Trainer:
@@ -137,6 +178,8 @@ class Fit:
         for callback in callbacks_of(self.trainer):
             if isinstance(callback, Recalls):
                 self._saved.update(callback.recall(origin))
+                self._take(callback.loop())
+        self._note_epoch(steps_of_this_epoch(self.trainer))
         # A finetuning callback brings the groups of a checkpoint back in `on_fit_start`, after this object was made:
         # those have not joined late.
         self.group_counts = {name: len(optimizer.param_groups) for name, optimizer in self.optimizers.items()}
@@ -155,6 +198,16 @@ class Fit:
         if counted is None and len(self.optimizers) > 1:
             self._unknown.add(name)  # the Trainer's count is the sum over its optimizers
         return self.trainer.global_step if counted is None else counted
+
+    def begin_anew(self, names: Iterable[str]) -> None:
+        """Let new schedules begin here, at position 0."""
+        epoch, counted = self._epoch_began
+        done = self.trainer.global_step
+        self._start = Start(epoch, done, done - counted)
+        for name in names:
+            self.begun_anew[name] = self.clocks[name].position
+            self.clocks[name].position = 0
+            self._unknown.discard(name)
 
     def check_position(self, name: str) -> None:
         """Refuse a position that is not known; to be called by whoever writes an LR that depends on it.
@@ -179,11 +232,54 @@ class Fit:
         # Every optimizer's, with and without an owner: the logger records those too that nobody of ours writes.
         for clock in self.clocks.values():
             clock.start()
+        self._changes = {name: internals.changes_of(clock.optimizer) for name, clock in self.clocks.items()}
+        # Called before any optimizer of the process steps, and before that optimizer's own hooks.
+        self._global_hook = register_optimizer_step_pre_hook(_looking_for_rebuilt(weakref.ref(self)))
 
     def end(self) -> None:
         """Stop the clocks."""
         for clock in self.clocks.values():
             clock.stop()
+        if self._global_hook is not None:
+            self._global_hook.remove()
+
+    # Optimizers that are rebuilt in mid-run: to reset their moments, to unfreeze a layer, to change their kind
+
+    def look_for_rebuilt(self) -> None:
+        """Let the clock of an optimizer that has been replaced, or built again in place, go on with the new one."""
+        if self._resting or not self._started:
+            return
+        now = _optimizers_of(self.trainer)
+        for (name, clock), optimizer in zip(self.clocks.items(), now, strict=False):
+            if not clock.watches(optimizer):
+                self.optimizers[name] = optimizer
+                clock.move_to(optimizer)
+                for rebuilt in self.on_rebuilt:
+                    rebuilt(name)
+        if len(now) > len(self.clocks):
+            unknown = ", ".join(optimizer_names(now)[len(self.clocks) :])
+            raise ValueError(
+                f"the Trainer has {len(now)} optimizers now, and had {len(self.clocks)} when training began: {unknown} "
+                "has no schedule and no record. Return all optimizers from configure_optimizers"
+            )
+
+    def uncounted(self) -> str:
+        """Say which optimizer changes its parameters in a way that nobody can count; nothing where all is well.
+
+        To be asked when an epoch has ended.
+        """
+        unseen = [
+            name
+            for name, clock in self.clocks.items()
+            if self._started and not clock.stepped and internals.changes_of(clock.optimizer) != self._changes[name]
+        ]
+        if not unseen:
+            return ""
+        return (
+            f"{' and '.join(unseen)} changed parameters in this epoch, and 0 calls of step() were seen: its updates "
+            "cannot be counted, so its LR is neither scheduled nor recorded. Call its step(), or let the class that "
+            "wraps another torch optimizer keep that one in an attribute and share its param_groups"
+        )
 
     # Plans
 
@@ -212,7 +308,7 @@ class Fit:
         Raises:
             HorizonError: the number of updates cannot be told, and guessing would train with a wrong LR.
         """
-        limits, strategy = _limits_of(self.trainer), self.trainer.strategy
+        limits, strategy = self._limits(), self.trainer.strategy
         if limits.automatic and strategy.handles_gradient_accumulation and total_steps is None:
             own = f"{type(strategy).__name__} accumulates gradients by its own rule"
             raise HorizonError("the schedule", "total_steps", f"{own}, so they cannot be counted from the loader")
@@ -231,7 +327,50 @@ class Fit:
         Args:
             total: how the total can be given to the callback that asks, where it can.
         """
-        return advising(self.trainer.lightning_module.automatic_optimization, total)
+        return advising(self.trainer.lightning_module.automatic_optimization, total, reloads=self.reloads)
+
+    # Lengths of epochs that do not follow from the loader's
+
+    @property
+    def reloads(self) -> bool:
+        """Whether the loader is made anew between epochs, and may then have another length."""
+        return bool(self.trainer.reload_dataloaders_every_n_epochs)  # type: ignore[attr-defined]
+
+    def loop(self) -> dict[str, Any]:
+        """Return what a run that goes on must know of the loop, as plain values: nothing in most runs."""
+        facts = {"lengths": dict(self._lengths), "repeats": dict(self._repeats), "start": list(self._start)}
+        return {name: value for name, value in facts.items() if value and value != list(Start())}
+
+    def _take(self, facts: Mapping[str, Any]) -> None:
+        self._lengths.update(facts.get("lengths", {}))
+        self._repeats.update(facts.get("repeats", {}))
+        self._start = Start(*facts.get("start", self._start))
+
+    def begin_epoch(self) -> None:
+        """Note that an epoch begins, and how long it is; its data are set up."""
+        self._note_epoch()
+        trainer = self.trainer
+        length = _limits_of(trainer).updates_in(trainer.current_epoch)
+        if self.reloads and length is not None:
+            self._lengths[trainer.current_epoch] = length
+
+    def _note_epoch(self, done: int = 0) -> None:
+        """Note the epoch that goes on now, of which the loop has counted so many updates."""
+        trainer = self.trainer
+        done += self._repeats.get(trainer.current_epoch, 0)
+        self._epoch_began = (trainer.current_epoch, trainer.global_step - done)
+
+    def _repeated(self) -> dict[int, int]:
+        # A Trainer that fits again begins an epoch that was broken off from its first batch.
+        epoch, counted = self._epoch_began
+        done = self.trainer.global_step - counted
+        # An epoch that has been completed, and whose end failed, is not begun again.
+        return {epoch: done} if self._started and done and epoch == self.trainer.current_epoch else {}
+
+    def _limits(self) -> Limits:
+        limits = _limits_of(self.trainer)._replace(lengths=self._lengths, start=self._start)
+        repeated = {epoch: done + (limits.updates_in(epoch) or 0) for epoch, done in self._repeats.items()}
+        return limits._replace(lengths={**self._lengths, **repeated})
 
     def set_accumulation(self) -> None:
         """Give the present epoch the accumulation that belongs to it.
@@ -335,6 +474,30 @@ def refuse_foreign(optimizer: Any, trainer: str) -> None:
         )
 
 
+def _optimizers_of(trainer: Trainer) -> list[Optimizer]:
+    """Return the Trainer's optimizers: none where ``configure_optimizers`` returns none.
+
+    Raises:
+        TypeError: one is not torch's.
+    """
+    for optimizer in trainer.optimizers:
+        refuse_foreign(optimizer, type(trainer.strategy).__name__)
+    # Lightning puts a stand-in without groups in the place of none; torch lets nobody build one without.
+    return [optimizer for optimizer in trainer.optimizers if optimizer.param_groups]
+
+
+def _looking_for_rebuilt(fit: weakref.ref[Fit]) -> Callable[..., None]:
+    """A hook on the steps of all optimizers of the process, which must not keep a fit alive that is over."""
+
+    def before(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        if not is_watched(optimizer):
+            under_way = fit()
+            if under_way is not None:
+                under_way.look_for_rebuilt()
+
+    return before
+
+
 def _clock_for(optimizer: Optimizer) -> Clock:
     """A new clock; or the one that is there, where the module has bound a schedule to its optimizer."""
     there = Clock.on(optimizer)
@@ -356,6 +519,7 @@ def _limits_of(trainer: Trainer) -> Limits:
         devices=trainer.world_size,
         batch_size=batch_size_of(trainer.train_dataloader),
         automatic=trainer.lightning_module.automatic_optimization,
+        reload_every=trainer.reload_dataloaders_every_n_epochs,  # type: ignore[attr-defined]
     )
 
 
@@ -382,25 +546,28 @@ def batch_size_of(loader: Any) -> int | None:
 
 
 @contextmanager
-def advising(automatic: bool, total: str = "") -> Iterator[None]:
+def advising(automatic: bool, total: str = "", reloads: bool = False) -> Iterator[None]:
     """Put it into words that fit a Trainer when a fact about the run is missing.
 
     Args:
         automatic: whether the module leaves it to the Trainer when an optimizer steps.
         total: how the total can be given to the callback that asks, where it can.
+        reloads: whether the Trainer makes its loader anew between epochs.
     """
     try:
         yield
     except HorizonError as error:
-        raise error.advised(_advice(automatic, error.fact, total)) from None
+        raise error.advised(_advice(automatic, error.fact, total, reloads)) from None
 
 
-def _advice(automatic: bool, fact: str, total: str) -> str:
+def _advice(automatic: bool, fact: str, total: str, reloads: bool) -> str:
     if fact == "total_steps":
         given = f"give the total: {total}" if total else "write the length in steps, as in '500 steps'"
         if not automatic:  # there only the module knows when an optimizer steps, whatever the Trainer's limits are
             return f"{given[0].upper()}{given[1:]}. {_NO_TOTAL_NEEDED}"
         limits = "Set Trainer(max_steps=...), or an integer limit_train_batches with max_epochs"
+        if reloads:  # a limit on the batches of an epoch is no promise that there will be so many
+            limits = "Set Trainer(max_steps=...) and leave out max_epochs"
         return f"{limits}, or {given}. {_NO_TOTAL_NEEDED}"
     steps = "Write it in steps ('500 steps')"
     if not automatic:

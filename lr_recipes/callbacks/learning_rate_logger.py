@@ -64,13 +64,13 @@ class LearningRateLogger(Remembering):
         self.plot = plot
         self._records: dict[str, _Record] = {}
         self._bar: Any = None
-        self._scaled = self._begun = False
+        self._scaled = self._begun = self._uncounted_told = False
 
     # Hooks
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse optimizers that cannot be watched."""
-        self._begun = False
+        self._begun = self._uncounted_told = False
         Fit.of(trainer)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -116,6 +116,12 @@ class LearningRateLogger(Remembering):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write what is still in memory: a pause that may be long, before ModelCheckpoint's hook of the same name."""
         self._flush()
+
+    def complain(self, trainer: Trainer, uncounted: str) -> None:
+        """Say it once: a record that is empty must not end a training."""
+        if not self._uncounted_told:
+            self._uncounted_told = True
+            warn(trainer, uncounted)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the pictures and say what came out, below the bar's last state.
@@ -184,9 +190,12 @@ class LearningRateLogger(Remembering):
             self._show_in(trainer.progress_bar_callback)
 
     def _record(self, trainer: Trainer, name: str, clock: Clock, folder: Path, samples: int | None) -> _Record:
-        suffix = f"-{name}" if len(Fit.of(trainer).clocks) > 1 else ""
-        counts = self._state.get("audits", {}).get(name, {})  # also at position 0: steps may have been skipped
-        history = self._state.get("files", {}).get(name)
+        fit = Fit.of(trainer)
+        suffix = f"-{name}" if len(fit.clocks) > 1 else ""
+        earlier = fit.begun_anew.get(name)  # the record of the schedule before is not this one's beginning
+        state = self._state if earlier is None else {}
+        counts = state.get("audits", {}).get(name, {})  # also at position 0: steps may have been skipped
+        history = state.get("files", {}).get(name)
         audit = Audit(**counts)
         recorder = Recorder(
             clock,
@@ -196,9 +205,11 @@ class LearningRateLogger(Remembering):
             tell=partial(warn, trainer),
             strict=self.audit == "error",
         )
-        late = recorder.groups[Fit.of(trainer).group_counts[name] :]
+        late = recorder.groups[fit.group_counts[name] :]
         audit.late.update(dict.fromkeys(late, clock.position))
         record = _Record(name, suffix, clock, recorder, audit)
+        if earlier is not None:
+            record.keep(trainer, folder, earlier)
         record.open(trainer, folder, Path(history) if history else None)
         return record
 
@@ -265,6 +276,14 @@ class _Record:
         self.name, self.suffix = name, suffix
         self.clock, self.recorder, self.audit = clock, recorder, audit
 
+    def keep(self, trainer: Trainer, folder: Path, position: int) -> None:
+        """Keep the record of an earlier schedule, which came to ``position``, beside the one that begins now."""
+        path = folder / f"lr{self.suffix}.csv"
+        if path.is_file():
+            kept = path.with_name(f"lr{self.suffix}-until-{position}.csv")
+            path.replace(kept)
+            tell(trainer, f"The record of the schedule before is kept as {shortest(kept)}")
+
     def open(self, trainer: Trainer, folder: Path, history: Path | None) -> None:
         """Open the file, and begin to watch."""
         path, position = folder / f"lr{self.suffix}.csv", self.clock.position
@@ -294,22 +313,26 @@ class _Record:
     @property
     def plan(self) -> Plan | None:
         """The plan that was carried out, if there was one for every update."""
-        owner = self.clock.owner  # none, too, where a warmup is over and has let go
+        owner = self.clock.owner
         return None if owner is None or self.audit.unplanned else owner.plan
 
     def metrics(self) -> dict[str, float]:
         """Return the last used LRs under the names that the loggers show."""
-        names = [f"lr{self.suffix}/{group}" for group in self.recorder.groups]
-        return {name: float(lr) for name, lr in zip(names, self.recorder.last_lrs, strict=False)}
+        names = [f"lr{self.suffix}/{group}" for group in self.recorder.present]
+        lrs = zip(names, self.recorder.last_lrs, strict=False)
+        return {name: float(lr) for name, lr in lrs if lr is not None}  # some optimizers compute their own
 
     def shown(self) -> str:
         """Return the last used LR for the progress bar."""
-        return f"{float(self.recorder.last_lrs[0]):.3g}"
+        lr = self.recorder.last_lrs[0]
+        return "none" if lr is None else f"{float(lr):.3g}"
 
     def closing_line(self) -> str:
         """Return the sentence that ends a run."""
-        total = None if self.plan is None else self.plan.total_steps
-        return self.audit.closing_line(self.clock.position, total, planned=self.plan is not None)
+        owner, position = self.clock.owner, self.clock.position
+        if owner is None or self.plan is None:
+            return self.audit.closing_line(position, None, planned=False)
+        return self.audit.closing_line(position, owner.total, part=owner.part)
 
     def draw(self, title: str) -> None:
         """Draw the picture beside the file."""
@@ -325,7 +348,8 @@ class _Record:
 
     def warn_if_short(self, trainer: Trainer) -> None:
         """Warn when the run ended well before its schedule did."""
-        total = None if self.plan is None else self.plan.total_steps
+        owner = self.clock.owner
+        total = None if owner is None or self.plan is None or owner.part != "schedule" else owner.total
         if total is not None and self.clock.position < _COMPLETE * total:
             warn(
                 trainer,

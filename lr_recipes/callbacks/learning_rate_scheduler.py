@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
+
+from torch.optim import Optimizer
 
 from lr_recipes import checks
 from lr_recipes.callbacks.base import Remembering, leave_out
@@ -22,7 +26,14 @@ from lr_recipes.callbacks.lightning import (
 )
 from lr_recipes.callbacks.telling import tell, warn
 from lr_recipes.optimizer.follow import BoundSchedule
-from lr_recipes.optimizer.groups import built_lrs, group_names, read_lrs, read_momentum, write_momentum
+from lr_recipes.optimizer.groups import (
+    built_lrs,
+    group_names,
+    honours_scales,
+    read_lrs,
+    read_momentum,
+    write_momentum,
+)
 from lr_recipes.plan.horizon import Horizon, HorizonError
 from lr_recipes.plan.plan import INTERVALS, Plan
 from lr_recipes.plan.resume import POLICIES, Chosen, ResumeError, choose, rescaled_position
@@ -49,9 +60,10 @@ class LearningRateScheduler(Remembering):
             leaves out are left alone.
         interval: how often the LR is refreshed, and nothing else: ``"step"``, every update; ``"epoch"``, at the start
             of each epoch, to be held until the next.
-        resume: what to do when a checkpoint was made with another plan: ``"error"`` stops and shows both;
-            ``"checkpoint"`` follows the old plan to its end; ``"config"`` follows the new one from the restored
-            position on.
+        resume: what to do when a checkpoint, or an earlier fit of the same Trainer, was made with another plan:
+            ``"error"`` stops and shows both; ``"checkpoint"`` follows the old plan to its end; ``"config"`` follows the
+            new one from the restored position on; ``"restart"`` begins a new one at position 0, over what is left of
+            the run, also where an earlier fit has come to its end.
         total_steps: total number of updates, for runs whose end the Trainer does not know; with several optimizers
             also a mapping like that of ``schedule``.
         replace: take over from schedulers that the module itself returns. By default two owners are an error.
@@ -85,6 +97,8 @@ class LearningRateScheduler(Remembering):
         self.bound: dict[str, BoundSchedule] = {}
         self._base_lrs: dict[str, list[float]] = {}
         self._momenta: dict[str, list[float | None]] = {}
+        self._built_before: dict[str, list[float]] = {}  # base LRs at the start, of optimizers that have been rebuilt
+        self._loop: Callable[[], dict[str, Any]] = dict
         self._epoch, self._fit_begins = -1, False
         self._overrun_told = self._nan_told = False
 
@@ -103,6 +117,11 @@ class LearningRateScheduler(Remembering):
         self._momenta = {
             name: [read_momentum(group) for group in one.param_groups] for name, one in fit.optimizers.items()
         }
+        if not fit.optimizers:
+            raise ValueError(
+                f"{type(pl_module).__name__}.configure_optimizers() returns no optimizer, so there is no LR to "
+                "schedule: return one, or remove the LearningRateScheduler"
+            )
         self._become_owner(fit, pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -113,15 +132,18 @@ class LearningRateScheduler(Remembering):
         leave_out(self, LearningRateScheduler)
         fit = Fit.of(trainer)
         fit.settle()  # a new run begins at position 0; the first LR is written for the position that is set here
+        self._loop, earlier = fit.loop, self._state.get("optimizers", {})
         before = {name: read_lrs(optimizer) for name, optimizer in fit.optimizers.items()}  # the checkpoint's, perhaps
         # All plans stand before the first LR is written: one that does not fit leaves all optimizers alone.
         chosen = self._chosen(fit)
         self.bound = {name: BoundSchedule(one.plan, fit.clocks[name]) for name, one in chosen.items()}
-        self._go_on(fit)
+        self._go_on(fit, earlier)
+        fit.on_rebuilt.append(partial(self._go_on_rebuilt, fit))
         self._overrun_told = self._nan_told = False
         for name, bound in self.bound.items():
             bound.every_update = self.interval == "step"
-            tell(trainer, _opening(name, bound, chosen[name].differences, before[name]))
+            notes = _notes(fit, name, bound, chosen[name].differences, before[name])
+            tell(trainer, in_words(bound.plan, name, group_names(bound.optimizer), notes))
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Refresh the LR at an epoch's first batch: after every callback that writes one when an epoch starts.
@@ -145,6 +167,12 @@ class LearningRateScheduler(Remembering):
             for bound in self.bound.values():
                 bound.refresh()
 
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Where the loader has been made anew, let the plan have the epoch's real length."""
+        super().on_train_epoch_start(trainer, pl_module)
+        if Fit.of(trainer).reloads:
+            self._plan_anew(Fit.of(trainer))
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let plateaus decide: once for each validation of the fit, and before ModelCheckpoint writes.
 
@@ -161,6 +189,7 @@ class LearningRateScheduler(Remembering):
         The epoch's metrics are computed by now, but the module's own ``on_train_epoch_end`` comes after this hook, so
         what is logged there cannot be monitored.
         """
+        super().on_train_epoch_end(trainer, pl_module)
         if not trainer.enable_validation:
             self._observe(trainer)
 
@@ -177,19 +206,54 @@ class LearningRateScheduler(Remembering):
         """Return each optimizer's position and plan, as plain values."""
         if not self.bound:
             return {}
-        return {"optimizers": {name: bound.state_dict() for name, bound in self.bound.items()}, "epoch": self._epoch}
+        saved = {name: bound.state_dict() for name, bound in self.bound.items()}
+        for name, bases in self._built_before.items():
+            saved[name]["built_lrs"] = bases
+        loop = self._loop()
+        return {"optimizers": saved, "epoch": self._epoch, **({"loop": loop} if loop else {})}
 
     # Plans
 
     def _chosen(self, fit: Fit) -> dict[str, Chosen]:
         """The plan to follow on each optimizer that has a schedule: this run's, or by the policy the checkpoint's."""
         plans, saved = self._plans(fit), self._state.get("optimizers")
+        if self.resume == "restart" and self._begins_anew(fit, plans, saved or {}):
+            fit.begin_anew(plans)
+            self._state = {}
+            return {name: Chosen(plan, []) for name, plan in self._plans(fit).items()}
         if saved is None:
             for name in plans:
                 fit.check_position(name)
             return {name: Chosen(plan, []) for name, plan in plans.items()}
-        check_optimizers(saved, plans)
-        return {name: choose(saved[name], plan, self.resume) for name, plan in plans.items()}
+        check_optimizers(saved, plans, self._origin)
+        return {name: self._choose(fit, saved[name], plan) for name, plan in plans.items()}
+
+    def _choose(self, fit: Fit, saved: dict[str, Any], plan: Plan) -> Chosen:
+        if saved.get("built_lrs") == plan.base_lrs:  # the settings are the same, and then it was rebuilt with others
+            plan = plan.schedule.plan(plan.horizon, saved["base_lrs"], saved["peak"])
+        if fit.reloads:  # how long an epoch was is no setting: what is known by now is right
+            lengths = plan.horizon.describe()["steps_per_epoch"]
+            saved = {**saved, "horizon": {**saved["horizon"], "steps_per_epoch": lengths}}
+        return choose(saved, plan, self.resume, self._origin)
+
+    def _begins_anew(self, fit: Fit, plans: Mapping[str, Plan], saved: Mapping[str, Any]) -> bool:
+        """Whether a new schedule is to begin here, should that be the policy."""
+        if self._origin == "earlier fit" and self._ended:
+            return True
+        # Else only where the plans differ: a run that has begun anew, and was killed, goes on.
+        if set(saved) != set(plans):
+            return self._origin != "nothing"
+        return any(self._choose(fit, saved[name], plan).differences for name, plan in plans.items())
+
+    def _plan_anew(self, fit: Fit) -> None:
+        """Follow the same schedules over the lengths that epochs are now known to have."""
+        for bound in self.bound.values():
+            plan, total = bound.plan, bound.horizon.total_steps
+            horizon = replace(plan.horizon, steps_per_epoch=fit.horizon(total).steps_per_epoch)
+            if horizon != plan.horizon:
+                bound.follow(plan.schedule.plan(horizon, plan.base_lrs, plan.peak))
+                if bound.every_update:  # else the LR is held until the epoch's first batch
+                    bound.refresh()
 
     def plans(
         self,
@@ -198,6 +262,7 @@ class LearningRateScheduler(Remembering):
         *,
         automatic: bool = True,
         fast_dev_run: bool = False,
+        reloads: bool = False,
     ) -> dict[str, Plan]:
         """Return the plan of each optimizer that has a schedule, by its name; asks no Trainer.
 
@@ -206,6 +271,7 @@ class LearningRateScheduler(Remembering):
             horizon: makes the horizon, from the total or, where none is given, ``None``.
             automatic: whether the module leaves it to the Trainer when an optimizer steps.
             fast_dev_run: whether the run only shows that the code runs, however long the plan is.
+            reloads: whether the loader is made anew between epochs.
 
         Raises:
             ValueError: a schedule does not fit the run, or an optimizer is named that there is not.
@@ -213,7 +279,7 @@ class LearningRateScheduler(Remembering):
         names = list(base_lrs)
         totals = spread(self.total_steps, names, "total_steps")
         plans = {}
-        with advising(automatic, _HOW_TO_GIVE_THE_TOTAL):
+        with advising(automatic, _HOW_TO_GIVE_THE_TOTAL, reloads):
             for name, schedule in spread(self.schedule, names, "schedule").items():
                 plans[name] = _plan(schedule, horizon(totals.get(name)), base_lrs[name], fast_dev_run)
         return plans
@@ -224,6 +290,7 @@ class LearningRateScheduler(Remembering):
             fit.horizon,
             automatic=fit.trainer.lightning_module.automatic_optimization,
             fast_dev_run=bool(fit.trainer.fast_dev_run),  # type: ignore[attr-defined]
+            reloads=fit.reloads,
         )
 
     def _bases(self, fit: Fit, name: str) -> list[float]:
@@ -236,15 +303,31 @@ class LearningRateScheduler(Remembering):
         built = self._base_lrs[name]
         return built + now[len(built) :]  # a finetuning callback may have brought groups of the checkpoint back since
 
-    def _go_on(self, fit: Fit) -> None:
-        """Go on where a checkpoint stopped, if there is one."""
+    def _go_on(self, fit: Fit, earlier: dict[str, Any]) -> None:
+        """Go on where a checkpoint or an earlier fit stopped, if there is one, unless a new schedule begins here."""
         self._epoch, self._fit_begins = self._state.get("epoch", -1), True
         saved = self._state.get("optimizers", {})
+        self._built_before = {name: state["built_lrs"] for name, state in saved.items() if "built_lrs" in state}
         for name, state in saved.items():
             self.bound[name].go_on(state)
         if self.resume == "config":
             self._keep_share_of_data(fit.trainer, saved)
-            self._stop_cycling_momentum(saved)
+        if self.resume in ("config", "restart"):
+            self._stop_cycling_momentum(earlier)
+
+    def _go_on_rebuilt(self, fit: Fit, name: str) -> None:
+        """Follow the plan on an optimizer that has been rebuilt, from the LRs that it was built with."""
+        if name not in self.bound:
+            return
+        bound = self.bound[name]
+        self._built_before.setdefault(name, [*bound.base_lrs])
+        self._take_out(fit.trainer, [bound.optimizer])
+        bound.adopt()
+        tell(
+            fit.trainer,
+            f"{name} was rebuilt: it goes on in the plan at update {bound.position:,}, with "
+            f"LR {read_lrs(bound.optimizer)[0]:g} ({bound.base_lrs[0]:g} x {bound.planned_factor:g})",
+        )
 
     def _keep_share_of_data(self, trainer: Trainer, saved: dict[str, Any]) -> None:
         """Where updates now see another number of samples, go on at the same share of the epochs that end the run."""
@@ -256,8 +339,8 @@ class LearningRateScheduler(Remembering):
 
     def _stop_cycling_momentum(self, saved: dict[str, Any]) -> None:
         """Where the checkpoint's schedule moved the momentum and this one does not, go back to what was built."""
-        for name, state in saved.items():
-            bound = self.bound[name]
+        for name in saved.keys() & self.bound.keys():
+            bound, state = self.bound[name], saved[name]
             if state["cycles_momentum"] and not bound.plan.moves_momentum:
                 for group, momentum in zip(bound.optimizer.param_groups, self._momenta[name], strict=False):
                     if momentum is not None:
@@ -294,19 +377,24 @@ class LearningRateScheduler(Remembering):
 
     def _become_owner(self, fit: Fit, pl_module: LightningModule) -> None:
         """Refuse schedulers of the module's own on our optimizers, or remove them when that was asked for."""
-        # Lightning steps what is in `strategy.lr_scheduler_configs`, and saves and restores it: what is taken out of
-        # the list now, before a checkpoint's schedulers are restored, is neither stepped nor given an old state.
-        strategy, ours = fit.trainer.strategy, fit.chosen(self.schedule, "schedule")
-        optimizers = [fit.optimizers[name] for name in ours]
-        configs = strategy.lr_scheduler_configs
-        theirs = [config for config in configs if any(config.scheduler.optimizer is one for one in optimizers)]
-        self.refuse_owners(pl_module, [config.scheduler for config in theirs], callbacks_of(fit.trainer))
-        strategy.lr_scheduler_configs = [config for config in configs if config not in theirs]
+        ours = fit.chosen(self.schedule, "schedule")
+        theirs = self._take_out(fit.trainer, [fit.optimizers[name] for name in ours])
+        self.refuse_owners(pl_module, theirs, callbacks_of(fit.trainer))
         for name in ours:
             # One that the module has bound by hand is in no list of Lightning's: without its clock it writes no more.
             if self.replace and fit.clocks[name].bound:
                 fit.replace_clock(name)
             fit.clocks[name].claim(type(self).__name__)
+
+    def _take_out(self, trainer: Trainer, optimizers: Sequence[Optimizer]) -> list[Any]:
+        """Take the module's schedulers on these optimizers out of Lightning's list, and return them."""
+        # Lightning steps what is in the list, and saves and restores it: what is taken out before a checkpoint's
+        # schedulers are restored is neither stepped nor given an old state.
+        strategy = trainer.strategy
+        configs = strategy.lr_scheduler_configs
+        theirs = [config for config in configs if any(config.scheduler.optimizer is one for one in optimizers)]
+        strategy.lr_scheduler_configs = [config for config in configs if config not in theirs]
+        return [config.scheduler for config in theirs]
 
     # Plateaus, and the end of the plan
 
@@ -356,7 +444,7 @@ def _plan(schedule: Schedule, horizon: Horizon, bases: Sequence[float], fast_dev
         return schedule.plan(long, bases)
 
 
-def check_optimizers(saved: Iterable[str], ours: Iterable[str]) -> None:
+def check_optimizers(saved: Iterable[str], ours: Iterable[str], origin: str = "checkpoint") -> None:
     """Refuse a checkpoint that has schedules for other optimizers than this run.
 
     Raises:
@@ -364,8 +452,9 @@ def check_optimizers(saved: Iterable[str], ours: Iterable[str]) -> None:
     """
     if set(saved) != set(ours):
         raise ResumeError(
-            f"the checkpoint has schedules for {', '.join(saved)}, and this run for {', '.join(ours)}: "
-            "resume with the same optimizers and the same mapping of schedules"
+            f"the {origin} has schedules for {', '.join(saved)}, and this run for {', '.join(ours)}: go on with the "
+            "same optimizers and the same mapping of schedules, or begin new schedules at position 0 with "
+            "resume='restart'"
         )
 
 
@@ -379,14 +468,17 @@ def position_in(horizon: Horizon, saved: dict[str, Any], max_steps: int | None) 
     return position if ended_by_updates else rescaled_position(saved, horizon)
 
 
-def _opening(name: str, bound: BoundSchedule, differences: list[str], before: list[float]) -> str:
-    """The plan as it is printed before the first update."""
+def _notes(fit: Fit, name: str, bound: BoundSchedule, differences: list[str], before: list[float]) -> list[str]:
+    """What there is to say beside the plan, before the first update."""
     notes = [f"resumed at update {bound.position:,}"] if bound.position else []
+    if name in fit.begun_anew:
+        notes.append(f"begins anew at update 0: the schedule before had come to update {fit.begun_anew[name]:,}")
+    if honours_scales(bound.optimizer):
+        notes.append("the lr_scale of each group is part of its peak")
     now = read_lrs(bound.optimizer)
     if differences and before != now:
         notes.append(f"LR at update {bound.position:,}: {before[0]:g} in the checkpoint, {now[0]:g} in this plan")
-    notes += [f"checkpoint -> this run: {difference}" for difference in differences]
-    return in_words(bound.plan, name, group_names(bound.optimizer), notes)
+    return [*notes, *(f"checkpoint -> this run: {difference}" for difference in differences)]
 
 
 def _checked_schedule(given: Any) -> Schedule | dict[int | str, Schedule]:

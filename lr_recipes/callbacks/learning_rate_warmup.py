@@ -5,6 +5,9 @@ How a scheduler is kept from seeing the warmup is ``optimizer/warmup.py``'s; her
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from lr_recipes import checks
@@ -12,7 +15,7 @@ from lr_recipes.callbacks.base import Remembering, leave_out
 from lr_recipes.callbacks.fit import Fit
 from lr_recipes.callbacks.lightning import LightningModule, Trainer
 from lr_recipes.callbacks.telling import tell
-from lr_recipes.optimizer.groups import read_lrs
+from lr_recipes.optimizer.groups import check_lrs, read_lrs
 from lr_recipes.optimizer.warmup import WarmupOver
 from lr_recipes.plan.plan import Plan
 from lr_recipes.plan.resume import POLICIES, choose
@@ -30,7 +33,8 @@ class LearningRateWarmup(Remembering):
         duration: length of the warmup, a duration (``"500 steps"``, ``"5 epochs"``, ``"10%"``).
         warmup_type: ``"linear"``, ``"cosine"``, ``"exponential"`` or ``"constant"``; see ``schedules.Schedule``.
         warmup_start_factor: factor of the first update; ``None`` for the type's default.
-        resume: what to do when a checkpoint was made with another warmup: ``"error"``, ``"checkpoint"``, ``"config"``.
+        resume: what to do when a checkpoint was made with another warmup: ``"error"``, ``"checkpoint"``,
+            ``"config"`` or ``"restart"``; see ``LearningRateScheduler``.
 
     Raises:
         ValueError: an argument is unknown; or, when training starts, a LearningRateScheduler is there, or the warmup
@@ -53,6 +57,7 @@ class LearningRateWarmup(Remembering):
         self.resume = checks.one_of("resume", resume, POLICIES)
         self.schedule = Fixed(warmup=duration, warmup_type=warmup_type, warmup_start_factor=warmup_start_factor)
         self._warmups: dict[str, WarmupOver] = {}
+        self._loop: Callable[[], dict[str, Any]] = dict
 
     # Hooks
 
@@ -63,6 +68,8 @@ class LearningRateWarmup(Remembering):
         nothing is written, so what is refused leaves no trace.
         """
         self._warmups = {}
+        for optimizer in Fit.of(trainer).optimizers.values():
+            check_lrs(optimizer)
         for clock in Fit.of(trainer).clocks.values():
             clock.claim(
                 type(self).__name__,
@@ -78,27 +85,38 @@ class LearningRateWarmup(Remembering):
         leave_out(self, LearningRateWarmup)
         fit = Fit.of(trainer)
         fit.settle()
-        # Without base LRs: what is multiplied is the scheduler's LR of the moment, and the plan is a factor alone.
-        with fit.advising():
-            plan = self._resumed(self.schedule.plan(fit.horizon(), [], peak=1.0))
+        self._loop = fit.loop
+        saved = self._state.get("optimizers", {})
+        plan = self._chosen(fit)
         for name, clock in fit.clocks.items():
             fit.check_position(name)
-            saved = self._state.get("optimizers", {}).get(name, {})
-            self._warmups[name] = WarmupOver(plan, clock, fit.schedulers_on(name), saved.get("lrs"))
+            lrs = saved.get(name, {}).get("lrs")
+            self._warmups[name] = WarmupOver(plan, clock, fit.schedulers_on(name), lrs)
             tell(trainer, _warmup_opening(name, self._warmups[name]))
+        fit.on_rebuilt.append(partial(self._go_on_rebuilt, fit))
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Let the clocks count from the first batch on: now all other callbacks have their hooks on the optimizers."""
         Fit.of(trainer).start()
         leave_out(self, LearningRateWarmup, "on_train_batch_start")  # once is enough
 
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Where the loader has been made anew, let a warmup that lasts have the epoch's real length."""
+        super().on_train_epoch_start(trainer, pl_module)
+        fit = Fit.of(trainer)
+        for warmup in self._warmups.values() if fit.reloads else ():
+            horizon = replace(warmup.plan.horizon, steps_per_epoch=fit.horizon().steps_per_epoch)
+            if horizon != warmup.plan.horizon and not warmup.over:
+                warmup.plan = warmup.plan.schedule.plan(horizon, [], peak=1.0)
+                warmup.write(warmup.clock.position)
+
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let go of the optimizers, should the run end within the warmup; the LR stays as it is."""
         self.remember(trainer)
 
-    def remember(self, trainer: Trainer) -> None:
+    def remember(self, trainer: Trainer, ended: bool = True) -> None:
         """Keep the state that a run ends with, and give the schedulers back as they were."""
-        super().remember(trainer)  # first: the state holds the scheduler's own LRs, which are gone afterwards
+        super().remember(trainer, ended)  # first: the state holds the scheduler's own LRs, which are gone afterwards
         for warmup in self._warmups.values():
             warmup.let_go()
         self._warmups = {}
@@ -108,24 +126,50 @@ class LearningRateWarmup(Remembering):
         if not self._warmups:
             return {}
         (plan, *_) = (warmup.plan for warmup in self._warmups.values())
-        return {"plan": plan.state(), "optimizers": {name: one.state() for name, one in self._warmups.items()}}
+        loop = self._loop()
+        states = {name: one.state() for name, one in self._warmups.items()}
+        return {"plan": plan.state(), "optimizers": states, **({"loop": loop} if loop else {})}
 
     # What the hooks do
 
-    def _resumed(self, configured: Plan) -> Plan:
+    def _chosen(self, fit: Fit) -> Plan:
         """The warmup to follow: the configured one, or by the policy the checkpoint's."""
+        configured = self._plan(fit)
+        ended = self._origin == "earlier fit" and self._ended
+        if self.resume == "restart" and (ended or (self._origin != "nothing" and not self._state)):
+            return self._begin_anew(fit)
         if not self._state:
             return configured
         position = max((one["position"] for one in self._state["optimizers"].values()), default=0)
-        return choose({**self._state["plan"], "position": position}, configured, self.resume).plan
+        saved = {**self._state["plan"], "position": position}
+        chosen = choose(saved, configured, self.resume, self._origin)
+        anew = self.resume == "restart" and chosen.differences
+        return self._begin_anew(fit) if anew else chosen.plan
+
+    def _plan(self, fit: Fit) -> Plan:
+        # Without base LRs: what is multiplied is the scheduler's LR of the moment, and the plan is a factor alone.
+        with fit.advising():
+            return self.schedule.plan(fit.horizon(), [], peak=1.0)
+
+    def _begin_anew(self, fit: Fit) -> Plan:
+        fit.begin_anew(fit.clocks)
+        return self._plan(fit)
+
+    def _go_on_rebuilt(self, fit: Fit, name: str) -> None:
+        """Go on over the schedulers of an optimizer that has been rebuilt."""
+        warmup = self._warmups[name]
+        warmup.cover(fit.schedulers_on(name))
+        warmup.adopt()
+        lr = read_lrs(warmup.optimizer)[0]
+        tell(fit.trainer, f"{name} was rebuilt: its warmup goes on at update {warmup.clock.position:,}, with LR {lr:g}")
 
 
 def _warmup_opening(name: str, warmup: WarmupOver) -> str:
     """The plan of a warmup as it is printed before the first update."""
     lrs = ", ".join(f"{lr:g}" for lr in read_lrs(warmup.optimizer)[:3])
     if warmup.over:
-        return f"Learning-rate warmup for {name}: over since update {warmup.length:,}, LR {lrs}"
+        return f"Learning-rate warmup for {name}: over since update {warmup.total:,}, LR {lrs}"
     return (
-        f"Learning-rate warmup for {name}: updates {warmup.clock.position:,} to {warmup.length - 1:,} "
+        f"Learning-rate warmup for {name}: updates {warmup.clock.position:,} to {warmup.total - 1:,} "
         f"({warmup.plan.schedule.describe()['warmup_type']}), over the module's own schedule, from LR {lrs}"
     )

@@ -39,6 +39,7 @@ __all__ = [
     "is_param_in_hook_signature",
     "rank_zero_info",
     "rank_zero_warn",
+    "steps_of_this_epoch",
     "twin_of_combined",
 ]
 
@@ -54,6 +55,19 @@ def batches_that_stepped(trainer: Trainer) -> int:
     """Return the x of Lightning's own metrics: batches so far in which an optimizer stepped, less this one."""
     # Moved on after `on_train_batch_end`. Not `global_step`, which counts the steps of all optimizers.
     return trainer.fit_loop.epoch_loop._batches_that_stepped
+
+
+def steps_of_this_epoch(trainer: Trainer) -> int:
+    """Return the steps of optimizers that Lightning had counted in an epoch that goes on from a checkpoint.
+
+    To be asked in ``on_train_start``; 0 where the fit begins with an epoch's first batch.
+    """
+    loop, epoch = trainer.fit_loop, trainer.fit_loop.epoch_loop
+    # Of the checkpoint of an epoch's last batch Lightning has taken the epoch for completed by now.
+    completed = epoch.restarted_on_train_batch_end and epoch.batch_progress.is_last_batch
+    if not loop.restarted_mid_epoch or completed:
+        return 0
+    return epoch.automatic_optimization.optim_progress.optimizer.step.current.completed
 
 
 def combined_loader(trainer: Trainer) -> CombinedLoader | None:

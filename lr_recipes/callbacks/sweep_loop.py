@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
-from lr_recipes.callbacks.fit import accumulation_of, optimizer_names
+from lr_recipes.callbacks.fit import Fit, accumulation_of, optimizer_names
 from lr_recipes.callbacks.lightning import (
     CombinedLoader,
     DummyLogger,
@@ -70,7 +70,7 @@ def run_sweep(
     """
     loop = _SweepLoop(trainer, sweep, watch, optimizer, progress)
     # `_undone` is outermost: it takes the hooks of others off first, and puts everything back when ours are off again.
-    with _undone(trainer, module_hooks), loop.attached(), torch.enable_grad():
+    with Fit.resting(trainer), _undone(trainer, module_hooks), loop.attached(), torch.enable_grad():
         try:
             for hook in before_hooks:  # within what is undone: Lightning calls them once more, for the run itself
                 getattr(trainer.lightning_module, hook)()

@@ -14,12 +14,12 @@ calls
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Protocol
 
 from torch.optim import Optimizer
 
 from lr_recipes.optimizer import internals
+from lr_recipes.optimizer.groups import Roster
 from lr_recipes.plan.plan import Plan
 
 # Where an optimizer keeps its clock. torch pickles and copies an optimizer's defaults, state and groups and no other
@@ -32,23 +32,31 @@ class Owner(Protocol):
 
     Attributes:
         plan: what it carries out.
-        base_lrs: what the next update multiplies, by group.
-        planned_factor: what the next update multiplies it by.
+        part: what the plan is of the run: the ``"schedule"``, or a ``"warmup"`` over somebody else's.
+        total: updates of that part; ``None`` when it has no end.
+        planned_factor: what the next update multiplies the base LRs by.
+        planned_lrs: what the next update shall use, by group; ``None`` where nobody can say.
+        roster: the groups that these are for; others may have joined or left within the step.
         every_update: whether ``write`` is called after every update; else the LR is held until somebody calls it.
     """
 
     plan: Plan
+    part: str
     planned_factor: float
+    roster: Roster
     every_update: bool
 
     @property
-    def base_lrs(self) -> Sequence[float]: ...
+    def total(self) -> int | None: ...
+
+    @property
+    def planned_lrs(self) -> list[Any] | None: ...
 
     def write(self, position: int) -> None:
         """Write what the update at ``position`` shall use."""
 
     def adopt(self) -> None:
-        """Take in groups that have joined, before their first update."""
+        """Take in groups that have joined, left or been replaced, before the next update."""
 
 
 class Witness(Protocol):
@@ -67,9 +75,10 @@ class Clock:
     Position ``n`` means that ``n`` updates are completed, and that the next one is update ``n``.
 
     Args:
-        optimizer: a torch optimizer.
+        optimizer: a torch optimizer, or one of its classes that wraps another: the steps of the innermost are counted.
 
     Attributes:
+        optimizer: whose groups are written and looked at.
         position: updates completed so far.
         owner: who writes the groups; ``None`` where nobody of ours does.
         witnesses: who looks at what a step uses.
@@ -86,24 +95,49 @@ class Clock:
             raise TypeError(
                 f"{type(optimizer).__name__} is not a torch.optim.Optimizer: a schedule writes param_groups['lr']"
             )
-        self.optimizer = optimizer
         self.position = 0
         self.owner: Owner | None = None
         self.witnesses: list[Witness] = []
         self.counting = self.stepped = self.bound = False
         self._claim: tuple[str, str] | None = None
-        self._counts = False
+        self._open = self._counts = False
         self._handles: list[Any] = []
+        self._settle_on(optimizer)
+
+    def _settle_on(self, optimizer: Optimizer) -> None:
+        self.optimizer = optimizer
         # Two clocks with hooks on one optimizer would have two owners write it, each after every update.
         older = Clock.on(optimizer)
         if older is not None:
             older.stop()
-        setattr(optimizer, _PLACE, self)
+        for one in (optimizer, internals.innermost(optimizer)):
+            setattr(one, _PLACE, self)
 
     @staticmethod
     def on(optimizer: Optimizer) -> Clock | None:
         """Return the clock of an optimizer, if it has one."""
-        return getattr(optimizer, _PLACE, None)
+        return getattr(internals.innermost(optimizer), _PLACE, None)
+
+    def move_to(self, optimizer: Optimizer) -> None:
+        """Go on, at the same position, with the optimizer that has taken the place of the old one.
+
+        The owner takes its groups in before their first update; witnesses look at its steps. It may be the same object,
+        should it have been built again in place.
+        """
+        counting = self.counting
+        self.stop()
+        for one in (self.optimizer, internals.innermost(self.optimizer)):
+            vars(one).pop(_PLACE, None)
+        self._settle_on(optimizer)
+        self.start(counting)
+
+    def watches(self, optimizer: Optimizer) -> bool:
+        """Whether the hooks are on an optimizer; those of a clock that was stopped are nowhere, and not missed."""
+        return self.optimizer is optimizer and (not self._handles or self.is_on(internals.innermost(optimizer)))
+
+    def is_on(self, stepping: Optimizer) -> bool:
+        """Whether the hooks are on the very optimizer that steps."""
+        return bool(self._handles) and internals.has_hook(stepping, self._handles[0].id)
 
     # Who writes
 
@@ -130,11 +164,6 @@ class Clock:
         """Make ``owner`` the one that writes the groups."""
         self.owner = owner
 
-    def release(self, owner: Owner) -> None:
-        """Let ``owner`` go, if it still is the one that writes; the groups stay as they are."""
-        if self.owner is owner:  # else somebody has taken its place, who stays
-            self.owner = None
-
     def go_to(self, position: int) -> None:
         """Set the position, and let the owner write what belongs there."""
         self.position = position
@@ -152,13 +181,17 @@ class Clock:
         """
         self.stop()  # a hook that is registered again moves to the end: behind those that were registered since
         self.counting = counting
+        # Not earlier: a checkpoint that is restored may give a wrapper other groups than those of what it wraps.
+        stepping = internals.innermost(self.optimizer)
+        for one in (stepping, self.optimizer):
+            internals.let_hooks_see(one)
         self._handles = [
             # Groups that have joined get their LR before anybody looks at what the step will use.
-            internals.first(self.optimizer.register_step_pre_hook(self._before)),
+            internals.first(stepping.register_step_pre_hook(self._before)),
             # Read before any other hook can write the LR of the next update, and write it after all that are there: the
             # recorder then sees update n as it was, and update n + 1 uses what the plan says, whoever wrote in between.
-            internals.first(self.optimizer.register_step_post_hook(self._look)),
-            self.optimizer.register_step_post_hook(self._after),
+            internals.first(stepping.register_step_post_hook(self._look)),
+            stepping.register_step_post_hook(self._after),
         ]
 
     def stop(self) -> None:
@@ -173,14 +206,20 @@ class Clock:
 
     def _before(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         """Let groups join: the step is not done yet, so update ``position`` is the first that they take part in."""
+        self._open = True
         if self.owner is not None:
             self.owner.adopt()
 
     def _look(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         """Look right after the step. Not before it: a closure runs within the step, and may still write the LR."""
+        # A class whose `step` calls that of its parent has torch call the hooks of both: the inner one is the update.
+        if not self._open:
+            self._counts = False
+            return
+        self._open = False
         # Asked once, here: a gradient scaler's verdict is there during the step only, and a later hook may clear the
-        # gradients, which say whether there was a loss.
-        self._counts = took_effect(optimizer)
+        # gradients, which say whether there was a loss. A scaler that is given a wrapper leaves its verdict there.
+        self._counts = took_effect(optimizer) and (optimizer is self.optimizer or took_effect(self.optimizer))
         for witness in self.witnesses:
             witness.note(self._counts)  # update `position` has just used what the groups hold
 
@@ -194,6 +233,12 @@ class Clock:
             # Now, and not before the next step: whoever shows the LR between two updates sees what the next one uses.
             if owner is not None and owner.every_update:
                 owner.write(self.position)
+
+
+def is_watched(optimizer: Optimizer) -> bool:
+    """Whether the hooks of a clock are on an optimizer; quick, for it is asked at every step."""
+    clock: Clock | None = vars(optimizer).get(_PLACE)
+    return clock is not None and clock.is_on(optimizer)
 
 
 def took_effect(optimizer: Optimizer) -> bool:

@@ -20,9 +20,11 @@ from torch.optim.lr_scheduler import LRScheduler
 from lr_recipes import checks
 from lr_recipes.optimizer.clock import Clock
 from lr_recipes.optimizer.groups import (
+    Roster,
     are_floats,
+    bases_of,
     check_momentum,
-    joining_lrs,
+    note_base,
     own_tensor_lrs,
     read_lrs,
     write_lr,
@@ -58,22 +60,41 @@ class BoundSchedule(LRScheduler):
     def __init__(self, plan: Plan, clock: Clock) -> None:
         # LRScheduler.__init__ is not called: it would wrap `optimizer.step` and write an LR of its own. It is the base
         # class so that whoever asks `isinstance(..., LRScheduler)` takes this for what it is.
-        self.clock, self.optimizer, self.every_update = clock, clock.optimizer, True
+        self.clock, self.every_update = clock, True
         self.planned_factor = 1.0
         self._held_from = clock.position
         self._order_checked = False
+        self.roster = Roster(clock.optimizer)
         self._follow(plan)
-        self._note_groups()
         clock.take(self)
         self.refresh()  # before any step: the next update, update 0 of a new run, uses what is written now
         clock.start(counting=False)  # the hooks see late groups and early calls of `step()`; `attach()` lets them count
+
+    part = "schedule"
 
     def _follow(self, plan: Plan) -> None:
         check_plan(plan, self.optimizer)
         self.plan, self.scale = plan, 1.0
         self.seen = None if plan.reaction is None else plan.reaction.seen()
+        self._note_groups()
+
+    def follow(self, plan: Plan) -> None:
+        """Follow another plan from here on; what a plateau has seen stays. The next LR is written by ``refresh()``."""
+        seen = self.seen
+        self._follow(plan)
+        self._set_seen(seen)
 
     # What it follows, under the names that people know
+
+    @property
+    def optimizer(self) -> Optimizer:  # type: ignore[override] # a mere attribute, in torch
+        """The optimizer whose groups it writes."""
+        return self.clock.optimizer
+
+    @property
+    def total(self) -> int | None:
+        """Updates in the plan; ``None`` when it has no end."""
+        return self.plan.total_steps
 
     @property
     def schedule(self) -> Source:
@@ -97,10 +118,13 @@ class BoundSchedule(LRScheduler):
 
     @base_lrs.setter
     def base_lrs(self, base_lrs: Sequence[float]) -> None:
-        seen = self.seen
-        self._follow(self.plan.schedule.plan(self.plan.horizon, base_lrs))
-        self._set_seen(seen)
-        self._note_groups()
+        self.follow(self.plan.schedule.plan(self.plan.horizon, base_lrs))
+
+    @property
+    def planned_lrs(self) -> list[float]:
+        """What the next update shall use, by group."""
+        factor = self.planned_factor
+        return [base * factor for base in self._bases]
 
     @property
     def peak(self) -> float:
@@ -141,9 +165,10 @@ class BoundSchedule(LRScheduler):
         self._held_from = position
         # Position n is that of the next update: it is update n that uses the factor of n.
         factor = self.planned_factor = self._factor(position) * self.scale
-        groups = self.optimizer.param_groups
-        if len(groups) != len(self._bases):  # torch has a way to add groups, and none to remove them
-            self._note_groups()
+        optimizer = self.clock.optimizer
+        if self.roster.has_changed(optimizer):
+            self._regroup()
+        groups = optimizer.param_groups
         if self._floats and type(groups[0]["lr"]) is float:  # nearly always; asking each group takes as long as writing
             for group, base in zip(groups, self._bases, strict=True):
                 group["lr"] = base * factor
@@ -154,21 +179,25 @@ class BoundSchedule(LRScheduler):
             write_momentum(groups[line.group], line.base * line.curve(position))
 
     def adopt(self) -> None:
-        """Take in groups that have joined, before their first update."""
-        if len(self.optimizer.param_groups) != len(self._bases):
+        """Take in groups that have joined, left or been replaced, before the next update."""
+        if self.roster.has_changed(self.clock.optimizer):
             # Not at the clock's position: where the LR is held for an epoch, a late group holds it with the others.
             self.write(self._held_from)
 
+    def _regroup(self) -> None:
+        """Let groups that have joined follow the curve from the LR that they have now."""
+        was = self.roster.places(self.optimizer)
+        self.roster.look(self.optimizer)
+        self.plan = self.plan.regrouped(bases_of(self.optimizer, was, self.plan.base_lrs))
+        check_plan(self.plan, self.optimizer)
+        self._note_groups()
+
     def _note_groups(self) -> None:
-        """Keep what every update needs at hand; groups that have joined follow the curve from the LR they have now."""
-        if len(self.optimizer.param_groups) > len(self.plan.base_lrs):
-            self.plan = self.plan.joined(joining_lrs(self.optimizer, self.plan.base_lrs))
+        """Keep what every update needs at hand."""
         self._bases, self._factor, self._others = self.plan.base_lrs, self.plan.curve.factor, self.plan.others
         own_tensor_lrs(self.optimizer)
-        # torch's schedulers take their base LRs from `initial_lr` where it is there, and `built_lrs` does too: else one
-        # that is made later would take the LR of this moment, within the warmup, for the peak.
         for group, base in zip(self.optimizer.param_groups, self._bases, strict=True):
-            group["initial_lr"] = base
+            note_base(group, base)
         self._floats = are_floats(self.optimizer)
 
     # Torch's interface
@@ -285,7 +314,6 @@ class BoundSchedule(LRScheduler):
             )
         plan, differences = choose(state_dict, self.plan, resume)
         self._follow(plan)
-        self._note_groups()
         self.go_on(state_dict)
         return differences
 

@@ -14,6 +14,39 @@ from torch.optim import Optimizer
 Group = dict[str, Any]
 
 
+class Roster:
+    """The groups of an optimizer as they were when they were last looked at: what has joined, left or been replaced.
+
+    Args:
+        optimizer: whose groups to look at first.
+    """
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self.look(optimizer)
+
+    def has_changed(self, optimizer: Optimizer) -> bool:
+        """Whether there may be other groups now; asked at every update, so not each group is looked at."""
+        now, then = optimizer.param_groups, self._groups
+        # Whoever adds, removes or loads groups changes their number, their list, or the first or last of them.
+        return now is not self._list or len(now) != len(then) or (len(now) > 0 and not _same_ends(now, then))
+
+    def places(self, optimizer: Optimizer) -> list[int | None]:
+        """Return which of the groups that were there each group is; ``None`` for a new one."""
+        # `load_state_dict` makes new dicts around the lists of parameters that are there; a group that somebody has
+        # built has a list of its own.
+        before = {id(params): index for index, params in enumerate(self._params)}
+        return [before.get(id(group["params"])) for group in optimizer.param_groups]
+
+    def look(self, optimizer: Optimizer) -> None:
+        """Note the groups that are there now."""
+        self._list, self._groups = optimizer.param_groups, list(optimizer.param_groups)
+        self._params = [group["params"] for group in self._groups]  # kept, so that no other list gets the same id
+
+
+def _same_ends(now: Sequence[Group], then: Sequence[Group]) -> bool:
+    return now[0] is then[0] and now[-1] is then[-1]
+
+
 def group_names(optimizer: Optimizer) -> list[str]:
     """Return a name for each group: its own ``name``, else ``group0``, ...; a repeated name gets a number."""
     names: list[str] = []
@@ -29,9 +62,74 @@ def read_lrs(optimizer: Optimizer) -> list[float]:
 
 
 def built_lrs(optimizer: Optimizer) -> list[float]:
-    """Return the LR that each group was built with: ``initial_lr`` in torch, once a schedule has moved ``lr``."""
+    """Return the base LR of each group: the LR that it was built with, times its ``lr_scale`` where it has one.
+
+    Raises:
+        ValueError: a group has no LR.
+    """
+    check_lrs(optimizer)
+    scaled = honours_scales(optimizer)
+    return [_unscaled(group) * (_scale_of(group) if scaled else 1.0) for group in optimizer.param_groups]
+
+
+def _unscaled(group: Group) -> float:
     # A scheduler of torch writes `initial_lr` when it is made, and some, such as LinearLR, change `lr` at once.
-    return [float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups]
+    built: Any = group.get("initial_lr", group["lr"])
+    return float(built)
+
+
+def _scale_of(group: Group) -> float:
+    return float(group.get("lr_scale", 1.0))
+
+
+def honours_scales(optimizer: Optimizer) -> bool:
+    """Whether groups have an ``lr_scale`` that their LR is still to be multiplied by.
+
+    It is the word of timm, MAE and BEiT for the share that a layer has of the LR, which is applied by the schedule. A
+    group that keeps it beside an LR that has been multiplied already is left as it is.
+    """
+    groups = optimizer.param_groups
+    if all(_scale_of(group) == 1.0 for group in groups):
+        return False
+    lrs = [_unscaled(group) for group in groups]
+    multiplied = [lr / _scale_of(group) for lr, group in zip(lrs, groups, strict=True) if _scale_of(group)]
+    # All LRs over their scales are one LR, and the LRs themselves are not: somebody has multiplied.
+    return len(set(lrs)) == 1 or not _nearly_one(multiplied)
+
+
+def _nearly_one(values: Sequence[float]) -> bool:
+    return max(values, default=0.0) - min(values, default=0.0) <= 1e-6 * max(values, default=0.0)
+
+
+def note_base(group: Group, base: float) -> None:
+    """Keep the base LR of a group where torch looks for it.
+
+    torch's schedulers take their base LRs from ``initial_lr`` where it is there, and ``built_lrs`` does too: else one
+    that is made later would take the LR of this moment, within the warmup, for the peak.
+    """
+    scale = _scale_of(group)
+    if scale == 1.0:
+        group["initial_lr"] = base
+    elif "initial_lr" not in group:  # before its scale: who multiplies later would do so twice
+        group["initial_lr"] = float(group["lr"])
+
+
+def check_lrs(optimizer: Optimizer) -> None:
+    """Refuse an optimizer without an LR that could be scheduled.
+
+    Raises:
+        ValueError: it has no groups, or the LR of one is not a number.
+    """
+    who, groups = type(optimizer).__name__, optimizer.param_groups
+    if not groups:
+        raise ValueError(f"{who} has no parameter groups, so there is no LR to schedule: give it parameters")
+    for name, group in zip(group_names(optimizer), groups, strict=True):
+        lr = group.get("lr")
+        if not isinstance(lr, (int, float, Tensor)):
+            raise ValueError(
+                f"{who} has lr={lr!r} in {name}, so there is no LR to schedule: build it with a number as in lr=1e-3 "
+                "(an Adafactor with relative_step=False too), or leave the schedule out"
+            )
 
 
 def write_lr(group: Group, lr: Any) -> None:
@@ -92,15 +190,29 @@ def copies(optimizer: Optimizer) -> list[Any]:
 
 def are_floats(optimizer: Optimizer) -> bool:
     """Whether the LR of every group is a float, so that it can be set without being looked at."""
-    return all(type(group["lr"]) is float for group in optimizer.param_groups)
+    groups = optimizer.param_groups
+    return bool(groups) and all(type(group["lr"]) is float for group in groups)
 
 
-def joining_lrs(optimizer: Optimizer, bases: Sequence[float]) -> list[float]:
-    """Return the base LR of each group beyond the ``bases`` of those that are known: the LR that it joins with."""
-    known = list(bases)
-    for group in optimizer.param_groups[len(bases) :]:
-        known.append(_joining_lr(optimizer, group, known))
-    return known[len(bases) :]
+def bases_of(optimizer: Optimizer, was: Sequence[int | None], bases: Sequence[float]) -> list[float]:
+    """Return the base LR of each group, where groups may have joined, left or been replaced.
+
+    Args:
+        optimizer: whose groups they are now.
+        was: which of the groups before each of them is; ``None`` for a new one (``Roster.places``).
+        bases: of the groups before.
+    """
+    if was and all(index is None for index in was):  # built anew
+        return built_lrs(optimizer)
+    scaled = honours_scales(optimizer)
+    known: list[float] = []
+    for group, index in zip(optimizer.param_groups, was, strict=True):
+        if index is None:
+            lr = _joining_lr(optimizer, group, known)
+            known.append(lr * _scale_of(group) if scaled else lr)
+        else:
+            known.append(bases[index])
+    return known
 
 
 def _joining_lr(optimizer: Optimizer, group: Group, bases: Sequence[float]) -> float:

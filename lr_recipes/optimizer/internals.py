@@ -24,6 +24,40 @@ def first(handle: Any) -> Any:
     return handle
 
 
+def innermost(optimizer: Optimizer) -> Optimizer:
+    """Return the optimizer that does the steps: one that wraps another shares its groups, and lets it step.
+
+    So do Lookahead and SAM, as they are usually written, Accelerate's optimizer, and Lightning's.
+    """
+    # Whatever the wrapper calls its own methods: where the parameters change, the innermost one has stepped.
+    for held in vars(optimizer).values():
+        if isinstance(held, Optimizer) and held is not optimizer and _share_groups(held, optimizer):
+            return innermost(held)
+    return optimizer
+
+
+def _share_groups(one: Optimizer, other: Optimizer) -> bool:
+    ours, theirs = one.param_groups, other.param_groups
+    return len(ours) == len(theirs) and all(a is b for a, b in zip(ours, theirs, strict=True))
+
+
+def let_hooks_see(optimizer: Optimizer) -> None:
+    """Let torch call step hooks of an optimizer, should its class have left out ``Optimizer.__init__``."""
+    if not getattr(type(optimizer).step, "hooked", False) or not hasattr(optimizer, "_optimizer_step_post_hooks"):
+        Optimizer.__setstate__(optimizer, {})  # what torch does for one that is unpickled, and has no hooks either
+
+
+def has_hook(optimizer: Optimizer, key: int) -> bool:
+    """Whether a pre hook, by its key, is on the steps of an optimizer."""
+    return key in optimizer._optimizer_step_pre_hooks
+
+
+def changes_of(optimizer: Optimizer) -> int:
+    """Return a number that grows whenever somebody changes parameters of an optimizer."""
+    # torch counts for each tensor how often it was written in place, to find gradients that would be wrong.
+    return sum(p._version for group in optimizer.param_groups for p in group["params"])
+
+
 def step_hooks_of(optimizer: Any) -> list[dict[int, Any]]:
     """Return the pre hooks and the post hooks of an optimizer's steps, by their keys; no two hooks share a key."""
     # The keys come from one counter for all handles of a process.
@@ -34,6 +68,19 @@ def with_parts(schedulers: Sequence[Any]) -> list[Any]:
     """Return schedulers, and those that they run one after another or together."""
     # SequentialLR and ChainedScheduler keep their parts under this name, and parts may be of that kind again.
     return [part for one in schedulers for part in (one, *with_parts(getattr(one, "_schedulers", ())))]
+
+
+def without_parts(schedulers: Sequence[Any]) -> list[Any]:
+    """Return the schedulers that are not run by another of them."""
+    parts = [part for one in schedulers for part in with_parts([one])[1:]]
+    return [one for one in schedulers if all(one is not part for part in parts)]
+
+
+def last_lrs(scheduler: Any) -> list[Any] | None:
+    """Return what a scheduler wrote when it stepped last; ``None`` where its class has a step that is not torch's."""
+    # Nothing but torch's own step is known to keep it. `functools.wraps` keeps the module of what it wraps.
+    own = getattr(type(scheduler).step, "__module__", "") != LRScheduler.__module__
+    return None if own else scheduler._last_lr
 
 
 # The lists in which torch's schedulers keep LRs, a number for each group. `_last_lr` is what `get_last_lr()` returns;

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from lr_recipes.optimizer.clock import Clock
-from lr_recipes.optimizer.groups import group_names, on_device, read_momentum, snapshot
+from lr_recipes.optimizer.groups import Roster, group_names, on_device, read_momentum, snapshot
 
 # Whichever comes first: so much is lost when the process is killed, and so much memory is used.
 _FLUSH_SECONDS = 1.0
@@ -39,10 +39,9 @@ class Auditor(Protocol):
     compared: int
     unplanned: int
     late: dict[str, int]
+    left: dict[str, int]
 
-    def compare(
-        self, position: int, used: Sequence[float], bases: Sequence[float], factor: float, names: Sequence[str]
-    ) -> str: ...
+    def compare(self, position: int, used: Sequence[float], planned: Sequence[float], names: Sequence[str]) -> str: ...
 
     def skip(self, position: int, count: int = 1) -> None: ...
 
@@ -56,7 +55,7 @@ class _Update(NamedTuple):
     factor: float | None
     lrs: list[Any]
     others: list[float | None]
-    bases: Sequence[float]
+    planned: list[Any] | None
 
 
 # The values of a row: a flat tuple of numbers and text is no work for the garbage collector, however many wait.
@@ -78,7 +77,7 @@ class Recorder:
 
     Attributes:
         file: where the rows go; to be set before the first step.
-        groups: names of the groups.
+        groups: names of all groups that there have been, which are the columns.
     """
 
     clock: Clock
@@ -91,13 +90,23 @@ class Recorder:
     file: RowFile = field(init=False)
 
     def __post_init__(self) -> None:
+        self._roster = Roster(self.clock.optimizer)
         self.groups = group_names(self.clock.optimizer)
+        self._columns = list(range(len(self.groups)))  # of the present groups
+        self._in_order = True  # whether these are all columns, one after the other
         self.last_lrs: list[Any] = [group["lr"] for group in self.clock.optimizer.param_groups]
         self._pending: list[_Update | _Row] = []
         self._flush_at = 0.0
         self._announced = False
         self._updates = 0
-        self._there = self._present_in_groups()
+        self._there = (
+            self._present_in_groups()
+        )  # for each column: whether it has a momentum, then whether a weight decay
+
+    @property
+    def present(self) -> list[str]:
+        """Names of the groups that the last update had, in the optimizer's order."""
+        return [self.groups[column] for column in self._columns]
 
     # What a step does
 
@@ -107,8 +116,8 @@ class Recorder:
         if not counts:
             self.audit.skip(self.clock.position)
             return
-        if len(self.clock.optimizer.param_groups) != len(self.groups):
-            self._note_late_groups()
+        if self._roster.has_changed(self.clock.optimizer):
+            self._note_groups()
         update = self._read()  # of update `position`: the clock moves on after all witnesses have looked
         self._updates += 1
         self.last_lrs = update.lrs
@@ -123,6 +132,15 @@ class Recorder:
         if self.after_update is not None:
             self.after_update()
 
+    def _planned(self) -> list[Any] | None:
+        """What the step was planned to use, by group."""
+        owner, optimizer = self.clock.owner, self.clock.optimizer
+        planned = None if owner is None else owner.planned_lrs
+        if owner is None or planned is None or not owner.roster.has_changed(optimizer):
+            return planned
+        # Within the step, as in `training_step`: nothing is planned for who has joined.
+        return [None if index is None else planned[index] for index in owner.roster.places(optimizer)]
+
     def _read(self) -> _Update:
         groups, owner, position = self.clock.optimizer.param_groups, self.clock.owner, self.clock.position
         return _Update(
@@ -134,17 +152,19 @@ class Recorder:
             None if owner is None else owner.planned_factor,
             [snapshot(group["lr"]) for group in groups],
             [read_momentum(group) for group in groups] + [group.get("weight_decay") for group in groups],
-            () if owner is None else owner.base_lrs,
+            self._planned(),
         )
 
     def _judge(self, update: _Update, strict: bool = True) -> None:
-        if update.factor is None:
+        if update.planned is None:
             self.audit.compared += 1
             self.audit.unplanned += 1
             return
-        # A group that has joined within the step, as in `training_step`, has no base before the next one.
-        planned = update.lrs[: len(update.bases)]
-        found = self.audit.compare(update.position, planned, update.bases, update.factor, self.groups)
+        used, planned, names = update.lrs, update.planned, self.present
+        if any(lr is None for lr in planned):
+            known = [index for index, lr in enumerate(planned) if lr is not None]
+            used, planned, names = ([values[index] for index in known] for values in (used, planned, names))
+        found = self.audit.compare(update.position, used, planned, names)
         if found and self.strict and strict:
             raise LearningRateError(found)
         if found:
@@ -183,9 +203,20 @@ class Recorder:
         # Update n is the (n + 1)-th: so many samples are seen when it is done.
         samples = None if self.samples_per_step is None else (update.position + 1) * self.samples_per_step
         fixed = (update.position, update.epoch, samples, update.phase, update.factor)
-        return (*fixed, *update.lrs, *self._present(update.others))
+        if self._in_order:
+            return (*fixed, *update.lrs, *self._those_there(update.others))
+        count = len(update.lrs)
+        others = [*self._in_columns(update.others[:count]), *self._in_columns(update.others[count:])]
+        return (*fixed, *self._in_columns(update.lrs), *self._those_there(others))
 
-    def _present(self, others: list[float | None]) -> list[float | None]:
+    def _in_columns(self, values: Sequence[Any]) -> list[Any]:
+        """Values of the present groups, and nothing for those that have left."""
+        row: list[Any] = [None] * len(self.groups)
+        for column, value in zip(self._columns, values, strict=True):
+            row[column] = value
+        return row
+
+    def _those_there(self, others: list[float | None]) -> list[float | None]:
         """Momentum and weight decay of the groups that have them."""
         return [value for value, there in zip(others, self._there, strict=True) if there]
 
@@ -204,13 +235,39 @@ class Recorder:
             "weight_decay": [name for name, there in zip(self.groups, decays, strict=True) if there],
         }
 
-    def _note_late_groups(self) -> None:
+    def _note_groups(self) -> None:
+        """Give each group its column: groups have joined, left or been replaced."""
         self.flush()  # rows with the old columns, before the file gets new ones
-        known = len(self.groups)
-        self.groups = [*self.groups, *group_names(self.clock.optimizer)[known:]]
-        self._there = self._present_in_groups()
-        # The step that has just ended is the first that they took part in, and it is update `position`.
-        self.audit.late.update(dict.fromkeys(self.groups[known:], self.clock.position))
+        known, before, position = len(self.groups), self._columns, self.clock.position
+        was = self._roster.places(self.clock.optimizer)
+        self._roster.look(self.clock.optimizer)
+        there = [None if index is None else before[index] for index in was]
+        self._columns = []
+        for column, name in zip(there, group_names(self.clock.optimizer), strict=True):
+            self._columns.append(self._column_for(name, there) if column is None else column)
+        self._in_order = self._columns == list(range(len(self.groups)))
+        # The step that has just ended is the first that who joined took part in, and it is update `position`.
+        self.audit.late.update(dict.fromkeys(self.groups[known:], position))
+        self.audit.left.update({self.groups[column]: position for column in set(before) - set(self._columns)})
+        if len(self.groups) > known:
+            self._add_columns(known)
+
+    def _column_for(self, name: str, taken: Sequence[int | None]) -> int:
+        """The column of a group that is new: that of a group of its name which has left, or one of its own."""
+        if name in self.groups:
+            column = self.groups.index(name)
+            if column not in taken and column not in self._columns:
+                self.audit.left.pop(name, None)
+                return column
+            name = f"{name}-{len(self.groups)}"
+        self.groups = [*self.groups, name]
+        return len(self.groups) - 1
+
+    def _add_columns(self, known: int) -> None:
+        flags, count = self._present_in_groups(), len(self._columns)
+        wide = [self._in_columns(flags[:count]), self._in_columns(flags[count:])]
+        old = [self._there[:known], self._there[known:]]
+        self._there = [bool(flag) for had, has in zip(old, wide, strict=True) for flag in [*had, *has[known:]]]
         self.file.add_groups(self.names())
 
     def take_updates(self) -> int:
@@ -220,6 +277,6 @@ class Recorder:
 
 
 def _read_back(update: _Update) -> _Update:
-    """The update with numbers for LRs that are on a device; under a warmup its bases are, too."""
-    lrs, bases = ([float(lr) for lr in values] for values in (update.lrs, update.bases))
-    return _Update(*update[:4], lrs, update.others, bases)
+    """The update with numbers for LRs that are on a device; under a warmup its planned ones are, too."""
+    planned = None if update.planned is None else [None if lr is None else float(lr) for lr in update.planned]
+    return update._replace(lrs=[float(lr) for lr in update.lrs], planned=planned)

@@ -14,9 +14,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
+from torch.optim import Optimizer
 
+from lr_recipes.optimizer import internals
 from lr_recipes.optimizer.clock import Clock
-from lr_recipes.optimizer.groups import copies, own_tensor_lrs, snapshot, write_lr
+from lr_recipes.optimizer.groups import Roster, copies, own_tensor_lrs, snapshot, write_lr
 from lr_recipes.plan.plan import Plan
 
 
@@ -26,7 +28,8 @@ class WarmupOver:
     Between the optimizer's steps the groups hold what the next update uses, ``lr x factor``, where ``lr`` is the
     scheduler's own. While a scheduler steps, whoever calls it, they hold ``lr`` itself: as long as the warmup lasts,
     its object is of a class made for it whose ``step`` sees to this. When the warmup is over the groups hold ``lr``,
-    the very value, the schedulers are of their own class again, and nothing is left of it.
+    the very value, the schedulers are of their own class again, and nothing more is written: what is left is to say
+    what the scheduler wrote, for whoever compares.
 
     Args:
         plan: the warmup; its factor is 1 once it is over.
@@ -35,40 +38,71 @@ class WarmupOver:
         lrs: what the scheduler wrote, by group; by default, and where the warmup is over, what the groups hold now.
     """
 
-    every_update = True
+    part = "warmup"
 
     def __init__(
         self, plan: Plan, clock: Clock, schedulers: Sequence[Any] = (), lrs: Sequence[float] | None = None
     ) -> None:
-        self.plan, self.clock, self.optimizer = plan, clock, clock.optimizer
-        self.planned_factor = 1.0
+        self.plan, self.clock = plan, clock
+        self.planned_factor, self.every_update = 1.0, True
         self._hidden = False
+        self.roster = Roster(self.optimizer)
         own_tensor_lrs(self.optimizer)
         # A checkpoint of the warmup restores groups that hold lr x factor, so the scheduler's own LR comes from our own
         # state then. Past the warmup the groups hold that LR itself, and a saved one would be stale.
         self._own: list[Any] = copies(self.optimizer) if lrs is None or self.over else list(lrs)
         self._written = self._own
+        self._classes: list[tuple[Any, type[Any]]] = []
+        self.cover(schedulers)
+        clock.take(self)
+        self.write(clock.position)  # before any step: the next update uses what is written now
+
+    def cover(self, schedulers: Sequence[Any]) -> None:
+        """Multiply what these schedulers write, in place of those before."""
+        self.let_go()
+        self._schedulers = internals.without_parts(schedulers)
+        if self.over:
+            return
         # Another class, and not an attribute `step` on the object: torch saves all of a scheduler's attributes.
         self._classes = [(one, type(one)) for one in schedulers]
         for one, kind in self._classes:
             one.__class__ = _shielded(kind, self.hidden)
-        clock.take(self)
-        self.write(clock.position)  # before any step: the next update uses what is written now
 
     @property
-    def length(self) -> int:
-        """Updates that the warmup lasts: update ``length - 1`` is its last."""
+    def optimizer(self) -> Optimizer:
+        """The optimizer whose groups it writes."""
+        return self.clock.optimizer
+
+    @property
+    def total(self) -> int:
+        """Updates that the warmup lasts: update ``total - 1`` is its last."""
         return self.plan.curve.warmup
 
     @property
     def over(self) -> bool:
         """Whether the next update uses the scheduler's own LR."""
-        return self.clock.position >= self.length  # update `length` is the first after the warmup
+        return self.clock.position >= self.total  # update `total` is the first after the warmup
 
     @property
-    def base_lrs(self) -> Sequence[float]:
-        """The scheduler's own LR of each group: a number, or where reading it would wait for a device, a tensor."""
-        return [snapshot(lr) for lr in self._own]
+    def planned_lrs(self) -> list[Any] | None:
+        """What the next update shall use, by group: a number, or where reading one would wait for a device, a tensor.
+
+        The scheduler's word x the factor; ``None`` where nobody can say what the scheduler wrote.
+        """
+        words = self._words()
+        return None if words is None else [lr * self.planned_factor for lr in words]
+
+    def _words(self) -> list[Any] | None:
+        """What the scheduler wrote last, by group; for groups that it does not know, what they joined with."""
+        own = [snapshot(lr) for lr in self._own]
+        said = [internals.last_lrs(one) for one in self._schedulers]
+        if any(lrs is None for lrs in said):  # it writes by a step of its own, which only the warmup looks at
+            return None if self.over else own
+        for index, group in enumerate(self.optimizer.param_groups[: len(own)]):
+            words = [snapshot(lrs[index]) for lrs in said if lrs is not None and index < len(lrs)]
+            if words:  # with several on one optimizer the last to step has written: the one whose word the group holds
+                own[index] = next((word for word in words[1:] if word == group["lr"]), words[0])
+        return own
 
     def state(self) -> dict[str, Any]:
         """Return the position and, while the warmup lasts, the scheduler's own LRs, as plain values."""
@@ -80,26 +114,39 @@ class WarmupOver:
 
     def write(self, position: int) -> None:
         """Write what the update at ``position`` shall use; once the warmup is over, let go."""
+        if self.roster.has_changed(self.optimizer):
+            self._regroup()
         self.planned_factor = 1.0 if self.over else self.plan.curve.factor(position)
         # At a factor of 1 the very value: a product could be of another type, such as a float for a tensor.
         self._written = self._own if self.planned_factor == 1.0 else [lr * self.planned_factor for lr in self._own]
         self._write_all(self._written)
-        if self.over:  # update `length - 1` is completed
+        if self.over:  # update `total - 1` is completed: from here on the scheduler alone writes
             self.let_go()
-            self.clock.release(self)
+            self.every_update = False
 
     def adopt(self) -> None:
-        """Take an LR that was written past ``hidden()``, and groups that have joined, as the scheduler's word."""
-        groups = self.optimizer.param_groups
-        changed = len(groups) != len(self._own)
-        for index, (group, written) in enumerate(zip(groups, self._written, strict=False)):
+        """Take what was written past ``hidden()``, and groups that have joined or left, as the scheduler's word."""
+        changed = self.roster.has_changed(self.optimizer)
+        if changed:
+            self._regroup()
+        if self.over:
+            return
+        for index, (group, written) in enumerate(zip(self.optimizer.param_groups, self._written, strict=False)):
             # A tensor is not compared: that would wait for its device.
             if not isinstance(written, torch.Tensor) and group["lr"] != written:
                 self._own[index] = group["lr"]
                 changed = True
         if changed:
-            self._own += copies(self.optimizer)[len(self._own) :]
             self.write(self.clock.position)
+
+    def _regroup(self) -> None:
+        """Take what a group that is new holds as the scheduler's word; those that stayed keep theirs."""
+        was, now = self.roster.places(self.optimizer), copies(self.optimizer)
+        self.roster.look(self.optimizer)
+        own, written = self._own, self._written
+        self._own = [lr if index is None else own[index] for index, lr in zip(was, now, strict=True)]
+        self._written = [lr if index is None else written[index] for index, lr in zip(was, now, strict=True)]
+        own_tensor_lrs(self.optimizer)
 
     @contextlib.contextmanager
     def hidden(self) -> Iterator[None]:

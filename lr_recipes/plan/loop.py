@@ -6,7 +6,7 @@ Where the numbers come from (a Trainer, a config) is asked elsewhere, so the rul
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from lr_recipes import checks
@@ -15,6 +15,20 @@ from lr_recipes.plan.horizon import Horizon
 # What Lightning takes, with a warning that is easily missed, when neither max_epochs nor max_steps is given.
 _DEFAULT_EPOCHS = 1000
 _LOOK_AHEAD = 1000  # epochs of a run without a known end whose lengths are counted one by one
+
+
+class Start(NamedTuple):
+    """Where in a run position 0 of a schedule lies: at its start, or where a new schedule was begun.
+
+    Attributes:
+        epoch: the epoch.
+        updates: updates that the loop had counted by then.
+        in_epoch: of these, those of this epoch.
+    """
+
+    epoch: int = 0
+    updates: int = 0
+    in_epoch: int = 0
 
 
 class Limits(NamedTuple):
@@ -28,6 +42,9 @@ class Limits(NamedTuple):
         devices: processes that train together.
         batch_size: samples in a micro-batch on one device; ``None`` when the loader does not say.
         automatic: whether the loop decides when an optimizer steps; else only the module knows, and nothing is counted.
+        lengths: epoch -> its updates, where they are known to be others than ``batches`` says.
+        reload_every: epochs after which the loader is made anew, and may have another length; 0 for never.
+        start: where position 0 lies.
 
     Example:
         >>> Limits(batches=7, epochs=3, max_steps=None, accumulate=lambda epoch: 2).horizon().source
@@ -41,6 +58,15 @@ class Limits(NamedTuple):
     devices: int = 1
     batch_size: int | None = None
     automatic: bool = True
+    lengths: Mapping[int, int] = {}
+    reload_every: int = 0
+    start: Start = Start()
+
+    def updates_in(self, epoch: int) -> int | None:
+        """Return the updates of an epoch; ``None`` when the loader has no length."""
+        if self.batches is None:
+            return self.lengths.get(epoch)
+        return self.lengths.get(epoch) or updates_of(self.batches, self.accumulate(epoch))
 
     def horizon(self, total_steps: int | None = None) -> Horizon:
         """Return the horizon of the run.
@@ -51,12 +77,21 @@ class Limits(NamedTuple):
         if not self.automatic:
             return self._uncounted(total_steps)
         counted, per_epoch = count_updates(
-            batches=self.batches, epochs=self.epochs, max_steps=self.max_steps, accumulate=self.accumulate
+            batches=self.batches,
+            epochs=self.epochs,
+            max_steps=self.max_steps,
+            accumulate=self.accumulate,
+            lengths=self.lengths,
         )
         source = self._in_words(counted, per_epoch)
         # Lightning puts its default in the place of what was not given, so one cannot tell it from a choice.
         if total_steps is None and self.epochs == _DEFAULT_EPOCHS and self.max_steps is None:
             counted, source = None, _default_epochs(counted)
+        if total_steps is None and self._may_change():
+            counted, source = None, self._reloads(counted)
+        if self.start.updates:
+            counted = None if counted is None else counted - self.start.updates
+            per_epoch, source = self._from_start(per_epoch), f"{source}, from update {self.start.updates:,} on"
         return Horizon(
             total_steps=total_steps or counted or None,  # a run of 0 updates ends before anybody asks
             steps_per_epoch=per_epoch or None,
@@ -64,9 +99,27 @@ class Limits(NamedTuple):
             source=source if total_steps is None else f"total_steps={total_steps} was given; the Trainer: {source}",
         )
 
+    def _may_change(self) -> bool:
+        """Whether a total that follows from the length of this epoch may not be that of the run."""
+        return self.epochs is not None and 0 < self.reload_every < self.epochs
+
+    def _reloads(self, counted: int | None) -> str:
+        """Why a run whose loader is made anew has no known end, and how to say that its length stays."""
+        every = "every epoch" if self.reload_every == 1 else f"every {self.reload_every} epochs"
+        why = f"the loader is made anew {every}, and later epochs may have another length"
+        return (
+            why if counted is None else f"{why}; if each keeps its {self.batches:,} batches, give total_steps={counted}"
+        )
+
+    def _from_start(self, per_epoch: tuple[int, ...]) -> tuple[int, ...]:
+        """Updates in each epoch from position 0 on: what is left of the first, and those after it."""
+        (first, *rest) = per_epoch[self.start.epoch :] or (0,)
+        left = first - self.start.in_epoch
+        return (left, *rest) if left > 0 else tuple(rest)
+
     def _uncounted(self, total_steps: int | None) -> Horizon:
         """In manual optimization only the module knows when an optimizer steps."""
-        epochs = self.epochs or 0
+        epochs = max((self.epochs or 0) - self.start.epoch, 0)
         even = total_steps is not None and epochs > 0 and total_steps % epochs == 0
         return Horizon(
             total_steps=total_steps,
@@ -107,7 +160,12 @@ def _default_epochs(counted: int | None) -> str:
 
 
 def count_updates(
-    *, batches: int | None, epochs: int | None, max_steps: int | None, accumulate: Callable[[int], int]
+    *,
+    batches: int | None,
+    epochs: int | None,
+    max_steps: int | None,
+    accumulate: Callable[[int], int],
+    lengths: Mapping[int, int] | None = None,
 ) -> tuple[int | None, tuple[int, ...]]:
     """Count the updates that a training loop will do, by the loop's own rule.
 
@@ -120,6 +178,7 @@ def count_updates(
         epochs: epochs of the run; ``None`` when only ``max_steps`` ends it.
         max_steps: limit on updates; ``None`` when there is none.
         accumulate: epoch -> micro-batches in one update.
+        lengths: epoch -> its updates, where they are known to be others.
 
     Returns:
         The total number of updates (``None``: no known end) and the updates of each epoch (empty: unknown).
@@ -133,10 +192,10 @@ def count_updates(
     if batches == 0:
         return 0, ()
 
+    known = lengths or {}
+
     def updates_in(epoch: int) -> int:
-        # Lightning steps whenever a window is full and after the last batch of an epoch, so a window never reaches from
-        # one epoch into the next: 7 batches in windows of 2 are 4 updates, and the fourth sees one batch.
-        return math.ceil(batches / accumulate(epoch))
+        return known.get(epoch) or updates_of(batches, accumulate(epoch))
 
     if epochs is None and max_steps is not None:
         return max_steps, _epochs_until(max_steps, updates_in)
@@ -146,6 +205,19 @@ def count_updates(
     total = sum(per_epoch)
     # Whichever limit is reached first ends the run: with `max_steps=10` update 9 is its last.
     return (total if max_steps is None else min(total, max_steps)), per_epoch
+
+
+def updates_of(batches: int, accumulate: int) -> int:
+    """Return the updates in an epoch of so many batches.
+
+    A loop steps whenever a window is full and after the last batch of an epoch, so a window never reaches from one
+    epoch into the next.
+
+    Example:
+        >>> updates_of(7, accumulate=2)
+        4
+    """
+    return math.ceil(batches / accumulate)
 
 
 def _epochs_until(end: int, updates_in: Callable[[int], int]) -> tuple[int, ...]:

@@ -103,10 +103,10 @@ class Plan:
         """Return the plan in which all groups follow one curve, each from its own base LR."""
         return cls(schedule, horizon, curve, tuple(_lines_of(curve, base_lrs)), peak, reaction)
 
-    def joined(self, base_lrs: Sequence[float]) -> Plan:
-        """Return the plan with further groups, which follow the same curve from their own base LRs."""
+    def regrouped(self, base_lrs: Sequence[float]) -> Plan:
+        """Return the plan for other groups, which follow the same curve from their own base LRs."""
         # `peak` stays: a late group with a larger LR must not move the floor of those that are under way.
-        return replace(self, lines=(*self.lines, *_lines_of(self.curve, base_lrs, first=len(self.base_lrs))))
+        return replace(self, lines=tuple(_lines_of(self.curve, base_lrs)))
 
     # A cached_property writes into the object's __dict__, which a frozen dataclass does not prevent.
 
@@ -158,9 +158,9 @@ class Plan:
         }
 
 
-def _lines_of(curve: Curve, base_lrs: Sequence[float], first: int = 0) -> Iterable[Line]:
-    """Lines of groups that follow ``curve``, the first of them with the index ``first``."""
-    for group, base in enumerate(base_lrs, start=first):
+def _lines_of(curve: Curve, base_lrs: Sequence[float]) -> Iterable[Line]:
+    """Lines of groups that follow ``curve``."""
+    for group, base in enumerate(base_lrs):
         yield Line(group, "lr", base, curve.factor)
         if curve.momentum is not None:  # the curve says momenta, not shares of one
             yield Line(group, "momentum", 1.0, curve.momentum)

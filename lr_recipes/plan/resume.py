@@ -15,7 +15,7 @@ from lr_recipes.checks import counted
 from lr_recipes.plan.horizon import Horizon
 from lr_recipes.plan.plan import Plan, Source
 
-POLICIES = ("error", "checkpoint", "config")
+POLICIES = ("error", "checkpoint", "config", "restart")
 _SAMPLES = 10**5  # runs up to this long are compared at every update
 _FEW_SAMPLES = 10**3  # of runs without a known end, whose curves take longer
 _FAR = 10**5  # how far plans without a known end are compared
@@ -32,21 +32,25 @@ class Chosen(NamedTuple):
     differences: list[str]
 
 
-def choose(saved: dict[str, Any], configured: Plan, policy: str) -> Chosen:
+def choose(saved: dict[str, Any], configured: Plan, policy: str, origin: str = "checkpoint") -> Chosen:
     """Return the plan to follow from the saved position on.
 
     Args:
         saved: a plan's ``state()`` as the checkpoint has it, and the ``position``.
         configured: the plan of the run that is about to start.
-        policy: ``"error"``, ``"checkpoint"`` or ``"config"``.
+        policy: ``"error"``, ``"checkpoint"``, ``"config"`` or ``"restart"``; the last is for the caller to carry out.
+        origin: what the run goes on from, in words: ``"checkpoint"`` or ``"earlier fit"``.
 
     Raises:
         ResumeError: the plans differ and ``policy`` is ``"error"``; the message shows old and new side by side.
     """
     if len(saved["base_lrs"]) != len(configured.base_lrs):
+        had, has = len(saved["base_lrs"]), len(configured.base_lrs)
+        if policy == "restart":
+            return Chosen(configured, [f"parameter groups: {had} -> {has}"])
         raise ResumeError(
-            f"the checkpoint has {counted(len(saved['base_lrs']), 'parameter group')} and this run has "
-            f"{len(configured.base_lrs)}: resume with the optimizer that the checkpoint was made with"
+            f"the {origin} has {counted(had, 'parameter group')} and this run has {has}: resume with the optimizer "
+            f"that the {origin} was made with; or begin a new schedule at position 0 with resume='restart'"
         )
     configured = _measured_alike(configured, saved)
     # Words first: nearly every resumed run says the same as before, and two curves need not be walked to see it.
@@ -56,7 +60,7 @@ def choose(saved: dict[str, Any], configured: Plan, policy: str) -> Chosen:
     # A schedule that is not known here may be the same or not, so it counts as another one.
     differences = [] if old is not None and _same(old, configured) else _differences(saved, configured)
     if differences and policy == "error":
-        raise ResumeError(_question(differences, saved["position"]))
+        raise ResumeError(_question(differences, saved["position"], origin))
     if policy != "checkpoint":
         return Chosen(configured, differences)
     # Where it could not be read it is read once more: what stands in the way is then the message.
@@ -139,15 +143,15 @@ def _differences(saved: dict[str, Any], configured: Plan) -> list[str]:
     return [f"{name}: {old} -> {new}" for name, old, new in shown]
 
 
-def _question(differences: list[str], position: int) -> str:
+def _question(differences: list[str], position: int, origin: str) -> str:
     lines = "\n".join(f"    {line}" for line in differences)
     return (
-        f"the checkpoint (at update {position:,}) and this run plan different learning rates "
-        f"(checkpoint -> this run):\n"
+        f"the {origin} (at update {position:,}) and this run plan different learning rates "
+        f"({origin} -> this run):\n"
         f"{lines}\n"
-        "Choose one: resume='checkpoint' follows the checkpoint's plan to its end; resume='config' follows this run's "
-        f"plan from update {position:,} on, whatever jump that makes; or make this run's settings equal to the "
-        "checkpoint's"
+        f"Choose one: resume='checkpoint' follows the {origin}'s plan to its end; resume='config' follows this "
+        f"run's plan from update {position:,} on, whatever jump that makes; resume='restart' begins a new schedule at "
+        f"position 0, over what is left of the run; or make this run's settings equal to the {origin}'s"
     )
 
 

@@ -28,6 +28,7 @@ class Audit:
         first_at: first update that differed.
         skipped: optimizer steps that changed nothing; ``skipped_at`` is the position of the first.
         late: groups that joined after the start, with the update they joined at.
+        left: groups that were taken out, with the first update without them.
         unplanned: of ``compared``, updates that were only recorded: there was no plan to compare with.
     """
 
@@ -41,19 +42,18 @@ class Audit:
     skipped_at: int = -1
     late: dict[str, int] = field(default_factory=dict)
     unplanned: int = 0
+    left: dict[str, int] = field(default_factory=dict)
 
-    def compare(
-        self, position: int, used: Sequence[float], bases: Sequence[float], factor: float, names: Sequence[str]
-    ) -> str:
-        """Compare one update's LRs with ``base x factor``; return a sentence at the first difference, else nothing."""
+    def compare(self, position: int, used: Sequence[float], planned: Sequence[float], names: Sequence[str]) -> str:
+        """Compare one update's LRs with the planned ones; return a sentence at the first difference, else nothing."""
         self.compared += 1
-        wrong = [
-            index for index, (lr, base) in enumerate(zip(used, bases, strict=True)) if not _equal(lr, base * factor)
-        ]
+        if used == planned:  # nearly always, to the bit
+            return ""
+        wrong = [index for index, (lr, plan) in enumerate(zip(used, planned, strict=True)) if not _equal(lr, plan)]
         if not wrong:
             return ""
         self.different += 1
-        gaps = {index: _gap(used[index], bases[index] * factor) for index in wrong}
+        gaps = {index: _gap(used[index], planned[index]) for index in wrong}
         largest = max(wrong, key=gaps.__getitem__)
         if gaps[largest] > self.worst:
             self.worst, self.worst_at, self.worst_group = gaps[largest], position, names[largest]
@@ -62,7 +62,7 @@ class Audit:
         self.first_at = position
         return (
             f"update {position:,} used LR {used[largest]:.8g} in group {names[largest]!r}, and the plan says "
-            f"{bases[largest] * factor:.8g}: something else writes param_groups['lr']"
+            f"{planned[largest]:.8g}: something else writes param_groups['lr']"
         )
 
     def skip(self, position: int, count: int = 1) -> None:
@@ -75,22 +75,24 @@ class Audit:
         """Return the counts as plain values, for checkpoints."""
         return asdict(self)
 
-    def closing_line(self, position: int, total: int | None, planned: bool = True) -> str:
+    def closing_line(self, position: int, total: int | None, planned: bool = True, part: str = "schedule") -> str:
         """Return the sentence that ends a run.
 
         Args:
             position: updates completed.
             total: updates of the plan; ``None`` when it has no end.
             planned: whether there was a plan to compare with.
+            part: what the plan is of the run: its ``"schedule"``, or a ``"warmup"`` over somebody else's.
 
         Example:
             >>> Audit(compared=100).closing_line(position=100, total=100)
             'used = planned on 100 of 100 updates, schedule complete'
         """
-        parts = [self._verdict(planned), *([share_of_schedule(position, total)] if planned else [])]
+        parts = [self._verdict(planned), *([share_of(part, position, total)] if planned else [])]
         if self.skipped:
             parts.append(f"{_updates(self.skipped, 'skipped ')} (the first at position {self.skipped_at:,})")
         parts += [f"group {name} joined at update {at:,}" for name, at in self.late.items()]
+        parts += [f"group {name} left at update {at:,}" for name, at in self.left.items()]
         return ", ".join(parts)
 
     def _verdict(self, planned: bool) -> str:
@@ -104,20 +106,21 @@ class Audit:
         )
 
 
-def share_of_schedule(position: int, total: int | None) -> str:
-    """Say how much of the schedule was run.
+def share_of(part: str, position: int, total: int | None) -> str:
+    """Say how much of a schedule or a warmup was run.
 
     Example:
-        >>> share_of_schedule(370, 1000), share_of_schedule(1000, 1000), share_of_schedule(5, None)
+        >>> share_of("schedule", 370, 1000), share_of("schedule", 1000, 1000), share_of("schedule", 5, None)
         ('schedule ended at 37% (370 of 1,000)', 'schedule complete', 'schedule has no end')
     """
     if total is None:
-        return "schedule has no end"
+        return f"{part} has no end"
     # Position T: update T - 1, the last of the plan, is completed.
     if position < total:
         percent = 100 * position // total  # 99.9 % is not complete
-        return f"schedule ended at {percent}% ({position:,} of {total:,})"
-    return "schedule complete" + (f", {_updates(position - total)} past its end" if position > total else "")
+        return f"{part} ended at {percent}% ({position:,} of {total:,})"
+    past = f", {_updates(position - total)} past its end" if position > total and part == "schedule" else ""
+    return f"{part} complete{past}"
 
 
 def _equal(used: float, planned: float) -> bool:

@@ -13,7 +13,7 @@ from torch.nn import Parameter
 from torch.optim import LBFGS, SGD, AdamW, Optimizer
 
 from lr_recipes.optimizer.clock import Clock, completed_updates, took_effect
-from lr_recipes.optimizer.groups import read_lrs
+from lr_recipes.optimizer.groups import Roster, read_lrs
 from lr_recipes.optimizer.internals import step_hooks_of
 from lr_recipes.schedules import Cosine, Fixed, Linear
 from tests.optimizer.loops import RUN, parameter, sgd, watch
@@ -23,11 +23,12 @@ class Writes:
     """An owner that writes ``0.1 + position``, and notes what it was asked for."""
 
     plan: Any = None
+    part = "schedule"
+    total = planned_lrs = None
     planned_factor = 1.0
-    base_lrs = ()
 
     def __init__(self, clock: Clock, every_update: bool = True) -> None:
-        self.clock, self.every_update = clock, every_update
+        self.clock, self.every_update, self.roster = clock, every_update, Roster(clock.optimizer)
         self.written: list[int] = []
         clock.take(self)
 
@@ -172,15 +173,6 @@ def test_a_second_claim_names_both_and_a_way_out(first: str, second: str, way_ou
     clock.claim("ExponentialLR", first)
     with pytest.raises(ValueError, match=f"^ExponentialLR and Warmup would both write the LR: {way_out}$"):
         clock.claim("Warmup", second)
-
-
-def test_only_the_owner_can_let_go() -> None:
-    clock = Clock(sgd(0.1))
-    first, second = Writes(clock), Writes(clock)
-    clock.release(first)
-    assert clock.owner is second
-    clock.release(second)
-    assert clock.owner is None
 
 
 def test_the_owner_writes_what_the_next_update_uses() -> None:

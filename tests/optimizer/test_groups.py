@@ -11,11 +11,11 @@ from torch.optim import SGD, Adagrad, Adam, Optimizer, lr_scheduler
 
 from lr_recipes.optimizer.groups import (
     are_floats,
+    bases_of,
     built_lrs,
     check_momentum,
     copies,
     group_names,
-    joining_lrs,
     on_device,
     own_tensor_lrs,
     read_lrs,
@@ -65,9 +65,9 @@ def test_a_group_that_joins_has_the_lr_that_it_joins_with() -> None:
     optimizer = Adam([parameter()], lr=torch.tensor(0.25))
     optimizer.add_param_group({"params": [parameter()]})
     optimizer.add_param_group({"params": [parameter()], "lr": 7.0, "initial_lr": 3.0})
-    assert joining_lrs(optimizer, [0.5]) == [0.5, 7.0]
-    assert joining_lrs(optimizer, [0.5, 0.1]) == [7.0]
-    assert joining_lrs(optimizer, [0.5, 0.1, 7.0]) == []
+    assert bases_of(optimizer, [0, None, None], [0.5]) == [0.5, 0.5, 7.0]
+    assert bases_of(optimizer, [0, 1, None], [0.5, 0.1]) == [0.5, 0.1, 7.0]
+    assert bases_of(optimizer, [2, 0, 1], [0.5, 0.1, 7.0]) == [7.0, 0.5, 0.1]
 
 
 # Floats and tensors

@@ -183,7 +183,7 @@ each_difference = pytest.mark.parametrize(("saved", "configured", "lines"), DIFF
 
 @each_difference
 def test_a_difference_asks(saved: dict[str, Any], configured: dict[str, Any], lines: list[str]) -> None:
-    """Old and new side by side, and the three ways on."""
+    """Old and new side by side, and the four ways on."""
     with pytest.raises(ResumeError) as caught:
         choose(saved, plan_of(configured), "error")
     message = str(caught.value)
@@ -192,6 +192,7 @@ def test_a_difference_asks(saved: dict[str, Any], configured: dict[str, Any], li
     assert "at update 50" in message
     assert "resume='checkpoint' follows the checkpoint's plan to its end" in message
     assert "resume='config' follows this run's plan from update 50 on" in message
+    assert "resume='restart' begins a new schedule at position 0" in message
     assert "make this run's settings equal to the checkpoint's" in message
 
 

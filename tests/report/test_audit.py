@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from lr_recipes.report.audit import Audit, share_of_schedule
+from lr_recipes.report.audit import Audit, share_of
 
 NAMES = ["body", "head"]
 BASES = [0.001, 0.1]
@@ -17,7 +17,8 @@ BASES = [0.001, 0.1]
 def run_of(*used: tuple[float, float], factor: float = 0.5) -> tuple[Audit, list[str]]:
     """An audit of updates 0, 1, ... that all should use ``BASES x factor``, and what it said at each."""
     audit = Audit()
-    said = [audit.compare(position, lrs, BASES, factor, NAMES) for position, lrs in enumerate(used)]
+    planned = [base * factor for base in BASES]
+    said = [audit.compare(position, lrs, planned, NAMES) for position, lrs in enumerate(used)]
     return audit, said
 
 
@@ -61,7 +62,7 @@ def test_of_two_wrong_groups_the_further_one_is_named() -> None:
 def test_a_group_within_the_tolerance_is_not_named() -> None:
     """However large its rounding error is beside a wrong but tiny LR."""
     audit = Audit()
-    said = audit.compare(7, [1000.0 * (1 + 5e-7), 2e-5], [1000.0, 1e-5], 1.0, ["large", "tiny"])
+    said = audit.compare(7, [1000.0 * (1 + 5e-7), 2e-5], [1000.0, 1e-5], ["large", "tiny"])
     assert said.startswith("update 7 used LR 2e-05 in group 'tiny', and the plan says 1e-05")
 
 
@@ -71,7 +72,7 @@ def test_32_bits_are_no_difference(factor: float) -> None:
     base = float(torch.tensor(0.1))
     used = float(torch.tensor(base * factor))
     audit = Audit()
-    assert audit.compare(0, [used], [base], factor, ["group0"]) == ""
+    assert audit.compare(0, [used], [base * factor], ["group0"]) == ""
     assert audit.different == 0
 
 
@@ -133,8 +134,8 @@ def test_without_a_plan() -> None:
         (5, None, "schedule has no end"),
     ],
 )
-def test_share_of_schedule(position: int, total: int | None, said: str) -> None:
-    assert share_of_schedule(position, total) == said
+def test_share_of(position: int, total: int | None, said: str) -> None:
+    assert share_of("schedule", position, total) == said
 
 
 def test_state_is_plain_and_complete() -> None:
@@ -145,10 +146,10 @@ def test_state_is_plain_and_complete() -> None:
     state = json.loads(json.dumps(audit.state_dict()))
     resumed = Audit(**state)
     assert resumed == audit
-    assert resumed.compare(2, (0.0005, 0.07), BASES, 0.5, NAMES) == ""
+    assert resumed.compare(2, (0.0005, 0.07), [0.0005, 0.05], NAMES) == ""
     assert resumed.closing_line(3, 3).startswith("used = planned on 1 of 3 updates, largest difference 0.02")
 
 
 def test_groups_must_match() -> None:
     with pytest.raises(ValueError, match="zip"):
-        Audit().compare(0, [0.1], BASES, 1.0, NAMES)
+        Audit().compare(0, [0.1], BASES, NAMES)
