@@ -150,7 +150,7 @@ class OwnRate(Optimizer):
 
 @pytest.mark.parametrize("owner", [lambda: LearningRateScheduler(schedules.Cosine()), lambda: LearningRateWarmup(2)])
 def test_an_optimizer_without_an_lr_is_refused_in_a_sentence(owner: Any) -> None:
-    with pytest.raises(ValueError, match="OwnRate has lr=None in group0, .* build it with a number as in lr=1e-3"):
+    with pytest.raises(ValueError, match=r"OwnRate has lr=None in group0, .* build it with a number as in lr=1e-3"):
         train(owner(), build=OwnRate)
 
 
@@ -162,7 +162,7 @@ def test_it_can_be_recorded(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:`LightningModule.configure_optimizers` returned `None`")
 def test_no_optimizer_is_refused_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(
-        ValueError, match=r"Tiny.configure_optimizers\(\) returns no optimizer, .* return one, or remove"
+        ValueError, match=r"Tiny.configure_optimizers\(\) returns no optimizer, .* return one"
     ):
         train(LearningRateScheduler(schedules.Cosine()), build=lambda weights: None)
     quiet_trainer([LearningRateLogger(tmp_path, plot=False)], max_epochs=1).fit(Tiny(lambda weights: None), loader(2))
