@@ -82,10 +82,7 @@ class Clock:
     """
 
     def __init__(self, optimizer: Optimizer) -> None:
-        if not isinstance(optimizer, Optimizer):
-            raise TypeError(
-                f"{type(optimizer).__name__} is not a torch.optim.Optimizer: a schedule writes param_groups['lr']"
-            )
+        check_kind(optimizer)
         self.optimizer = optimizer
         self.position = 0
         self.owner: Owner | None = None
@@ -194,6 +191,18 @@ class Clock:
             # Now, and not before the next step: whoever shows the LR between two updates sees what the next one uses.
             if owner is not None and owner.every_update:
                 owner.write(self.position)
+
+
+def check_kind(optimizer: Any) -> None:
+    """Refuse what is no torch optimizer.
+
+    Raises:
+        TypeError: it is something else; names its class.
+    """
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(
+            f"{type(optimizer).__name__} is not a torch.optim.Optimizer: a schedule writes param_groups['lr']"
+        )
 
 
 def took_effect(optimizer: Optimizer) -> bool:

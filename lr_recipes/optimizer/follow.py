@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lr_recipes import checks
+from lr_recipes.optimizer import internals
 from lr_recipes.optimizer.clock import Clock
 from lr_recipes.optimizer.groups import (
     are_floats,
@@ -32,6 +33,8 @@ from lr_recipes.plan.curve import Curve
 from lr_recipes.plan.horizon import Horizon
 from lr_recipes.plan.plan import Plan, Source
 from lr_recipes.plan.resume import ResumeError, choose
+
+_PHASES = "give the phases to schedules.Sequence, with those of torch as TorchSchedule(factory=...)"
 
 
 class BoundSchedule(LRScheduler):
@@ -49,7 +52,7 @@ class BoundSchedule(LRScheduler):
         scale: what a plateau's cuts so far multiply the curve by; 1 for every other schedule.
         seen: what a plateau has seen; ``None`` for every other schedule.
         planned_factor: the factor that the next update shall use: of its own position, or of the epoch's start while
-            the LR is held.
+            the LR is held; where each group has a curve of its own, that of the first.
 
     Raises:
         ValueError: the plan moves the momentum and the optimizer has none.
@@ -67,6 +70,19 @@ class BoundSchedule(LRScheduler):
         clock.take(self)
         self.refresh()  # before any step: the next update, update 0 of a new run, uses what is written now
         clock.start(counting=False)  # the hooks see late groups and early calls of `step()`; `attach()` lets them count
+
+    @classmethod
+    def by_hand(cls, plan: Plan, optimizer: Optimizer) -> BoundSchedule:
+        """Bind a plan to an optimizer, in the place of whatever was bound to it before.
+
+        Raises:
+            TypeError, ValueError: the optimizer cannot follow the plan; what was bound before stays then.
+        """
+        check_plan(plan, optimizer)
+        clock = Clock(optimizer)
+        clock.bound = True
+        clock.claim(f"{plan.schedule!r}, which is bound to the optimizer,")
+        return cls(plan, clock)
 
     def _follow(self, plan: Plan) -> None:
         check_plan(plan, self.optimizer)
@@ -103,6 +119,14 @@ class BoundSchedule(LRScheduler):
         self._note_groups()
 
     @property
+    def planned_lrs(self) -> list[float]:
+        """What the next update shall use, by group."""
+        if not self.plan.uniform:
+            return self._planned
+        factor = self.planned_factor
+        return [base * factor for base in self._bases]
+
+    @property
     def peak(self) -> float:
         """The largest base LR at the start."""
         return self.plan.peak
@@ -119,6 +143,7 @@ class BoundSchedule(LRScheduler):
 
     @position.setter
     def position(self, position: int) -> None:
+        self._check_bound()
         self.clock.go_to(position)
 
     @property
@@ -128,12 +153,18 @@ class BoundSchedule(LRScheduler):
 
     @last_epoch.setter
     def last_epoch(self, position: int) -> None:
+        if not checks.is_whole(position, least=0):
+            raise ValueError(
+                f"last_epoch={position!r}: a position is a whole number of completed updates, at least 0. torch's "
+                f"SequentialLR sets it to -1, and cannot run this schedule: {_PHASES}"
+            )
         self.clock.position = position  # nothing is written: with torch's schedulers too it is a mere attribute
 
     # Writing
 
     def refresh(self) -> None:
         """Write the LR (and momentum) of the present position into every group."""
+        self._check_bound()
         self.write(self.clock.position)
 
     def write(self, position: int) -> None:
@@ -147,9 +178,13 @@ class BoundSchedule(LRScheduler):
         if self._floats and type(groups[0]["lr"]) is float:  # nearly always; asking each group takes as long as writing
             for group, base in zip(groups, self._bases, strict=True):
                 group["lr"] = base * factor
-        else:
+        elif self.plan.uniform:
             for group, base in zip(groups, self._bases, strict=True):
                 write_lr(group, base * factor)
+        else:
+            self._planned = [lr * self.scale for lr in self.plan.lrs(position)]
+            for group, lr in zip(groups, self._planned, strict=True):
+                write_lr(group, lr)
         for line in self._others:
             write_momentum(groups[line.group], line.base * line.curve(position))
 
@@ -161,15 +196,16 @@ class BoundSchedule(LRScheduler):
 
     def _note_groups(self) -> None:
         """Keep what every update needs at hand; groups that have joined follow the curve from the LR they have now."""
-        if len(self.optimizer.param_groups) > len(self.plan.base_lrs):
-            self.plan = self.plan.joined(joining_lrs(self.optimizer, self.plan.base_lrs))
+        bases = self.plan.base_lrs
+        if len(self.optimizer.param_groups) > len(bases):
+            self.plan = self.plan.regrouped([*bases, *joining_lrs(self.optimizer, bases)])
         self._bases, self._factor, self._others = self.plan.base_lrs, self.plan.curve.factor, self.plan.others
         own_tensor_lrs(self.optimizer)
         # torch's schedulers take their base LRs from `initial_lr` where it is there, and `built_lrs` does too: else one
         # that is made later would take the LR of this moment, within the warmup, for the peak.
         for group, base in zip(self.optimizer.param_groups, self._bases, strict=True):
             group["initial_lr"] = base
-        self._floats = are_floats(self.optimizer)
+        self._floats = are_floats(self.optimizer) and self.plan.uniform
 
     # Torch's interface
 
@@ -181,6 +217,7 @@ class BoundSchedule(LRScheduler):
         clock = self.clock
         if epoch is None and clock.counting:
             return
+        self._check_bound()
         if not self._order_checked:
             self._check_order()
         if epoch is None:
@@ -204,10 +241,23 @@ class BoundSchedule(LRScheduler):
                 UserWarning,
                 stacklevel=3,
             )
+        if any(self in internals.with_parts([one])[1:] for one in internals.schedulers_on(self.optimizer)):
+            raise ValueError(
+                f"{self.schedule!r} is a part of a torch scheduler, such as ChainedScheduler, whose parts multiply the "
+                f"LR that they find, and this one writes the LR of its plan: {_PHASES}"
+            )
+
+    def _check_bound(self) -> None:
+        """Refuse to write what another owner writes by now."""
+        if self.clock.owner is not self or Clock.on(self.optimizer) is not self.clock:
+            raise RuntimeError(
+                f"{self.schedule!r} does not write the LR of this optimizer any more, since another schedule was bound "
+                "to it later: use that one, or bind this one anew"
+            )
 
     def get_lr(self) -> list[float]:  # type: ignore[override]
         """Return the planned LR of each group for the next update."""
-        return [base * self.planned_factor for base in self.base_lrs]
+        return self.planned_lrs
 
     def get_last_lr(self) -> list[float]:  # type: ignore[override]
         """Return the LR that each group has now."""
@@ -222,6 +272,7 @@ class BoundSchedule(LRScheduler):
             every_update: refresh the LR after every update; else only the position moves, and the LR is held until
                 ``refresh()``.
         """
+        self._check_bound()
         self.every_update, self._order_checked = every_update, True
         self.clock.start()
 
@@ -236,6 +287,7 @@ class BoundSchedule(LRScheduler):
         reaction = self.plan.reaction
         if reaction is None:
             return False
+        self._check_bound()
         before = self.scale
         self._set_seen(reaction.observe(self.seen, value))
         # A metric comes between two updates: the next one uses the cut LR, at the position that it has anyway.
@@ -283,6 +335,7 @@ class BoundSchedule(LRScheduler):
                 f"this is not the state of a schedule of lr_recipes; it has {', '.join(state_dict) or 'nothing'}: load "
                 "the state that a schedule of lr_recipes has saved, or start at its position with step(position)"
             )
+        self._check_bound()
         plan, differences = choose(state_dict, self.plan, resume)
         self._follow(plan)
         self._note_groups()
@@ -298,6 +351,32 @@ class BoundSchedule(LRScheduler):
         # position is set without writing; else the two are the same.
         self.clock.go_to(state_dict["refreshed_at"])
         self.clock.position = state_dict["position"]
+
+    # Copies
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # With hooks on its optimizer, and curves that are functions, it cannot be copied attribute by attribute: a copy
+        # is bound to the copy of the optimizer, and goes on at the same position.
+        self._check_bound()
+        clock, told = self.clock, (self._order_checked, self.every_update)
+        return _bound_again, (self.plan, self.optimizer, self.state_dict(), clock.counting, clock.stepped, *told)
+
+
+def _bound_again(
+    plan: Plan,
+    optimizer: Optimizer,
+    state: dict[str, Any],
+    counting: bool,
+    stepped: bool,
+    order_checked: bool,
+    every_update: bool,
+) -> BoundSchedule:
+    bound = BoundSchedule.by_hand(plan, optimizer)
+    bound.go_on(state)
+    if counting:
+        bound.attach(every_update)
+    bound._order_checked, bound.clock.stepped = order_checked, stepped
+    return bound
 
 
 def check_plan(plan: Plan, optimizer: Optimizer) -> None:

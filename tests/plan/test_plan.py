@@ -40,7 +40,7 @@ def test_a_schedule_that_moves_the_momentum_has_a_line_for_it_too() -> None:
 def test_groups_that_join_follow_the_same_curve(schedule: Schedule) -> None:
     """From their own base; the peak, and so an absolute floor, stays."""
     plan = schedule.plan(RUN, [0.1])
-    joined = plan.joined([7.0]).joined([0.5])
+    joined = plan.regrouped([0.1, 7.0]).regrouped([0.1, 7.0, 0.5])
     assert joined.base_lrs == [0.1, 7.0, 0.5]
     assert (joined.peak, joined.curve) == (plan.peak, plan.curve)
     assert {line.group for line in joined.lines} == {0, 1, 2}
@@ -67,7 +67,7 @@ def test_the_factor_that_it_ends_at() -> None:
 
 def test_what_is_saved_is_plain_and_makes_the_plan_anew() -> None:
     schedule = OneCycle(pct_start=0.5, warmup="10%")
-    plan = schedule.plan(RUN, [0.1]).joined([7.0])
+    plan = schedule.plan(RUN, [0.1]).regrouped([0.1, 7.0])
     saved = json.loads(json.dumps(plan.state()))
     assert saved == plan.state()
     assert saved["cycles_momentum"] is True
