@@ -6,7 +6,9 @@ shape.
 
 from __future__ import annotations
 
+import copy
 import importlib
+from collections import abc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -60,6 +62,7 @@ class TorchSchedule(Schedule):
                 f"factory={self.factory!r}: must make a scheduler when it is called with an optimizer, as "
                 "functools.partial(StepLR, step_size=30) does; in YAML: _target_, _partial_: true"
             )
+        object.__setattr__(self, "factory", _with_plain(self.factory))  # the class is frozen; this is its construction
 
     # Two `functools.partial` of the same call are not equal, but their descriptions are.
 
@@ -131,6 +134,26 @@ class TorchSchedule(Schedule):
             return lambda t: t  # stepped after every update: t times before update t
         horizon.steps("1 epoch", "interval")  # says what is missing where epochs have no length
         return lambda t: int(horizon.epoch_of(t) or 0)
+
+
+def _with_plain(call: Any) -> Any:
+    """A ``functools.partial`` whose list-like arguments are lists, of plain numbers; anything else as it is."""
+    # Hydra passes a ListConfig, which torch takes for a single value. Its partials are of a class of their own, with
+    # more attributes, so one is copied and not built anew.
+    if not isinstance(call, partial):
+        return call
+    plain = copy.copy(call)
+    args, kwargs = map(_plain, call.args), {key: _plain(value) for key, value in call.keywords.items()}
+    plain.__setstate__((call.func, tuple(args), kwargs, vars(call)))  # type: ignore[attr-defined]
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):  # numpy's numbers and arrays, and tensors
+        return value.tolist()
+    if isinstance(value, abc.Sequence) and not isinstance(value, (str, bytes)):
+        return [_plain(item) for item in value]
+    return value
 
 
 def _describe_call(call: Any) -> dict[str, Any]:
