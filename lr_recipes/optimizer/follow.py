@@ -359,8 +359,9 @@ class BoundSchedule(LRScheduler):
         # With hooks on its optimizer, and curves that are functions, it cannot be copied attribute by attribute: a copy
         # is bound to the copy of the optimizer, and goes on at the same position.
         self._check_bound()
-        clock, told = self.clock, (self._order_checked, self.every_update)
-        return _bound_again, (self.plan, self.optimizer, self.state_dict(), clock.counting, clock.stepped, *told)
+        clock, state = self.clock, self.state_dict()  # which takes in groups that have joined: the plan has them then
+        facts = (clock.counting, clock.stepped, self._order_checked, self.every_update)
+        return _bound_again, (self.plan, self.optimizer, state, *facts)
 
 
 def _bound_again(
