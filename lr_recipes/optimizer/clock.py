@@ -95,6 +95,7 @@ class Clock:
         older = Clock.on(optimizer)
         if older is not None:
             older.stop()
+            older.owner = None  # who sees by this that it writes no more
         setattr(optimizer, _PLACE, self)
 
     @staticmethod

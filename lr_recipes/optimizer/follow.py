@@ -250,7 +250,7 @@ class BoundSchedule(LRScheduler):
 
     def _check_bound(self) -> None:
         """Refuse to write what another owner writes by now."""
-        if self.clock.owner is not self or Clock.on(self.optimizer) is not self.clock:
+        if self.clock.owner is not self:
             raise RuntimeError(
                 f"{self.schedule!r} does not write the LR of this optimizer any more, since another schedule was bound "
                 "to it later: use that one, or bind this one anew"
