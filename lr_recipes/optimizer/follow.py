@@ -9,6 +9,7 @@ What a plan says is not known here, nor which schedule it came from; and which s
 
 from __future__ import annotations
 
+import copyreg
 import dataclasses
 import inspect
 import warnings
@@ -356,9 +357,11 @@ class BoundSchedule(LRScheduler):
     # Copies
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if self.clock.owner is not self:  # the copy of one that writes no more does not write either
+            facts = {name: fact for name, fact in vars(self).items() if name not in ("_factor", "_others")}
+            return copyreg.__newobj__, (type(self),), facts
         # With hooks on its optimizer, and curves that are functions, it cannot be copied attribute by attribute: a copy
         # is bound to the copy of the optimizer, and goes on at the same position.
-        self._check_bound()
         clock, state = self.clock, self.state_dict()  # which takes in groups that have joined: the plan has them then
         facts = (clock.counting, clock.stepped, self._order_checked, self.every_update)
         return _bound_again, (self.plan, self.optimizer, state, *facts)

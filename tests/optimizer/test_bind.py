@@ -51,7 +51,6 @@ WAYS_TO_WRITE: dict[str, Callable[[BoundSchedule], Any]] = {
     "attach": lambda bound: bound.attach(),
     "observe": lambda bound: bound.observe(1.0),
     "load_state_dict": lambda bound: bound.load_state_dict(bound.state_dict()),
-    "pickle": pickle.dumps,
 }
 
 
@@ -119,7 +118,7 @@ def saved(pair: Any) -> Any:
 
 def with_gradients(pair: Any) -> Any:
     """What was copied has no gradients, and a step without one is no update."""
-    bound = pair[1] if isinstance(pair, tuple) else pair
+    bound = pair if isinstance(pair, BoundSchedule) else pair[1]
     for group in bound.optimizer.param_groups:
         for weight in group["params"]:
             weight.grad = torch.ones_like(weight)
@@ -166,6 +165,23 @@ def test_a_copy_goes_on_as_the_original_does(copied: Callable[[Any], Any], loop:
     first, second = go_on(bound, loop), go_on(alone, loop)
     assert read_lrs(original.optimizer) == before  # nothing that a copy does reaches it
     assert first == second == go_on(original, loop)
+
+
+@each_copy
+def test_a_copy_of_one_that_writes_no_more_writes_no_more(copied: Callable[[Any], Any]) -> None:
+    """In whatever order the two are copied, as attributes of a module are."""
+    first = Linear().bind(sgd(0.1), RUN)
+    torch_style(first, 3)
+    second = Cosine(warmup=5).bind(first.optimizer, RUN)
+    torch_style(second, 4)
+    for order in ((first, second), (second, first)):
+        pair = copied([*order])
+        (new_first,) = (bound for bound in pair if bound.schedule == first.schedule)
+        (new_second,) = (bound for bound in pair if bound.schedule == second.schedule)
+        assert new_first.optimizer is new_second.optimizer
+        with pytest.raises(RuntimeError, match="any more, since another schedule was bound"):
+            new_first.step()
+        assert torch_style(new_second, 5) == torch_style(copied(second), 5)
 
 
 @each_copy
