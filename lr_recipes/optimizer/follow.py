@@ -9,7 +9,6 @@ What a plan says is not known here, nor which schedule it came from; and which s
 
 from __future__ import annotations
 
-import copyreg
 import dataclasses
 import inspect
 import warnings
@@ -214,6 +213,10 @@ class BoundSchedule(LRScheduler):
         """Move on by one update, or to position ``epoch``; to be called after ``optimizer.step()``.
 
         Where the clock counts the optimizer's own steps, it has moved on already, and there is nothing to do.
+
+        Raises:
+            RuntimeError: another schedule was bound to the optimizer since.
+            ValueError: ``epoch`` is no position, or a scheduler of torch steps this one as a part of its own.
         """
         clock = self.clock
         if epoch is None and clock.counting:
@@ -243,7 +246,7 @@ class BoundSchedule(LRScheduler):
                 stacklevel=3,
             )
         # A ChainedScheduler asks nothing of its parts before it steps them.
-        if inspect.stack(0)[2].frame.f_globals["__name__"] == LRScheduler.__module__:
+        if inspect.stack(0)[2].frame.f_globals.get("__name__") == LRScheduler.__module__:
             raise ValueError(
                 f"{self.schedule!r} is stepped by a scheduler of torch, such as ChainedScheduler, whose parts multiply "
                 f"the LR that they find, and this one writes the LR of its plan: {_PHASES}"
@@ -358,13 +361,20 @@ class BoundSchedule(LRScheduler):
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.clock.owner is not self:  # the copy of one that writes no more does not write either
-            facts = {name: fact for name, fact in vars(self).items() if name not in ("_factor", "_others")}
-            return copyreg.__newobj__, (type(self),), facts
+            return _idle_again, (
+                {name: fact for name, fact in vars(self).items() if name not in ("_factor", "_others")},
+            )
         # With hooks on its optimizer, and curves that are functions, it cannot be copied attribute by attribute: a copy
         # is bound to the copy of the optimizer, and goes on at the same position.
         clock, state = self.clock, self.state_dict()  # which takes in groups that have joined: the plan has them then
-        facts = (clock.counting, clock.stepped, self._order_checked, self.every_update)
-        return _bound_again, (self.plan, self.optimizer, state, *facts)
+        told = (clock.counting, clock.stepped, self._order_checked, self.every_update)
+        return _bound_again, (self.plan, self.optimizer, state, *told)
+
+
+def _idle_again(facts: dict[str, Any]) -> BoundSchedule:
+    bound = BoundSchedule.__new__(BoundSchedule)
+    vars(bound).update(facts)
+    return bound
 
 
 def _bound_again(
