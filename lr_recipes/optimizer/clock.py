@@ -91,10 +91,7 @@ class Clock:
     """
 
     def __init__(self, optimizer: Optimizer) -> None:
-        if not isinstance(optimizer, Optimizer):
-            raise TypeError(
-                f"{type(optimizer).__name__} is not a torch.optim.Optimizer: a schedule writes param_groups['lr']"
-            )
+        check_kind(optimizer)
         self.position = 0
         self.owner: Owner | None = None
         self.witnesses: list[Witness] = []
@@ -108,8 +105,9 @@ class Clock:
         self.optimizer = optimizer
         # Two clocks with hooks on one optimizer would have two owners write it, each after every update.
         older = Clock.on(optimizer)
-        if older is not None:
+        if older is not None and older is not self:
             older.stop()
+            older.owner = None  # who sees by this that it writes no more
         for one in (optimizer, internals.innermost(optimizer)):
             setattr(one, _PLACE, self)
 
@@ -239,6 +237,18 @@ def is_watched(optimizer: Optimizer) -> bool:
     """Whether the hooks of a clock are on an optimizer; quick, for it is asked at every step."""
     clock: Clock | None = vars(optimizer).get(_PLACE)
     return clock is not None and clock.is_on(optimizer)
+
+
+def check_kind(optimizer: Any) -> None:
+    """Refuse what is no torch optimizer.
+
+    Raises:
+        TypeError: it is something else; names its class.
+    """
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(
+            f"{type(optimizer).__name__} is not a torch.optim.Optimizer: a schedule writes param_groups['lr']"
+        )
 
 
 def took_effect(optimizer: Optimizer) -> bool:

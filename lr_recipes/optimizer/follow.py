@@ -10,6 +10,7 @@ What a plan says is not known here, nor which schedule it came from; and which s
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -35,6 +36,8 @@ from lr_recipes.plan.horizon import Horizon
 from lr_recipes.plan.plan import Plan, Source
 from lr_recipes.plan.resume import ResumeError, choose
 
+_PHASES = "give the phases to schedules.Sequence, with those of torch as TorchSchedule(factory=...)"
+
 
 class BoundSchedule(LRScheduler):
     """A plan that is carried out on a torch optimizer, with torch's ``LRScheduler`` interface.
@@ -51,7 +54,7 @@ class BoundSchedule(LRScheduler):
         scale: what a plateau's cuts so far multiply the curve by; 1 for every other schedule.
         seen: what a plateau has seen; ``None`` for every other schedule.
         planned_factor: the factor that the next update shall use: of its own position, or of the epoch's start while
-            the LR is held.
+            the LR is held; where each group has a curve of its own, that of the first.
 
     Raises:
         ValueError: the plan moves the momentum and the optimizer has none.
@@ -71,6 +74,19 @@ class BoundSchedule(LRScheduler):
         clock.start(counting=False)  # the hooks see late groups and early calls of `step()`; `attach()` lets them count
 
     part = "schedule"
+
+    @classmethod
+    def by_hand(cls, plan: Plan, optimizer: Optimizer) -> BoundSchedule:
+        """Bind a plan to an optimizer, in the place of whatever was bound to it before.
+
+        Raises:
+            TypeError, ValueError: the optimizer cannot follow the plan; what was bound before stays then.
+        """
+        check_plan(plan, optimizer)
+        clock = Clock(optimizer)
+        clock.bound = True
+        clock.claim(f"{plan.schedule!r}, which is bound to the optimizer,")
+        return cls(plan, clock)
 
     def _follow(self, plan: Plan) -> None:
         check_plan(plan, self.optimizer)
@@ -123,6 +139,8 @@ class BoundSchedule(LRScheduler):
     @property
     def planned_lrs(self) -> list[float]:
         """What the next update shall use, by group."""
+        if not self.plan.uniform:
+            return self._planned
         factor = self.planned_factor
         return [base * factor for base in self._bases]
 
@@ -143,6 +161,7 @@ class BoundSchedule(LRScheduler):
 
     @position.setter
     def position(self, position: int) -> None:
+        self._check_bound()
         self.clock.go_to(position)
 
     @property
@@ -152,12 +171,18 @@ class BoundSchedule(LRScheduler):
 
     @last_epoch.setter
     def last_epoch(self, position: int) -> None:
+        if not checks.is_whole(position, least=0):
+            raise ValueError(
+                f"last_epoch={position!r}: a position is a whole number of completed updates, at least 0. torch's "
+                f"SequentialLR sets it to -1, and cannot run this schedule: {_PHASES}"
+            )
         self.clock.position = position  # nothing is written: with torch's schedulers too it is a mere attribute
 
     # Writing
 
     def refresh(self) -> None:
         """Write the LR (and momentum) of the present position into every group."""
+        self._check_bound()
         self.write(self.clock.position)
 
     def write(self, position: int) -> None:
@@ -172,9 +197,13 @@ class BoundSchedule(LRScheduler):
         if self._floats and type(groups[0]["lr"]) is float:  # nearly always; asking each group takes as long as writing
             for group, base in zip(groups, self._bases, strict=True):
                 group["lr"] = base * factor
-        else:
+        elif self.plan.uniform:
             for group, base in zip(groups, self._bases, strict=True):
                 write_lr(group, base * factor)
+        else:
+            self._planned = [lr * self.scale for lr in self.plan.lrs(position)]
+            for group, lr in zip(groups, self._planned, strict=True):
+                write_lr(group, lr)
         for line in self._others:
             write_momentum(groups[line.group], line.base * line.curve(position))
 
@@ -188,7 +217,7 @@ class BoundSchedule(LRScheduler):
         """Let groups that have joined follow the curve from the LR that they have now."""
         was = self.roster.places(self.optimizer)
         self.roster.look(self.optimizer)
-        self.plan = self.plan.regrouped(bases_of(self.optimizer, was, self.plan.base_lrs))
+        self.plan = self.plan.regrouped(bases_of(self.optimizer, was, self.plan.base_lrs), was)
         check_plan(self.plan, self.optimizer)
         self._note_groups()
 
@@ -198,7 +227,7 @@ class BoundSchedule(LRScheduler):
         own_tensor_lrs(self.optimizer)
         for group, base in zip(self.optimizer.param_groups, self._bases, strict=True):
             note_base(group, base)
-        self._floats = are_floats(self.optimizer)
+        self._floats = are_floats(self.optimizer) and self.plan.uniform
 
     # Torch's interface
 
@@ -206,12 +235,17 @@ class BoundSchedule(LRScheduler):
         """Move on by one update, or to position ``epoch``; to be called after ``optimizer.step()``.
 
         Where the clock counts the optimizer's own steps, it has moved on already, and there is nothing to do.
+
+        Raises:
+            RuntimeError: another schedule was bound to the optimizer since.
+            ValueError: ``epoch`` is no position, or a scheduler of torch steps this one as a part of its own.
         """
         clock = self.clock
         if epoch is None and clock.counting:
             return
+        self._check_bound()
         if not self._order_checked:
-            self._check_order()
+            self._check_caller()
         if epoch is None:
             clock.position += 1
             self.write(clock.position)
@@ -223,8 +257,8 @@ class BoundSchedule(LRScheduler):
                 "metric with observe(value)"
             )
 
-    def _check_order(self) -> None:
-        """Warn, at the first step of the schedule, when the optimizer has not stepped before it."""
+    def _check_caller(self) -> None:
+        """See to it, at the first step of the schedule, that it comes after the optimizer's and from the loop."""
         self._order_checked = True
         if not self.clock.stepped:
             warnings.warn(
@@ -233,10 +267,24 @@ class BoundSchedule(LRScheduler):
                 UserWarning,
                 stacklevel=3,
             )
+        # A ChainedScheduler asks nothing of its parts before it steps them.
+        if inspect.stack(0)[2].frame.f_globals.get("__name__") == LRScheduler.__module__:
+            raise ValueError(
+                f"{self.schedule!r} is stepped by a scheduler of torch, such as ChainedScheduler, whose parts multiply "
+                f"the LR that they find, and this one writes the LR of its plan: {_PHASES}"
+            )
+
+    def _check_bound(self) -> None:
+        """Refuse to write what another owner writes by now."""
+        if self.clock.owner is not self:
+            raise RuntimeError(
+                f"{self.schedule!r} does not write the LR of this optimizer any more, since another schedule was bound "
+                "to it later: use that one, or bind this one anew"
+            )
 
     def get_lr(self) -> list[float]:  # type: ignore[override]
         """Return the planned LR of each group for the next update."""
-        return [base * self.planned_factor for base in self.base_lrs]
+        return self.planned_lrs
 
     def get_last_lr(self) -> list[float]:  # type: ignore[override]
         """Return the LR that each group has now."""
@@ -251,6 +299,7 @@ class BoundSchedule(LRScheduler):
             every_update: refresh the LR after every update; else only the position moves, and the LR is held until
                 ``refresh()``.
         """
+        self._check_bound()
         self.every_update, self._order_checked = every_update, True
         self.clock.start()
 
@@ -265,6 +314,7 @@ class BoundSchedule(LRScheduler):
         reaction = self.plan.reaction
         if reaction is None:
             return False
+        self._check_bound()
         before = self.scale
         self._set_seen(reaction.observe(self.seen, value))
         # A metric comes between two updates: the next one uses the cut LR, at the position that it has anyway.
@@ -297,8 +347,8 @@ class BoundSchedule(LRScheduler):
 
         Args:
             state_dict: what ``state_dict()`` returned.
-            resume: what to do when the saved plan differs from this one: ``"error"``, follow the ``"checkpoint"``, or
-                follow the ``"config"`` from the saved position on.
+            resume: what to do when the saved plan differs from this one: ``"error"``, follow the ``"checkpoint"``,
+                follow the ``"config"`` from the saved position on, or ``"restart"``, which begins it at position 0.
 
         Returns:
             What differed, a line each.
@@ -312,9 +362,13 @@ class BoundSchedule(LRScheduler):
                 f"this is not the state of a schedule of lr_recipes; it has {', '.join(state_dict) or 'nothing'}: load "
                 "the state that a schedule of lr_recipes has saved, or start at its position with step(position)"
             )
+        self._check_bound()
         plan, differences = choose(state_dict, self.plan, resume)
         self._follow(plan)
-        self.go_on(state_dict)
+        if resume == "restart" and differences:
+            self.clock.go_to(0)
+        else:
+            self.go_on(state_dict)
         return differences
 
     def go_on(self, state_dict: dict[str, Any]) -> None:
@@ -326,6 +380,42 @@ class BoundSchedule(LRScheduler):
         # position is set without writing; else the two are the same.
         self.clock.go_to(state_dict["refreshed_at"])
         self.clock.position = state_dict["position"]
+
+    # Copies
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.clock.owner is not self:  # the copy of one that writes no more does not write either
+            return _idle_again, (
+                {name: fact for name, fact in vars(self).items() if name not in ("_factor", "_others")},
+            )
+        # With hooks on its optimizer, and curves that are functions, it cannot be copied attribute by attribute: a copy
+        # is bound to the copy of the optimizer, and goes on at the same position.
+        clock, state = self.clock, self.state_dict()  # which takes in groups that have joined: the plan has them then
+        told = (clock.counting, clock.stepped, self._order_checked, self.every_update)
+        return _bound_again, (self.plan, self.optimizer, state, *told)
+
+
+def _idle_again(facts: dict[str, Any]) -> BoundSchedule:
+    bound = BoundSchedule.__new__(BoundSchedule)
+    vars(bound).update(facts)
+    return bound
+
+
+def _bound_again(
+    plan: Plan,
+    optimizer: Optimizer,
+    state: dict[str, Any],
+    counting: bool,
+    stepped: bool,
+    order_checked: bool,
+    every_update: bool,
+) -> BoundSchedule:
+    bound = BoundSchedule.by_hand(plan, optimizer)
+    bound.go_on(state)
+    if counting:
+        bound.attach(every_update)
+    bound._order_checked, bound.clock.stepped = order_checked, stepped
+    return bound
 
 
 def check_plan(plan: Plan, optimizer: Optimizer) -> None:

@@ -7,6 +7,7 @@ higher floors, and are known here by what is asked of them (``Source``, ``Reacti
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -77,7 +78,7 @@ class Plan:
     Attributes:
         schedule: what it was made from.
         horizon: the run that it is for.
-        curve: factor of the LR at each position, and the phases.
+        curve: factor of the LR at each position, and the phases; where each group has a curve, that of the first.
         lines: what each group uses, hyper-parameter by hyper-parameter.
         peak: the largest base LR at the start; an absolute floor is measured against it.
         reaction: how it reacts to a metric; ``None`` where it is a function of the position alone.
@@ -101,24 +102,63 @@ class Plan:
         reaction: Reaction[Any] | None = None,
     ) -> Plan:
         """Return the plan in which all groups follow one curve, each from its own base LR."""
-        return cls(schedule, horizon, curve, tuple(_lines_of(curve, base_lrs)), peak, reaction)
+        return cls(schedule, horizon, curve, tuple(_lines_of([curve] * len(base_lrs), base_lrs)), peak, reaction)
 
-    def regrouped(self, base_lrs: Sequence[float]) -> Plan:
-        """Return the plan for other groups, which follow the same curve from their own base LRs."""
+    @classmethod
+    def by_group(
+        cls, schedule: Source, horizon: Horizon, curves: Sequence[Curve], base_lrs: Sequence[float], peak: float
+    ) -> Plan:
+        """Return the plan in which each group follows a curve of its own, from its own base LR."""
+        return cls(schedule, horizon, curves[0], tuple(_lines_of(curves, base_lrs)), peak)
+
+    def regrouped(self, base_lrs: Sequence[float], was: Sequence[int | None] = ()) -> Plan:
+        """Return the plan for other groups, which follow the same curve from their own base LRs.
+
+        Args:
+            base_lrs: of the groups that there are now.
+            was: which of the plan's groups each of them is, ``None`` for a new one; where each has a curve of its own.
+
+        Raises:
+            ValueError: each group has a curve of its own, and there is none for these.
+        """
         # `peak` stays: a late group with a larger LR must not move the floor of those that are under way.
-        return replace(self, lines=tuple(_lines_of(self.curve, base_lrs)))
+        if self.uniform:
+            return replace(self, lines=tuple(_lines_of([self.curve] * len(base_lrs), base_lrs)))
+        if was and None not in was:  # groups have left, and the others keep their curves
+            mine = {index: group for group, index in enumerate(was)}
+            lines = (line._replace(group=mine[line.group]) for line in self.lines if line.group in mine)
+            return replace(self, lines=tuple(sorted(lines, key=lambda line: line.group)))
+        # None of the curves is another group's. The schedule is asked, as it will be when the run is resumed: should it
+        # have no curve for them, that is said now and not then.
+        try:
+            return self.schedule.plan(self.horizon, base_lrs, self.peak)
+        except ValueError as error:
+            raise ValueError(
+                f"the plan has a curve for each of {len(self.base_lrs)} parameter groups, and the optimizer now has "
+                f"{len(base_lrs)}: {error}. Give the optimizer all groups from the start, those that are trained later "
+                "with requires_grad=False; or give the schedule one setting for all groups"
+            ) from error
 
     # A cached_property writes into the object's __dict__, which a frozen dataclass does not prevent.
 
     @cached_property
     def base_lrs(self) -> list[float]:
         """The base LR of each group, which is its peak."""
-        return [line.base for line in self.lines if line.key == "lr"]
+        return [line.base for line in self._lrs]
 
     @cached_property
     def others(self) -> tuple[Line, ...]:
         """The lines of other hyper-parameters than the LR."""
         return tuple(line for line in self.lines if line.key != "lr")
+
+    @cached_property
+    def uniform(self) -> bool:
+        """Whether all groups follow one curve, so that one factor says what an update uses."""
+        return all(line.curve is self.curve.factor for line in self._lrs)
+
+    @cached_property
+    def _lrs(self) -> tuple[Line, ...]:
+        return tuple(line for line in self.lines if line.key == "lr")
 
     @property
     def total_steps(self) -> int | None:
@@ -135,15 +175,25 @@ class Plan:
         """Whether the plan moves the momentum too."""
         return any(line.key == "momentum" for line in self.others)
 
-    def momentum(self, position: int) -> float | None:
-        """Return the momentum of the update at ``position``; ``None`` where the plan leaves it alone."""
-        # The first group's stands for all: `Plan.of` gives each the same curve.
-        move = next((line for line in self.others if line.key == "momentum"), None)
-        return None if move is None else move.base * move.curve(position)
+    def lrs(self, position: int) -> list[float]:
+        """Return the LR of each group at the update at ``position``, without the cuts of a plan that reacts."""
+        if self.uniform:
+            factor = self.curve.factor(position)
+            return [line.base * factor for line in self._lrs]
+        return [line.base * line.curve(position) for line in self._lrs]
 
-    def uses(self, position: int) -> tuple[float, float | None]:
-        """Return what tells two plans for the same groups apart at an update: LR factor and momentum."""
-        return self.curve(position), self.momentum(position)
+    def momentum(self, position: int) -> float | None:
+        """Return the momentum of the update at ``position``, in the first group; ``None`` where it is left alone."""
+        return next((line.base * line.curve(position) for line in self.others if line.key == "momentum"), None)
+
+    def uses(self, position: int) -> tuple[Any, ...]:
+        """Return what tells two plans for the same groups apart at an update: LR factors and momenta."""
+        if self.uniform:
+            return self.curve(position), self.momentum(position)
+        factors = [line.curve(position) for line in self._lrs]
+        momenta = [line.base * line.curve(position) for line in self.others]
+        # A list of equals says what one of them says: so `[0.1, 0.1]` is not another plan than 0.1.
+        return _one_of_equals(factors), _one_of_equals(momenta) if momenta else None
 
     def state(self) -> dict[str, Any]:
         """Return the plan as plain numbers, strings, lists and dicts, for checkpoints."""
@@ -157,10 +207,25 @@ class Plan:
             "cycles_momentum": self.moves_momentum,
         }
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Curves are functions, which cannot be pickled: a copy is made from what they were made from.
+        return _made_anew, (self.schedule, self.horizon, self.base_lrs, self.peak)
 
-def _lines_of(curve: Curve, base_lrs: Sequence[float]) -> Iterable[Line]:
-    """Lines of groups that follow ``curve``."""
-    for group, base in enumerate(base_lrs):
+
+def _made_anew(schedule: Source, horizon: Horizon, base_lrs: Sequence[float], peak: float) -> Plan:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what it warns of was said when the original was made
+        return schedule.plan(horizon, base_lrs, peak)
+
+
+def _one_of_equals(values: Sequence[Any]) -> Any:
+    """The value, where all are equal; else all."""
+    return values[0] if all(value == values[0] for value in values) else tuple(values)
+
+
+def _lines_of(curves: Sequence[Curve], base_lrs: Sequence[float]) -> Iterable[Line]:
+    """Lines of groups that follow a curve each."""
+    for group, (curve, base) in enumerate(zip(curves, base_lrs, strict=True)):
         yield Line(group, "lr", base, curve.factor)
         if curve.momentum is not None:  # the curve says momenta, not shares of one
             yield Line(group, "momentum", 1.0, curve.momentum)

@@ -86,9 +86,11 @@ def preview(
     checks.one_of("interval", interval, INTERVALS)
     base_lrs = _base_lrs(lr)
     bases = list(base_lrs.values())
-    # Without an LR there is no peak: a schedule that needs one, as for an absolute floor, says so.
-    curve = schedule.resolve(horizon, peak=None if lr is None else max(bases))
-    plan = Plan.of(schedule, horizon, curve, bases, max(bases), schedule.reaction())
+    if lr is None:
+        # There is no peak then: a schedule that needs one, as for an absolute floor, says so.
+        plan = Plan.of(schedule, horizon, schedule.resolve(horizon), bases, max(bases), schedule.reaction())
+    else:
+        plan = schedule.plan(horizon, bases)
     return Preview(plan, list(base_lrs), interval, title or type(schedule).__name__, lr is not None)
 
 
@@ -119,7 +121,7 @@ class Preview:
 
     @property
     def curve(self) -> Curve:
-        """The factor at each position."""
+        """The factor at each position; where each group has a curve of its own, that of the first."""
         return self.plan.curve
 
     @cached_property
@@ -144,17 +146,27 @@ class Preview:
         return shown if self.curve(shown - 1) <= 0.2 else shortest
 
     def factor(self, position: int) -> float:
-        """Return the factor that the update at ``position`` uses; it decides alone, whatever was asked for before."""
-        return self.curve(position if self.interval == "step" else self._epoch_start(position))
+        """Return the factor that the update at ``position`` uses; it decides alone, whatever was asked for before.
+
+        Where each group has a curve of its own, it is the first group's.
+        """
+        return self.curve(self._written_at(position))
 
     def lrs(self, position: int) -> dict[str, float]:
         """Return the LR of each group at the update at ``position``."""
-        factor = self.factor(position)
-        return {name: base * factor for name, base in self.base_lrs.items()}
+        return dict(zip(self.groups, self.plan.lrs(self._written_at(position)), strict=True))
 
     def momentum(self, position: int) -> float | None:
-        """Return the momentum at the update at ``position``, where the schedule moves it."""
-        return self.plan.momentum(position if self.interval == "step" else self._epoch_start(position))
+        """Return the momentum at the update at ``position``, where the schedule moves it; that of the first group."""
+        return self.plan.momentum(self._written_at(position))
+
+    @cached_property
+    def _highest_group(self) -> str:
+        return max(self.base_lrs, key=self.base_lrs.__getitem__)
+
+    def _highest_lr(self, position: int) -> float:
+        """The LR at an update in the group with the highest base LR."""
+        return self.lrs(position)[self._highest_group]
 
     @property
     def table(self) -> str:
@@ -168,10 +180,12 @@ class Preview:
             plain: ASCII only; by default where stdout can print nothing else.
         """
         ticks = {self._at(share): f"{self._at(share):,}" for share in SHARES}
-        group = max(self.base_lrs, key=self.base_lrs.__getitem__)
-        points = [(n, self.base_lrs[group] * self.factor(n)) for n in self._positions(_DRAWN)]
-        low, several = log_axis([points]), len(set(self.base_lrs.values())) > 1
-        title = self._y_title() + (f" of {group}, the others in proportion" if several else "")
+        points = [(n, self._highest_lr(n)) for n in self._positions(_DRAWN)]
+        low, title = log_axis([points]), self._y_title()
+        if not self.plan.uniform:
+            title += f" of {self._highest_group}; each group has a curve of its own"
+        elif len(set(self.base_lrs.values())) > 1:
+            title += f" of {self._highest_group}, the others in proportion"
         return draw_chart(
             points,
             title=title + (", log scale" if low else ""),
@@ -193,14 +207,13 @@ class Preview:
             figure.legends[0].remove()  # nothing to tell apart
         figure.axes[0].set_ylabel(self._y_title())
         figure.axes[-1].set_xlabel(self._x_title())
-        lines = [[(n, base * self.factor(n)) for n in self._positions(_DRAWN)] for base in self.base_lrs.values()]
-        set_lr_scale(figure.axes[0], lines)
+        drawn = {n: self.lrs(n) for n in self._positions(_DRAWN)}
+        set_lr_scale(figure.axes[0], [[(n, lrs[name]) for n, lrs in drawn.items()] for name in self.groups])
         return figure
 
     def points(self) -> list[Point]:
         """Return updates and their LR in the group with the highest: all updates, or 10,000 that show the curve."""
-        base = max(self.base_lrs.values())
-        return [(n, base * self.factor(n)) for n in self._positions(_ROWS)]
+        return [(n, self._highest_lr(n)) for n in self._positions(_ROWS)]
 
     def to_csv(self, path: str | Path) -> None:
         """Write the plan with the columns of ``lr.csv``: a row for each update, of very many for 10,000 of them."""
@@ -221,7 +234,8 @@ class Preview:
         for n in self._positions(most):
             momentum = self.momentum(n)
             momenta = [] if momentum is None else [momentum] * len(self.base_lrs)
-            yield [n, epoch_of(n), None, phase(n), self.factor(n), *self.lrs(n).values(), *momenta]
+            factor = self.factor(n) if self.plan.uniform else None
+            yield [n, epoch_of(n), None, phase(n), factor, *self.lrs(n).values(), *momenta]
 
     def _positions(self, most: int) -> list[int]:
         """About ``most`` updates, evenly spaced, with the first and the last of every phase; all where they are few."""
@@ -230,7 +244,10 @@ class Preview:
         chosen = {*range(0, self.updates, max(self.updates // most, 1)), self.updates - 1, *edges}
         return sorted(n for n in chosen if 0 <= n < self.updates)
 
-    def _epoch_start(self, position: int) -> int:
+    def _written_at(self, position: int) -> int:
+        """The update whose LR the one at ``position`` uses: itself, or the first of its epoch."""
+        if self.interval == "step":
+            return position
         epoch = self.horizon.epoch_of(position)
         if epoch is None:
             raise ValueError("interval='epoch' needs steps_per_epoch, which this run does not have")
@@ -254,13 +271,20 @@ class Preview:
         if self.horizon.steps_per_epoch is not None:
             columns.append(("epoch", [f"{self.horizon.epoch_of(n):,}" for n in at]))
         moves = [("momentum", [f"{self.momentum(n):.4g}" for n in at])] if self.curve.momentum is not None else []
-        for number, (base, names) in enumerate(_sharing(self.base_lrs).items()):
+        for number, (lrs, names) in enumerate(self._sharing(at).items()):
             head = f"LR {cut(', '.join(names), _NAME_WIDTH)}" if len(self.base_lrs) > 1 else "LR"
-            more = [(head if self.absolute else _NO_SHARE, [f"{base * self.factor(n):.4g}" for n in at])]
+            more = [(head if self.absolute else _NO_SHARE, [f"{lr:.4g}" for lr in lrs])]
             if number and len(_aligned([*columns, *more, *moves]).partition("\n")[0]) > WIDTH:
                 break
             columns += more
         return [*columns, *moves]
+
+    def _sharing(self, at: Iterable[int]) -> dict[tuple[float, ...], list[str]]:
+        """Names of the groups by their LRs at some updates."""
+        sharing: dict[tuple[float, ...], list[str]] = {}
+        for lrs, name in zip(zip(*(self.lrs(n).values() for n in at), strict=True), self.groups, strict=True):
+            sharing.setdefault(lrs, []).append(name)
+        return sharing
 
     def _y_title(self) -> str:
         return "learning rate" if self.absolute else "learning rate / peak"
@@ -311,7 +335,7 @@ class Comparison:
     def _table(self, sparks: bool) -> str:
         columns: list[Column] = [("", [cut(name, _NAME_WIDTH) for name in self.previews])]
         for share in (0, 50, 100) if sparks else SHARES:
-            columns.append((f"{share}%", [f"{_highest(one, one._at(share)):.3g}" for one in self.previews.values()]))
+            columns.append((f"{share}%", [f"{one._highest_lr(one._at(share)):.3g}" for one in self.previews.values()]))
         if sparks:
             room = WIDTH - len(_aligned(columns).partition("\n")[0]) - 2
             count, plain = min(max(room, _SPARKS[0]), _SPARKS[1]), is_plain()
@@ -320,14 +344,10 @@ class Comparison:
         return f"{self.title[0].upper()}{self.title[1:]}: {shown} at shares of the run\n\n{_aligned(columns)}"
 
 
-def _highest(one: Preview, position: int) -> float:
-    return max(one.base_lrs.values()) * one.factor(position)
-
-
 def _sparks(one: Preview, count: int, plain: bool) -> str:
     positions = [math.floor((one.updates - 1) * k / (count - 1)) for k in range(count)]
-    peak = max(one.factor(n) for n in one._positions(_DRAWN))
-    return sparkline([one.factor(n) for n in positions], peak, plain)
+    peak = max(one._highest_lr(n) for n in one._positions(_DRAWN))
+    return sparkline([one._highest_lr(n) for n in positions], peak, plain)
 
 
 def _base_lrs(lr: float | Mapping[str, float] | None) -> dict[str, float]:
@@ -339,14 +359,6 @@ def _base_lrs(lr: float | Mapping[str, float] | None) -> dict[str, float]:
     if not base_lrs:
         raise ValueError("lr={}: give the base LR of at least one group, as in {'decay': 0.001}")
     return {name: float(value) for name, value in base_lrs.items()}
-
-
-def _sharing(base_lrs: Mapping[str, float]) -> dict[float, list[str]]:
-    """Names of the groups by their base LR."""
-    sharing: dict[float, list[str]] = {}
-    for name, base in base_lrs.items():
-        sharing.setdefault(base, []).append(name)
-    return sharing
 
 
 def _aligned(columns: Sequence[Column]) -> str:

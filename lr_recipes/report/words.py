@@ -38,11 +38,9 @@ def in_words(plan: Plan, title: str, groups: Sequence[str], notes: Sequence[str]
     labels = [_labelled(name) for name in groups]
     wide = max(_MANY_LINES, *(len(phase.name) for phase in phases), *map(len, labels))
     longest = max(len(_stretch(phase)) for phase in phases)
-    what = [f"{p.name:<{wide}}  {_stretch(p):<{longest}}   factor {_factors(plan, p)}" for p in phases]
-    whose = [
-        f"{label:<{wide}}  peak LR {base:g}, floor {base * plan.end_factor:g}"
-        for label, base in zip(labels, plan.base_lrs, strict=False)
-    ]
+    what = [f"{p.name:<{wide}}  {_stretch(p):<{longest}}   {_factors(plan, p)}" for p in phases]
+    lrs = _peaks_and_floors(plan) if plan.uniform else _firsts_and_lasts(plan)
+    whose = [f"{label:<{wide}}  {said}" for label, said in zip(labels, lrs, strict=False)]
     lines = [*few(what, "phases"), *few(whose, "groups"), *notes]
     return "\n".join([f"Learning-rate plan for {title}: {total}{source}", *(f"  {line}" for line in lines)])
 
@@ -71,13 +69,31 @@ def _stretch(phase: Phase) -> str:
 
 
 def _factors(plan: Plan, phase: Phase) -> str:
+    if not plan.uniform:
+        return "a curve for each group"
     # What the first and the last update of the phase use: a cosine down to 0 ends just above it, for update T would be
     # 0.
     first = plan.curve(phase.first)
     if phase.last is None:
-        return f"from {first:.3g}"
+        return f"factor from {first:.3g}"
     last = plan.curve(phase.last)
-    return f"{first:.3g}" if first == last else f"{first:.3g} -> {last:.3g}"
+    return f"factor {first:.3g}" if first == last else f"factor {first:.3g} -> {last:.3g}"
+
+
+def _peaks_and_floors(plan: Plan) -> list[str]:
+    return [f"peak LR {base:g}, floor {base * plan.end_factor:g}" for base in plan.base_lrs]
+
+
+def _firsts_and_lasts(plan: Plan) -> list[str]:
+    """The LR of each group where each has a curve of its own, which need not begin, peak or end at its base LR."""
+    firsts, count = plan.lrs(0), plan.total_steps
+    if count is None:
+        return [f"base LR {base:g}, LR from {first:.3g}" for base, first in zip(plan.base_lrs, firsts, strict=True)]
+    lasts = plan.lrs(count - 1)
+    return [
+        f"base LR {base:g}, LR {first:.3g} -> {last:.3g}"
+        for base, first, last in zip(plan.base_lrs, firsts, lasts, strict=True)
+    ]
 
 
 def _labelled(name: str) -> str:

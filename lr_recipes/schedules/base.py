@@ -129,18 +129,31 @@ class Schedule:
             (0.1, 1.0, 0.5, 0.0)
         """
         curve = self.curve_of(horizon, peak, "the run")
-        warmup, total = horizon.steps(self.warmup, "warmup"), horizon.total_steps
+        self.warn_of_warmup(curve)
+        return curve
+
+    def warn_of_warmup(self, curve: Curve) -> None:
+        """Warn where more than half of a run is warmup."""
+        warmup, total = curve.warmup, curve.total_steps
         if total is not None and warmup * 2 > total:
             warnings.warn(
                 f"warmup={self.warmup!r} is {checks.counted(warmup, 'update')}, and the run does {total:,}: more than "
                 "half of the run is warmup",
                 UserWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
-        return curve
 
-    def curve_of(self, horizon: Horizon, peak: float | None, whole: str) -> Curve:
-        """Do what ``resolve`` does, for ``whole``: the run, or a phase, which may be all warmup without a warning."""
+    def curve_of(
+        self, horizon: Horizon, peak: float | None, whole: str, shape: abc.Callable[[Span], Shape] | None = None
+    ) -> Curve:
+        """Do what ``resolve`` does, for ``whole``: the run, or a phase, which may be all warmup without a warning.
+
+        Args:
+            horizon: the facts about ``whole``.
+            peak: see ``resolve``.
+            whole: what it is called in an error.
+            shape: makes another shape than the schedule's own, such as that of one group.
+        """
         warmup, total = horizon.steps(self.warmup, "warmup"), horizon.total_steps
         # A warmup as long as the run is allowed: update W - 1 uses the peak, and is the last.
         if total is not None and warmup > total:
@@ -148,9 +161,9 @@ class Schedule:
                 f"warmup={self.warmup!r} is {checks.counted(warmup, 'update')}, and {whole} does {total:,}: the peak "
                 "LR would never be reached. Shorten the warmup or train longer"
             )
-        shape = self.shape(Span(warmup, self._floor(peak), horizon, peak))
-        self._check_shape(shape, warmup)
-        return Curve(shape, self._ramp(warmup), warmup, total)
+        made = (shape or self.shape)(Span(warmup, self._floor(peak), horizon, peak))
+        self._check_shape(made, warmup)
+        return Curve(made, self._ramp(warmup), warmup, total)
 
     def plan(self, horizon: Horizon, base_lrs: abc.Sequence[float], peak: float | None = None) -> Plan:
         """Return what every update of an optimizer shall use.
@@ -169,9 +182,16 @@ class Schedule:
     def bind(self, optimizer: Any, horizon: Horizon) -> BoundSchedule:
         """Bind the schedule to a torch optimizer, for a plain PyTorch loop; the result is a torch ``LRScheduler``.
 
+        To bind again, as one does in a notebook, takes the place of what was bound before. Pickled or deep-copied
+        together with its optimizer, it goes on with the copy.
+
         Args:
             optimizer: a ``torch.optim.Optimizer``; each group's LR of this moment is its peak.
             horizon: the facts about the run.
+
+        Raises:
+            TypeError: the optimizer is not torch's.
+            HorizonError, ValueError: see ``resolve``.
 
         Example:
             >>> import torch
@@ -184,16 +204,12 @@ class Schedule:
             >>> scheduler.get_last_lr()
             [0.05]
         """
-        from lr_recipes.optimizer.clock import Clock  # torch takes seconds to import
+        from lr_recipes.optimizer.clock import check_kind  # torch takes seconds to import
         from lr_recipes.optimizer.follow import BoundSchedule
         from lr_recipes.optimizer.groups import built_lrs
 
-        # A new clock: to bind again, as one does in a notebook, takes the place of what was bound before.
-        clock = Clock(optimizer)
-        plan = self.plan(horizon, built_lrs(optimizer))
-        clock.bound = True
-        clock.claim(f"{self!r}, which is bound to the optimizer,")
-        return BoundSchedule(plan, clock)
+        check_kind(optimizer)
+        return BoundSchedule.by_hand(self.plan(horizon, built_lrs(optimizer)), optimizer)
 
     def read(self, description: dict[str, Any]) -> Schedule:
         """Build any schedule from what its ``describe()`` returned; see ``from_description``."""

@@ -6,16 +6,21 @@ shape.
 
 from __future__ import annotations
 
+import copy
 import importlib
-from collections.abc import Callable
+from collections import abc
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lr_recipes.plan.curve import FOREVER, Factor, Shape
 from lr_recipes.plan.horizon import Horizon
-from lr_recipes.plan.plan import INTERVALS
+from lr_recipes.plan.plan import INTERVALS, Plan
 from lr_recipes.schedules.base import Schedule, Span
+
+if TYPE_CHECKING:
+    from lr_recipes.optimizer.forecast import TorchFactors
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -26,12 +31,16 @@ class TorchSchedule(Schedule):
     as ``eta_min`` or ``max_lr``, are of that scale, and all groups keep their ratios. A ``warmup`` multiplies its first
     updates.
 
+    A scheduler that is given a list, with an entry for each parameter group, sets each group apart: it runs on groups
+    with the optimizer's own LRs, and every group uses what torch gives it.
+
     Args:
         factory: optimizer -> scheduler, such as ``functools.partial(StepLR, step_size=30)``.
         interval: what one ``step()`` of the scheduler stands for: ``"step"`` (an update) or ``"epoch"``.
 
     Raises:
-        ValueError: ``factory`` makes no scheduler, or one that waits for a metric (when the plan is resolved).
+        ValueError: ``factory`` makes no scheduler, one for another number of groups, or one that waits for a metric;
+            or it sets an LR where the optimizer's is 0 (when the plan is resolved).
 
     Example:
         >>> from functools import partial
@@ -53,6 +62,7 @@ class TorchSchedule(Schedule):
                 f"factory={self.factory!r}: must make a scheduler when it is called with an optimizer, as "
                 "functools.partial(StepLR, step_size=30) does; in YAML: _target_, _partial_: true"
             )
+        object.__setattr__(self, "factory", _with_plain(self.factory))  # the class is frozen; this is its construction
 
     # Two `functools.partial` of the same call are not equal, but their descriptions are.
 
@@ -68,20 +78,55 @@ class TorchSchedule(Schedule):
     def from_fields(cls, fields: dict[str, Any]) -> Schedule:
         return cls(**{**fields, "factory": _call_from(fields["factory"])})
 
-    def shape(self, span: Span) -> Shape:
+    def plan(self, horizon: Horizon, base_lrs: Sequence[float], peak: float | None = None) -> Plan:
         from lr_recipes.optimizer.forecast import TorchFactors  # torch takes seconds to import
+
+        if len(base_lrs) < 2:
+            return super().plan(horizon, base_lrs, peak)
+        top = max(base_lrs) if peak is None else peak
+        if self._treats_groups_alike(len(base_lrs), top):
+            return super().plan(horizon, base_lrs, top)
+        # Whoever sets each group apart has said what each one's LR shall be: nothing is brought into a ratio, and every
+        # group is run at its own LR.
+        run = TorchFactors(self.factory, base_lrs)
+        curves = [
+            self.curve_of(horizon, top, "the run", partial(self._shape_of, run, group))
+            for group in range(len(base_lrs))
+        ]
+        self.warn_of_warmup(curves[0])
+        return Plan.by_group(self, horizon, curves, base_lrs, top)
+
+    def _treats_groups_alike(self, count: int, peak: float) -> bool:
+        from lr_recipes.optimizer.forecast import TorchFactors, treats_groups_alike
+
+        try:
+            TorchFactors(self.factory, [peak])
+        except ValueError:  # a list has an entry for each group: for one group it is too long
+            return False
+        return treats_groups_alike(self.factory, count)
+
+    def shape(self, span: Span) -> Shape:
+        from lr_recipes.optimizer.forecast import TorchFactors
 
         if span.peak is None:
             raise ValueError("a TorchSchedule needs the peak LR: resolve(horizon, peak=...)")
-        torch_scheduler, which = TorchFactors(self.factory, span.peak), self._which(span.horizon)
+        shape = self._shape_of(TorchFactors(self.factory, [span.peak]), 0, span)
+        if span.peak:
+            return shape
+        # An LR of 0 stays 0, as has been made sure of. Its factors are those of any other LR: a group may join later.
+        return self._shape_of(TorchFactors(self.factory, [1.0]), 0, span)
+
+    def _shape_of(self, run: TorchFactors, group: int, span: Span) -> Shape:
+        """What a scheduler does to a group of the stand-in that it runs on."""
+        which = self._which(span.horizon)
         last = FOREVER if span.total is None else span.total - 1  # the last update of the plan
         momentum: Factor | None = None
-        if torch_scheduler.cycles_momentum:
+        if run.cycles_momentum:
             # Past the plan the LR stays at `end`, and the momentum at that of the last update.
-            momentum = lambda t: torch_scheduler.momentum(which(min(t, last)))  # noqa: E731
+            momentum = lambda t: run.momentum(which(min(t, last)), group)  # noqa: E731
         # Running it to its end now shows at once whether it can run that far.
-        end = 0.0 if span.total is None else torch_scheduler.factor(which(last))
-        return Shape(lambda t: torch_scheduler.factor(which(t)), end, [("torch", 0)], momentum, during_warmup=True)
+        end = 0.0 if span.total is None else run.factor(which(last), group)
+        return Shape(lambda t: run.factor(which(t), group), end, [("torch", 0)], momentum, during_warmup=True)
 
     def _which(self, horizon: Horizon) -> Callable[[int], int]:
         """Position -> how often the scheduler has stepped by then."""
@@ -89,6 +134,26 @@ class TorchSchedule(Schedule):
             return lambda t: t  # stepped after every update: t times before update t
         horizon.steps("1 epoch", "interval")  # says what is missing where epochs have no length
         return lambda t: int(horizon.epoch_of(t) or 0)
+
+
+def _with_plain(call: Any) -> Any:
+    """A ``functools.partial`` whose list-like arguments are lists, of plain numbers; anything else as it is."""
+    # Hydra passes a ListConfig, which torch takes for a single value. Its partials are of a class of their own, with
+    # more attributes, so one is copied and not built anew.
+    if not isinstance(call, partial):
+        return call
+    plain = copy.copy(call)
+    args, kwargs = map(_plain, call.args), {key: _plain(value) for key, value in call.keywords.items()}
+    plain.__setstate__((call.func, tuple(args), kwargs, vars(call)))  # type: ignore[attr-defined]
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):  # numpy's numbers and arrays, and tensors
+        return value.tolist()
+    if isinstance(value, abc.Sequence) and not isinstance(value, (str, bytes)):
+        return [_plain(item) for item in value]
+    return value
 
 
 def _describe_call(call: Any) -> dict[str, Any]:
@@ -111,12 +176,17 @@ def _plain_argument(value: Any) -> Any:
     return _describe_call(value) if callable(value) else repr(value)
 
 
+def _has_call(given: list[Any]) -> bool:
+    """Whether there is a callable among plain arguments, in a list of them too."""
+    return any(isinstance(value, dict) or (isinstance(value, list) and _has_call(value)) for value in given)
+
+
 def _call_from(description: Any) -> Any:
     """Build a scheduler's factory from its description, where it is torch's own and its arguments are plain."""
     # A checkpoint may come from anywhere: it must not name just any code to be called.
     module, _, name = description["calls"].rpartition(".")
     given = [*description["args"], *description["kwargs"].values()]
-    if module != "torch.optim.lr_scheduler" or any(isinstance(value, dict) for value in given):
+    if module != "torch.optim.lr_scheduler" or _has_call(given):
         raise ValueError(
             f"the checkpoint's schedule, {description['calls']}, cannot be built from a checkpoint: give the same one "
             "in the settings"

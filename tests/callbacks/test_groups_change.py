@@ -161,9 +161,7 @@ def test_it_can_be_recorded(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:`LightningModule.configure_optimizers` returned `None`")
 def test_no_optimizer_is_refused_in_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(
-        ValueError, match=r"Tiny.configure_optimizers\(\) returns no optimizer, .* return one"
-    ):
+    with pytest.raises(ValueError, match=r"Tiny.configure_optimizers\(\) returns no optimizer, .* return one"):
         train(LearningRateScheduler(schedules.Cosine()), build=lambda weights: None)
     quiet_trainer([LearningRateLogger(tmp_path, plot=False)], max_epochs=1).fit(Tiny(lambda weights: None), loader(2))
     assert list(tmp_path.iterdir()) == []

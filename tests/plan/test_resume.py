@@ -55,6 +55,10 @@ def plan_of(state: dict[str, Any], schedule: Schedule | None = None) -> Plan:
     return source.plan(Horizon(**state["horizon"]), state["base_lrs"], state["peak"])
 
 
+def one_cycle(peaks: Any, momenta: Any = 0.85) -> Any:
+    return functools.partial(lr_scheduler.OneCycleLR, max_lr=peaks, total_steps=101, base_momentum=momenta)
+
+
 def run(total: int | None = 100, epoch: int | None = 10, samples: int | None = 32) -> Horizon:
     return Horizon(total_steps=total, steps_per_epoch=epoch, samples_per_step=samples)
 
@@ -91,6 +95,9 @@ OTHER_WORDS = {
     "milestones, the last after the end": (
         state(MultiStep(milestones=[30, 60])), state(MultiStep(milestones=[30, 60, 200]))),
     "exponential for longer": (state(Exponential(gamma=0.9)), state(Exponential(gamma=0.9), run(total=500))),
+    "a list of equal peaks": (
+        state(TorchSchedule(factory=one_cycle(0.1)), lrs=(0.1, 0.1)),
+        state(TorchSchedule(factory=one_cycle([0.1, 0.1])), lrs=(0.1, 0.1))),
     "inverse sqrt without end": (state(InverseSqrt(warmup=9)), state(InverseSqrt(warmup=9), run(total=None))),
 }
 # fmt: on
@@ -171,6 +178,16 @@ DIFFERENT: dict[str, Any] = {
     "a torch scheduler": (
         state(TorchSchedule(factory=functools.partial(lr_scheduler.StepLR, step_size=30))),
         state(TorchSchedule(factory=functools.partial(lr_scheduler.StepLR, step_size=40))), ["factory: "]),
+    "one peak of a list": pytest.param(
+        state(TorchSchedule(factory=one_cycle([0.1, 0.2])), lrs=(0.1, 0.1)),
+        state(TorchSchedule(factory=one_cycle([0.1, 0.3])), lrs=(0.1, 0.1)),
+        ["factory: OneCycleLR(max_lr=[0.1, 0.2], total_steps=101, base_momentum=0.85) -> OneCycleLR(max_lr=[0.1, 0.3]"],
+        marks=pytest.mark.behaviour("B47")),
+    "one momentum of a list": pytest.param(
+        state(TorchSchedule(factory=one_cycle([0.1, 0.2], [0.8, 0.85])), lrs=(0.1, 0.1)),
+        state(TorchSchedule(factory=one_cycle([0.1, 0.2], [0.8, 0.7])), lrs=(0.1, 0.1)),
+        ["factory: OneCycleLR(max_lr=[0.1, 0.2], total_steps=101, base_momentum=[0.8, 0.85]) -> "],
+        marks=pytest.mark.behaviour("B47")),
     "a phase": (
         state(Sequence(schedules=[Fixed(), Linear()], milestones=["50%"])),
         state(Sequence(schedules=[Fixed(), Cosine()], milestones=["50%"])),

@@ -7,12 +7,16 @@ import io
 import itertools
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from torch.optim import SGD
+from torch.optim.lr_scheduler import OneCycleLR
 
 from lr_recipes.plan.horizon import Horizon, HorizonError
 from lr_recipes.report.lr_csv import read_rows
@@ -31,6 +35,7 @@ from lr_recipes.schedules import (
     Polynomial,
     Schedule,
     Step,
+    TorchSchedule,
     WarmupStableDecay,
 )
 
@@ -115,6 +120,51 @@ def test_groups_that_share_an_lr_share_a_column() -> None:
     table = cells(one(Linear(), lr=GROUPS).table)
     assert " ".join(table[0]).endswith("epoch LR decay, no_decay LR head")
     assert [row[-2:] for row in table[1:3]] == [["0.002", "0.02"], ["0.0015", "0.015"]]
+
+
+LISTED = TorchSchedule(factory=partial(OneCycleLR, max_lr=[0.02, 0.05], total_steps=21, pct_start=0.5))
+
+
+@pytest.mark.behaviour("B47")
+def test_each_group_is_shown_with_its_own_curve(tmp_path: Path) -> None:
+    """What torch gives it, in the table, the file and the picture; no factor is said for all."""
+    shown = preview(LISTED, Horizon(total_steps=20), lr={"head": 0.01, "body": 0.1})
+    scheduler = OneCycleLR(optimizer := SGD(groups_of(0.01, 0.1), momentum=0.9), [0.02, 0.05], 21, pct_start=0.5)
+    for n in range(20):
+        assert [*shown.lrs(n).values()] == pytest.approx([group["lr"] for group in optimizer.param_groups])
+        optimizer.step()
+        scheduler.step()
+    assert shown.table.splitlines()[1:4] == [
+        "  torch       updates 0 to 19   a curve for each group",
+        "  group head  base LR 0.01, LR 0.0008 -> 0.000444",
+        "  group body  base LR 0.1, LR 0.002 -> 0.00111",
+    ]
+    heads = ["of", "the", "run", "update", "LR", "head", "LR", "body", "momentum"]
+    assert cells(shown.table)[0] == heads
+    assert "learning rate of body; each group has a curve of its own" in shown.chart()
+    assert max(lr for _, lr in shown.points()) == pytest.approx(0.05, rel=0.01)
+    shown.to_csv(tmp_path / "plan.csv")
+    first = (tmp_path / "plan.csv").read_text().splitlines()[1]
+    assert first.split(",")[:5] == ["0", "", "", "torch", ""]
+    assert len(shown.plot().axes[0].get_lines()) == 2
+
+
+@pytest.mark.behaviour("B47")
+def test_groups_with_the_same_lrs_share_a_column_whatever_their_base() -> None:
+    listed = TorchSchedule(factory=partial(OneCycleLR, max_lr=[0.05, 0.05, 0.02], total_steps=21))
+    table = preview(listed, Horizon(total_steps=20), lr={"a": 0.01, "b": 0.1, "c": 0.1}).table
+    assert "  LR a, b  " in table
+    assert "  LR c  " in table
+
+
+@pytest.mark.behaviour("B47")
+def test_lists_need_an_lr_for_each_group() -> None:
+    with pytest.raises(ValueError, match="for 1 parameter group: max_lr must have the same length"):
+        preview(LISTED, Horizon(total_steps=20), lr=0.1)
+
+
+def groups_of(*lrs: float) -> list[dict[str, Any]]:
+    return [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": lr} for lr in lrs]
 
 
 def test_momentum_is_shown_where_it_moves() -> None:
