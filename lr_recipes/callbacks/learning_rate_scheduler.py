@@ -13,7 +13,9 @@ from typing import Any
 from lr_recipes import checks
 from lr_recipes.callbacks.base import Remembering, leave_out
 from lr_recipes.callbacks.fit import Fit, advising, spread
+from lr_recipes.callbacks.fresh_metric import FreshMetrics
 from lr_recipes.callbacks.lightning import (
+    AfterHook,
     Callback,
     LightningModule,
     StochasticWeightAveraging,
@@ -86,7 +88,9 @@ class LearningRateScheduler(Remembering):
         self._base_lrs: dict[str, list[float]] = {}
         self._momenta: dict[str, list[float | None]] = {}
         self._epoch, self._fit_begins = -1, False
-        self._overrun_told = self._nan_told = False
+        self._overrun_told = self._nan_told = self._early_told = False
+        self._metrics: FreshMetrics | None = None  # of the plateaus of this fit, where it has any
+        self._module_hook: AfterHook | None = None
 
     # Hooks
 
@@ -97,7 +101,7 @@ class LearningRateScheduler(Remembering):
         and before ``on_train_start``. So this is the last moment at which the groups hold what they were built with,
         and the first at which there is an optimizer to claim.
         """
-        self.bound = {}  # before the sanity check, which validates and must not let an earlier run's plateau decide
+        self.bound, self._metrics = {}, None  # before the sanity check, which validates: it is no earlier run's
         fit = Fit.of(trainer)
         self._base_lrs = {name: built_lrs(one) for name, one in fit.optimizers.items()}
         self._momenta = {
@@ -118,7 +122,8 @@ class LearningRateScheduler(Remembering):
         chosen = self._chosen(fit)
         self.bound = {name: BoundSchedule(one.plan, fit.clocks[name]) for name, one in chosen.items()}
         self._go_on(fit)
-        self._overrun_told = self._nan_told = False
+        self._overrun_told = self._nan_told = self._early_told = False
+        self._go_on_observing(trainer)
         for name, bound in self.bound.items():
             bound.every_update = self.interval == "step"
             tell(trainer, _opening(name, bound, chosen[name].differences, before[name]))
@@ -146,23 +151,25 @@ class LearningRateScheduler(Remembering):
                 bound.refresh()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let plateaus decide: once for each validation of the fit, and before ModelCheckpoint writes.
+        """Let plateaus decide on what the validation has logged, before ModelCheckpoint writes.
 
         Lightning moves checkpoint callbacks behind all others, and has the metrics ready by now: in
         ``on_validation_epoch_end`` those of the module's own hook of that name would be missing. The sanity check comes
         before anything is bound, so it decides nothing.
         """
-        if trainer.state.fn == "fit":  # `trainer.validate` calls the same hook
-            self._observe(trainer)
+        if self._metrics is not None and trainer.state.fn == "fit":  # `trainer.validate` calls the same hook
+            self._observe(trainer, self._metrics.after_validation())
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let plateaus decide in a run without validation, on a metric of the training epoch.
+        """Let plateaus decide on what the epoch of training has logged, once the module's own hook has logged too.
 
-        The epoch's metrics are computed by now, but the module's own ``on_train_epoch_end`` comes after this hook, so
-        what is logged there cannot be monitored.
+        That hook comes next, and ModelCheckpoint's after it.
         """
-        if not trainer.enable_validation:
-            self._observe(trainer)
+        if self._metrics is not None:
+            metrics = self._metrics
+            self._module_hook = AfterHook(
+                pl_module, "on_train_epoch_end", lambda: self._observe(trainer, metrics.after_training_epoch())
+            )
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop following the optimizers.
@@ -173,11 +180,22 @@ class LearningRateScheduler(Remembering):
             self._tell_overrun(trainer)
         self.remember(trainer)
 
+    def remember(self, trainer: Trainer) -> None:
+        """Keep the state that a run ends with, and let go of its module and its metrics."""
+        super().remember(trainer)
+        if self._metrics is not None:
+            self._metrics.end()
+        if self._module_hook is not None:  # the run was stopped just before the module's own hook
+            self._module_hook.undo()
+            self._module_hook = None
+
     def now(self) -> dict[str, Any]:
-        """Return each optimizer's position and plan, as plain values."""
+        """Return each optimizer's position and plan, as plain values; and what plateaus know of their metrics."""
         if not self.bound:
             return {}
-        return {"optimizers": {name: bound.state_dict() for name, bound in self.bound.items()}, "epoch": self._epoch}
+        optimizers = {name: bound.state_dict() for name, bound in self.bound.items()}
+        metrics = {} if self._metrics is None else {"metrics": self._metrics.state()}
+        return {"optimizers": optimizers, "epoch": self._epoch, **metrics}
 
     # Plans
 
@@ -310,15 +328,25 @@ class LearningRateScheduler(Remembering):
 
     # Plateaus, and the end of the plan
 
-    def _observe(self, trainer: Trainer) -> None:
-        """Give each plateau the fresh value of its metric, the same on all processes."""
+    def _go_on_observing(self, trainer: Trainer) -> None:
+        """Look out for the metrics of plateaus; decide on one that a checkpoint has and Lightning has passed over."""
+        reactions = [bound.plan.reaction for bound in self.bound.values()]
+        monitors = [reaction.monitor for reaction in reactions if reaction is not None]
+        if monitors:
+            # The epoch that is saved is that of the last update: the checkpoint's may be over by now.
+            self._metrics = FreshMetrics(trainer, monitors, self._state.get("metrics", {}), self._epoch)
+            self._observe(trainer, self._metrics.left)
+
+    def _observe(self, trainer: Trainer, fresh: Mapping[str, float]) -> None:
+        """Give each plateau the fresh value of its metric, if there is one: the same on all processes."""
         for name, bound in self.bound.items():
             reaction = bound.plan.reaction
-            if reaction is None:
+            if reaction is None or reaction.monitor not in fresh:
                 continue
-            value = Fit.of(trainer).metric(reaction.monitor)
+            value = fresh[reaction.monitor]
             if math.isnan(value):
                 self._warn_nan(trainer, reaction.monitor)
+            self._tell_early(trainer, name, reaction.monitor)
             before = read_lrs(bound.optimizer)[0]
             if bound.observe(value):
                 now = read_lrs(bound.optimizer)[0]
@@ -327,7 +355,20 @@ class LearningRateScheduler(Remembering):
     def _warn_nan(self, trainer: Trainer, metric: str) -> None:
         if not self._nan_told:
             self._nan_told = True
-            warn(trainer, f"{metric} is not a number: this validation does not count for the plateau")
+            warn(trainer, f"{metric} is not a number: this value does not count for the plateau")
+
+    def _tell_early(self, trainer: Trainer, name: str, metric: str) -> None:
+        """Say once that a checkpoint was written before a decision that a run resumed from it cannot repeat."""
+        assert self._metrics is not None
+        if not self._early_told and self._metrics.cannot_be_repeated(metric):
+            self._early_told = True
+            tell(
+                trainer,
+                f"{name}: a checkpoint was written at the end of a batch, just before {metric} was there: Lightning does "
+                "not repeat that, so a run resumed from it has one decision of the plateau less. To avoid it, let "
+                "ModelCheckpoint(save_on_train_epoch_end=...) save, True after an epoch or False after a validation, in "
+                "place of every_n_train_steps and train_time_interval",
+            )
 
     def _tell_overrun(self, trainer: Trainer) -> None:
         for name, bound in self.bound.items():
