@@ -1,9 +1,9 @@
 """Which values of a metric are fresh, wherever the module logs it, and what waits for the end of an epoch.
 
 A value is fresh once: when the validation is over that logged it, or the epoch of training. Lightning keeps the last
-value of every metric for ever and tells nobody when it is a new one, so the results of its loops are looked at. They are
-in no checkpoint, and Lightning ends the epoch of some checkpoints a second time, and that of others never: so what an
-epoch has logged so far is saved here, and up to which batch it has been dealt with.
+value of every metric for ever and tells nobody when it is a new one, so the results of its loops are looked at. No
+checkpoint holds them, and Lightning ends the epoch of some checkpoints a second time, and that of others never: so what
+an epoch has logged so far is saved here, and up to which batch it has been dealt with.
 
 What becomes of a value is not known here.
 """
@@ -78,12 +78,10 @@ class FreshMetrics:
         self._validated, self._told, self._too_early = -1, False, False
         self._over: dict[str, Any] | None = None
         self.left: dict[str, float] = {}  # of an epoch that Lightning does not end any more
-        if goes_on_from(trainer) != "checkpoint":
-            self._before = {}  # the same Trainer begins the epoch anew
-        elif epoch != trainer.current_epoch and epoch_is_whole(trainer):
+        if epoch != trainer.current_epoch and epoch_is_whole(trainer):
             self.left, self._before = {name: one.value for name, one in self._before.items()}, {}
-        elif not trainer.fit_loop.restarting:
-            self._before = {}  # the epoch was stopped, and the next one begins
+        elif goes_on_from(trainer) != "checkpoint" or not trainer.fit_loop.restarting:
+            self._before = {}  # the epoch is repeated, or it was stopped and the next one begins
 
     def after_validation(self) -> dict[str, float]:
         """Return the values that the validation has logged; to be called once it is over, before anybody saves."""
@@ -122,13 +120,17 @@ class FreshMetrics:
         # Of an epoch that is stopped before its last batch there is no value, as for Lightning's schedulers.
         return fresh if whole else {}
 
-    def cannot_be_repeated(self, name: str) -> bool:
-        """Tell whether a checkpoint was saved too early for a fresh value, which a resumed run will not have.
+    def of_validation(self, name: str) -> bool:
+        """Tell whether a metric is a validation's; one that a validation logs too is."""
+        return self._logged_in.get(name) == VALIDATION
+
+    def saved_too_early(self, name: str) -> bool:
+        """Tell whether a checkpoint was saved just before a fresh value, which a resumed run will not have.
 
         When Lightning goes on from the end of the batch after which it validates or ends the epoch, it does neither.
         """
-        later = [one for one in logged_as(training_results(self._fit.trainer), name) if sums_up(one, name) is None]
-        return self._too_early and (self._logged_in.get(name) == VALIDATION or bool(later))
+        one = _last(training_results(self._fit.trainer), name)
+        return self._too_early and (self.of_validation(name) or (one is not None and sums_up(one, name) is None))
 
     def state(self) -> dict[str, Any]:
         """Return what a resumed run has to know, as plain values."""
@@ -142,8 +144,7 @@ class FreshMetrics:
         self._over = self.state()
 
     def _of_training(self) -> list[str]:
-        # What a validation logs too is the validation's.
-        return [name for name in self.names if self._logged_in.get(name) != VALIDATION]
+        return [name for name in self.names if not self.of_validation(name)]
 
     def _everywhere(self, names: list[str], results: Any, before: Mapping[str, SoFar]) -> dict[str, float]:
         """The values of this epoch that any process has, the same on all."""

@@ -358,16 +358,18 @@ class LearningRateScheduler(Remembering):
             warn(trainer, f"{metric} is not a number: this value does not count for the plateau")
 
     def _tell_early(self, trainer: Trainer, name: str, metric: str) -> None:
-        """Say once that a checkpoint was written before a decision that a run resumed from it cannot repeat."""
+        """Say once that a checkpoint was written before a decision that a run resumed from it cannot make."""
         assert self._metrics is not None
-        if not self._early_told and self._metrics.cannot_be_repeated(metric):
+        if not self._early_told and self._metrics.saved_too_early(metric):
             self._early_told = True
+            validation = self._metrics.of_validation(metric)
+            place = "validation" if validation else "end of the epoch"
             tell(
                 trainer,
-                f"{name}: a checkpoint was written at the end of a batch, just before {metric} was there: Lightning does "
-                "not repeat that, so a run resumed from it has one decision of the plateau less. To avoid it, let "
-                "ModelCheckpoint(save_on_train_epoch_end=...) save, True after an epoch or False after a validation, in "
-                "place of every_n_train_steps and train_time_interval",
+                f"{name}: a checkpoint was written with the batch before the {place} that logs {metric}. Lightning does "
+                "not repeat it when it resumes from there, so a resumed run has one decision of the plateau less. To "
+                f"avoid that, give ModelCheckpoint save_on_train_epoch_end={not validation} and neither "
+                "every_n_train_steps nor train_time_interval",
             )
 
     def _tell_overrun(self, trainer: Trainer) -> None:

@@ -136,7 +136,7 @@ def sums_up(one: Any, name: str) -> tuple[str, float, float] | None:
 
 
 def _of_epoch(one: Any, name: str) -> bool:
-    return one.meta.on_epoch and not (one.meta.forked and name == one.meta.forked_name(on_step=True))  # type: ignore[no-any-return]
+    return one.meta.on_epoch and not (one.meta.forked and name == one.meta.forked_name(on_step=True))
 
 
 def epoch_is_whole(trainer: Trainer) -> bool:
@@ -165,9 +165,9 @@ class AfterHook:
     def __init__(self, module: LightningModule, name: str, then: Callable[[], None]) -> None:
         self._module, self._name, self._then = module, name, then
         self._hook = getattr(module, name)
-        self._own = vars(module).get(name)  # a hook that somebody has put on this one module
+        self._own = {key: one for key, one in vars(module).items() if key == name}  # put on this one module by somebody
         functools.update_wrapper(self, self._hook)
-        setattr(module, name, self)
+        vars(module)[name] = self
 
     def __call__(self) -> None:
         self.undo()
@@ -178,9 +178,8 @@ class AfterHook:
     def undo(self) -> None:
         """Give the module its hook back; a second call does nothing."""
         if vars(self._module).get(self._name) is self:
-            delattr(self._module, self._name)
-            if self._own is not None:
-                setattr(self._module, self._name, self._own)
+            del vars(self._module)[self._name]
+            vars(self._module).update(self._own)
 
     def __reduce__(self) -> Any:
         return getattr, (self._module, self._name)
