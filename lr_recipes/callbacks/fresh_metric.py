@@ -10,6 +10,7 @@ What becomes of a value is not known here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -26,7 +27,7 @@ from lr_recipes.callbacks.lightning import (
     validation_results,
     value_of,
 )
-from lr_recipes.callbacks.telling import tell
+from lr_recipes.callbacks.telling import tell, warn
 
 VALIDATION, TRAINING = "validation", "training"
 
@@ -148,7 +149,7 @@ class FreshMetrics:
 
     def _everywhere(self, names: list[str], results: Any, before: Mapping[str, SoFar]) -> dict[str, float]:
         """The values of this epoch that any process has, the same on all."""
-        values = {name: self._fit.metric(name, _value(results, name, before.get(name))) for name in names}
+        values = {name: self._fit.metric(name, _epoch_value(results, name, before.get(name))) for name in names}
         return {name: value for name, value in values.items() if value is not None}
 
     def _so_far(self) -> dict[str, SoFar]:
@@ -169,7 +170,7 @@ class FreshMetrics:
 
     def _unknown(self, name: str) -> str:
         metrics = self._fit.trainer.callback_metrics
-        there = ", ".join(sorted(metrics)) or "none: log one with self.log(...) in validation_step"
+        there = ", ".join(sorted(metrics)) or "none: log one with self.log(...) in validation_step or training_step"
         return (
             f"monitor={name!r}{checks.nearest(name, metrics)}: no such metric was logged; there are {there}. Where it "
             "comes in a later epoch, log float('nan') until then"
@@ -178,11 +179,13 @@ class FreshMetrics:
     def _tell_waiting(self) -> None:
         """Say once, where a validation within an epoch might have logged it, that a metric is not there yet."""
         trainer = self._fit.trainer
+        endless = math.isinf(trainer.num_training_batches)  # perhaps this is all that will ever be said
         for name in self.names:
             if name not in self._logged_in and not logged_as(training_results(trainer), name) and not self._told:
                 self._told = True
                 hint = checks.nearest(name, trainer.callback_metrics)
-                tell(trainer, f"no {name}{hint} was logged so far: the plateau waits for it until the epoch ends")
+                say = warn if endless else tell
+                say(trainer, f"no {name}{hint} was logged so far: the plateau waits for it until the epoch ends")
 
 
 def _last(results: Any, name: str) -> Any:
@@ -191,7 +194,7 @@ def _last(results: Any, name: str) -> Any:
     return fresh[-1] if fresh else None
 
 
-def _value(results: Any, name: str, before: SoFar | None) -> Any:
+def _epoch_value(results: Any, name: str, before: SoFar | None) -> Any:
     """The value of this epoch, with what was logged before the run was resumed."""
     one = _last(results, name)
     sums = None if one is None or before is None else sums_up(one, name)

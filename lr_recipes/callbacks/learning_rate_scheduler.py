@@ -366,9 +366,9 @@ class LearningRateScheduler(Remembering):
             place = "validation" if validation else "end of the epoch"
             tell(
                 trainer,
-                f"{name}: a checkpoint was written with the batch before the {place} that logs {metric}. Lightning does "
-                "not repeat it when it resumes from there, so a resumed run has one decision of the plateau less. To "
-                f"avoid that, give ModelCheckpoint save_on_train_epoch_end={not validation} and neither "
+                f"{name}: a checkpoint was written with the batch before the {place} that logs {metric}. Lightning "
+                "does not repeat it when it resumes from there, so a resumed run has one decision of the plateau less. "
+                f"To avoid that, give ModelCheckpoint save_on_train_epoch_end={not validation} and neither "
                 "every_n_train_steps nor train_time_interval",
             )
 

@@ -114,9 +114,11 @@ def logged_as(results: Any, name: str) -> list[Any]:
 
 def value_of(results: Any, one: Any, name: str) -> Any:
     """Return the value that a callback sees under a name when the epoch is over: a tensor."""
-    # Computed over the processes where that was asked for, so all of them have to come here; and kept by Lightning, so
-    # it is not computed twice.
-    return results._get_cache(one, on_step=not _of_epoch(one, name))
+    # Computed over the processes where that was asked for, so all of them have to come here.
+    computed = one._computed
+    value = results._get_cache(one, on_step=not _of_epoch(one, name))
+    one._computed = computed  # a metric object may yet be updated before Lightning computes its value
+    return value
 
 
 def sums_up(one: Any, name: str) -> tuple[str, float, float] | None:
@@ -127,8 +129,8 @@ def sums_up(one: Any, name: str) -> tuple[str, float, float] | None:
     meta = one.meta
     if meta.fx == "on_train_epoch_end":
         return None
-    if not _of_epoch(one, name):
-        return "last", float(one._forward_cache), 1.0
+    if not _of_epoch(one, name):  # a metric object has a value of the step only where the module asked it for one
+        return None if one._forward_cache is None else ("last", float(one._forward_cache), 1.0)
     if not one.is_tensor:
         return None
     weight = float(one.cumulated_batch_size) if meta.is_mean_reduction else 1.0
