@@ -15,11 +15,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric
 
 from lr_recipes.callbacks.lightning import AfterHook
 from lr_recipes.schedules import Plateau
-from tests.callbacks.harness import Run, Tiny, go, keep_all, loader, messages, prepare, sgd
+from tests.callbacks.harness import Endless, Run, Tiny, go, keep_all, loader, messages, prepare, sgd
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Be aware that when using `ckpt_path`",  # the resumed runs save nothing
@@ -240,6 +241,30 @@ def test_checkpoint_of_a_callback_at_the_end_of_an_epoch_comes_before_the_decisi
         assert train(halving(), "epoch", ckpt_path=path, max_epochs=4).used == expected[batches_done(path) :]
 
 
+@pytest.mark.behaviour("B41")
+@pytest.mark.parametrize("rhythm", [{}, {"limit_val_batches": 0}])
+def test_metric_that_is_logged_now_and_then_is_known_after_a_resume(rhythm: dict[str, Any], tmp_path: Path) -> None:
+    expected = decided_on([None if epoch % 2 else value for epoch, value in enumerate(MEANS)])
+    saving = LateSaver(tmp_path)
+    train(halving(), "every second", callbacks=[saving], max_epochs=2, **rhythm)
+    for path in saving.saved:
+        if batches_done(path) > BATCHES:  # the second epoch, which logs nothing, is still to end
+            assert train(halving(), "every second", ckpt_path=path, **rhythm).used == expected[batches_done(path) :]
+
+
+@pytest.mark.behaviour("B41")
+def test_what_waits_is_saved_as_plain_values_and_may_be_missing(tmp_path: Path) -> None:
+    saving = LateSaver(tmp_path)
+    train(halving(), "both", callbacks=[saving], max_epochs=1)
+    path = saving.saved[1]
+    saved = torch.load(path, weights_only=True)
+    (state,) = (state for name, state in saved["callbacks"].items() if name.startswith("LearningRateScheduler"))
+    metrics = state.pop("metrics")
+    assert metrics["waiting"] == {MONITOR: {"how": "mean", "total": 2 * MEANS[0], "weight": 2.0}}
+    torch.save(saved, path)  # as an older version has written it
+    assert train(halving(), "both", ckpt_path=path, max_epochs=3).used == decided_on(MEANS[:3])[2:]
+
+
 class Preempted(Callback):
     """Ends the run without warning when its second epoch starts."""
 
@@ -339,6 +364,16 @@ def test_metric_that_no_validation_within_the_epoch_has_logged_is_waited_for(
     with caplog.at_level("INFO"):
         train(halving(), "end", val_check_interval=1)
     assert messages(caplog).count("was logged so far: the plateau waits for it until the epoch ends") == 1
+
+
+@pytest.mark.behaviour("B41")
+def test_metric_that_is_missing_in_an_epoch_without_a_known_end_is_warned_of() -> None:
+    run = prepare(halving(monitor="val_los"), module=Logging("epoch"), max_steps=4, val_check_interval=2)
+    with (
+        pytest.warns(UserWarning, match=r"no val_los \(did you mean 'val_loss'\?\) was logged so far"),
+        pytest.raises(ValueError, match="monitor='val_los'"),
+    ):
+        go(run, train=DataLoader(Endless(), batch_size=1), val=loader(1))
 
 
 # One name in two loops
