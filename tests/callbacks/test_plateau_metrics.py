@@ -305,14 +305,14 @@ def test_epoch_that_max_steps_ends_within_decides_when_it_is_whole(how: str, tmp
 
 
 class Interrupted(Callback):
-    """Raises once, in a hook of the end of the second epoch."""
+    """Raises once, in a hook of the end of the sixth epoch."""
 
     def __init__(self, hook: str) -> None:
         self.healthy = False
         setattr(self, hook, self.interrupt)
 
     def interrupt(self, trainer: Trainer, *_: Any) -> None:
-        if trainer.current_epoch == 1 and not self.healthy:
+        if trainer.current_epoch == 5 and not self.healthy:
             self.healthy = True
             raise RuntimeError("interrupted")
 
@@ -323,14 +323,17 @@ class Interrupted(Callback):
 def test_epoch_whose_end_was_interrupted_counts_once(hook: str) -> None:
     """After an error at its end Lightning goes on behind it; after one in its validation, it repeats the epoch."""
     module = Logging("epoch")
-    run = prepare(halving(), module=module, max_epochs=4, callbacks=[Interrupted(hook)])
+    run = prepare(halving(), module=module, max_epochs=7, callbacks=[Interrupted(hook)])
     with pytest.raises(RuntimeError, match="interrupted"):
         go(run, batches=BATCHES, val=loader(1))
     assert "on_train_epoch_end" not in vars(module)
     used = go(run, batches=BATCHES, val=loader(1)).used
     assert run.scheduler is not None
-    values = MEANS[:4] if hook == "on_train_epoch_end" else [MEANS[0], *MEANS[2:5]]
-    assert used == decided_on(values)[-len(used) :]
+    values = MEANS[:7] if hook == "on_train_epoch_end" else [*MEANS[:5], *MEANS[6:]]
+    expected = decided_on([*values, None])
+    assert used == expected[:-BATCHES][-len(used) :]
+    (bound,) = run.scheduler.bound.values()
+    assert bound.get_last_lr() == expected[-1:]
 
 
 # Metrics that are not there
