@@ -312,16 +312,17 @@ class Interrupted(Callback):
         setattr(self, hook, self.interrupt)
 
     def interrupt(self, trainer: Trainer, *_: Any) -> None:
-        if trainer.current_epoch == 5 and not self.healthy:
+        last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+        if trainer.current_epoch == 5 and last and not self.healthy:
             self.healthy = True
             raise RuntimeError("interrupted")
 
 
 @pytest.mark.behaviour("B41")
 @pytest.mark.filterwarnings("ignore:Found .* in eval mode at the start of training")
-@pytest.mark.parametrize("hook", ["on_train_epoch_end", "on_validation_end"])
+@pytest.mark.parametrize("hook", ["on_train_epoch_end", "on_validation_end", "on_train_batch_end"])
 def test_epoch_whose_end_was_interrupted_counts_once(hook: str) -> None:
-    """After an error at its end Lightning goes on behind it; after one in its validation, it repeats the epoch."""
+    """After an error at its end Lightning goes on behind it; after one before that, it repeats the epoch."""
     module = Logging("epoch")
     run = prepare(halving(), module=module, max_epochs=7, callbacks=[Interrupted(hook)])
     with pytest.raises(RuntimeError, match="interrupted"):
@@ -406,6 +407,19 @@ def test_loaders_of_a_validation_have_metrics_of_their_own() -> None:
 
     run = prepare(halving(monitor="val_loss/dataloader_idx_1"), module=TwoLoaders(), max_epochs=len(MEANS))
     assert go(run, batches=BATCHES, val=[loader(1), loader(1)]).used == decided_on(MEANS)
+
+
+@pytest.mark.behaviour("B41")
+def test_metric_object_that_is_updated_after_the_validation_keeps_its_value() -> None:
+    class UpdatedLate(Logging):
+        def on_train_epoch_end(self) -> None:
+            self.mean.update(100.0)
+
+    seen = []
+    for schedule in (halving(), None):
+        run = go(prepare(schedule, module=UpdatedLate("metric"), max_epochs=2), batches=BATCHES, val=loader(1))
+        seen.append(run.trainer.callback_metrics[MONITOR])
+    assert seen[0] == seen[1] > 10
 
 
 # Several optimizers, by hand
