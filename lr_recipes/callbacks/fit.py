@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+import torch
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
@@ -384,31 +385,36 @@ class Fit:
 
     # Metrics
 
-    def metric(self, name: str) -> float:
-        """Return the latest value of a logged metric, the same on all processes: where they differ, their mean.
+    def metric(self, name: str, value: Any) -> float | None:
+        """Return a metric as one number, the same on all processes: where they differ, the mean.
 
-        Raises:
-            ValueError: no such metric was logged; the message lists those that were.
+        All processes have to ask, also those that have logged none.
+
+        Args:
+            name: what it is called.
+            value: what this process has logged, a tensor; ``None`` for nothing.
+
+        Returns:
+            The number; ``None`` where no process has logged one.
         """
-        trainer, metrics = self.trainer, self.trainer.callback_metrics
-        if name not in metrics:
-            there = ", ".join(sorted(metrics)) or "none: log one with self.log(...) in validation_step"
-            hint = checks.nearest(name, metrics)
-            raise ValueError(f"monitor={name!r}{hint}: no such metric was logged; there are {there}")
-        value = metrics[name]
+        trainer = self.trainer
         if trainer.world_size == 1:
-            return float(value)
+            return None if value is None else float(value)
         # Without `sync_dist=True` each process has the metric of its own share of the data. If one of them cut its LR
         # and another did not, their weights would part.
-        everywhere: Any = trainer.strategy.all_gather(value.float().to(trainer.strategy.root_device))
+        mine = torch.tensor([0.0, 0.0] if value is None else [1.0, float(value)], device=trainer.strategy.root_device)
+        everywhere: Any = trainer.strategy.all_gather(mine)
+        values = everywhere[everywhere[:, 0] == 1, 1]
+        if not len(values):
+            return None
         # NaN is not equal to itself, so all NaN is asked for by name.
-        if not bool((everywhere == everywhere[0]).all() | everywhere.isnan().all()):
+        if not bool((values == values[0]).all() | values.isnan().all()):
             warn(
                 trainer,
                 f"{name} differs between processes: the plateau takes their mean. Log it with "
                 f"self.log({name!r}, ..., sync_dist=True)",
             )
-        return float(everywhere.mean())
+        return float(values.mean())
 
 
 # The fit of each Trainer that is alive; in a process that Lightning has spawned it is empty, and filled anew.

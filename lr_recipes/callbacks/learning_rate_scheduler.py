@@ -17,7 +17,9 @@ from torch.optim import Optimizer
 from lr_recipes import checks
 from lr_recipes.callbacks.base import Remembering, leave_out
 from lr_recipes.callbacks.fit import Fit, advising, spread
+from lr_recipes.callbacks.fresh_metric import FreshMetrics
 from lr_recipes.callbacks.lightning import (
+    AfterHook,
     Callback,
     LightningModule,
     StochasticWeightAveraging,
@@ -100,7 +102,9 @@ class LearningRateScheduler(Remembering):
         self._built_before: dict[str, list[float]] = {}  # base LRs at the start, of optimizers that have been rebuilt
         self._loop: Callable[[], dict[str, Any]] = dict
         self._epoch, self._fit_begins = -1, False
-        self._overrun_told = self._nan_told = False
+        self._overrun_told = self._nan_told = self._early_told = False
+        self._metrics: FreshMetrics | None = None  # of the plateaus of this fit, where it has any
+        self._module_hook: AfterHook | None = None
 
     # Hooks
 
@@ -111,7 +115,7 @@ class LearningRateScheduler(Remembering):
         and before ``on_train_start``. So this is the last moment at which the groups hold what they were built with,
         and the first at which there is an optimizer to claim.
         """
-        self.bound = {}  # before the sanity check, which validates and must not let an earlier run's plateau decide
+        self.bound, self._metrics = {}, None  # before the sanity check, which validates: it is no earlier run's
         fit = Fit.of(trainer)
         self._base_lrs = {name: built_lrs(one) for name, one in fit.optimizers.items()}
         self._momenta = {
@@ -139,7 +143,8 @@ class LearningRateScheduler(Remembering):
         self.bound = {name: BoundSchedule(one.plan, fit.clocks[name]) for name, one in chosen.items()}
         self._go_on(fit, earlier)
         fit.on_rebuilt.append(partial(self._go_on_rebuilt, fit))
-        self._overrun_told = self._nan_told = False
+        self._overrun_told = self._nan_told = self._early_told = False
+        self._go_on_observing(trainer)
         for name, bound in self.bound.items():
             bound.every_update = self.interval == "step"
             notes = _notes(fit, name, bound, chosen[name].differences, before[name])
@@ -174,24 +179,26 @@ class LearningRateScheduler(Remembering):
             self._plan_anew(Fit.of(trainer))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let plateaus decide: once for each validation of the fit, and before ModelCheckpoint writes.
+        """Let plateaus decide on what the validation has logged, before ModelCheckpoint writes.
 
         Lightning moves checkpoint callbacks behind all others, and has the metrics ready by now: in
         ``on_validation_epoch_end`` those of the module's own hook of that name would be missing. The sanity check comes
         before anything is bound, so it decides nothing.
         """
-        if trainer.state.fn == "fit":  # `trainer.validate` calls the same hook
-            self._observe(trainer)
+        if self._metrics is not None and trainer.state.fn == "fit":  # `trainer.validate` calls the same hook
+            self._observe(trainer, self._metrics.after_validation())
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let plateaus decide in a run without validation, on a metric of the training epoch.
+        """Let plateaus decide on what the epoch of training has logged, once the module's own hook has logged too.
 
-        The epoch's metrics are computed by now, but the module's own ``on_train_epoch_end`` comes after this hook, so
-        what is logged there cannot be monitored.
+        That hook comes next, and ModelCheckpoint's after it.
         """
         super().on_train_epoch_end(trainer, pl_module)
-        if not trainer.enable_validation:
-            self._observe(trainer)
+        if self._metrics is not None:
+            metrics = self._metrics
+            self._module_hook = AfterHook(
+                pl_module, "on_train_epoch_end", lambda: self._observe(trainer, metrics.after_training_epoch())
+            )
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop following the optimizers.
@@ -202,15 +209,25 @@ class LearningRateScheduler(Remembering):
             self._tell_overrun(trainer)
         self.remember(trainer)
 
+    def remember(self, trainer: Trainer, ended: bool = True) -> None:
+        """Keep the state that a run ends with, and let go of its module and its metrics."""
+        super().remember(trainer, ended)
+        if self._metrics is not None:
+            self._metrics.end()
+        if self._module_hook is not None:  # the run was stopped just before the module's own hook
+            self._module_hook.undo()
+            self._module_hook = None
+
     def now(self) -> dict[str, Any]:
-        """Return each optimizer's position and plan, as plain values."""
+        """Return each optimizer's position and plan, as plain values; and what plateaus know of their metrics."""
         if not self.bound:
             return {}
         saved = {name: bound.state_dict() for name, bound in self.bound.items()}
         for name, bases in self._built_before.items():
             saved[name]["built_lrs"] = bases
         loop = self._loop()
-        return {"optimizers": saved, "epoch": self._epoch, **({"loop": loop} if loop else {})}
+        metrics = {} if self._metrics is None else {"metrics": self._metrics.state()}
+        return {"optimizers": saved, "epoch": self._epoch, **({"loop": loop} if loop else {}), **metrics}
 
     # Plans
 
@@ -398,15 +415,25 @@ class LearningRateScheduler(Remembering):
 
     # Plateaus, and the end of the plan
 
-    def _observe(self, trainer: Trainer) -> None:
-        """Give each plateau the fresh value of its metric, the same on all processes."""
+    def _go_on_observing(self, trainer: Trainer) -> None:
+        """Look out for the metrics of plateaus; decide on one that a checkpoint has and Lightning has passed over."""
+        reactions = [bound.plan.reaction for bound in self.bound.values()]
+        monitors = [reaction.monitor for reaction in reactions if reaction is not None]
+        if monitors:
+            # The epoch that is saved is that of the last update: the checkpoint's may be over by now.
+            self._metrics = FreshMetrics(trainer, monitors, self._state.get("metrics", {}), self._epoch)
+            self._observe(trainer, self._metrics.left)
+
+    def _observe(self, trainer: Trainer, fresh: Mapping[str, float]) -> None:
+        """Give each plateau the fresh value of its metric, if there is one: the same on all processes."""
         for name, bound in self.bound.items():
             reaction = bound.plan.reaction
-            if reaction is None:
+            if reaction is None or reaction.monitor not in fresh:
                 continue
-            value = Fit.of(trainer).metric(reaction.monitor)
+            value = fresh[reaction.monitor]
             if math.isnan(value):
                 self._warn_nan(trainer, reaction.monitor)
+            self._tell_early(trainer, name, reaction.monitor)
             before = read_lrs(bound.optimizer)[0]
             if bound.observe(value):
                 now = read_lrs(bound.optimizer)[0]
@@ -415,7 +442,22 @@ class LearningRateScheduler(Remembering):
     def _warn_nan(self, trainer: Trainer, metric: str) -> None:
         if not self._nan_told:
             self._nan_told = True
-            warn(trainer, f"{metric} is not a number: this validation does not count for the plateau")
+            warn(trainer, f"{metric} is not a number: this value does not count for the plateau")
+
+    def _tell_early(self, trainer: Trainer, name: str, metric: str) -> None:
+        """Say once that a checkpoint was written before a decision that a run resumed from it cannot make."""
+        assert self._metrics is not None
+        if not self._early_told and self._metrics.saved_too_early(metric):
+            self._early_told = True
+            validation = self._metrics.of_validation(metric)
+            place = "validation" if validation else "end of the epoch"
+            tell(
+                trainer,
+                f"{name}: a checkpoint was written with the batch before the {place} that logs {metric}. Lightning "
+                "does not repeat it when it resumes from there, so a resumed run has one decision of the plateau less. "
+                f"To avoid that, give ModelCheckpoint save_on_train_epoch_end={not validation} and neither "
+                "every_n_train_steps nor train_time_interval",
+            )
 
     def _tell_overrun(self, trainer: Trainer) -> None:
         for name, bound in self.bound.items():

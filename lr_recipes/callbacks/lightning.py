@@ -5,12 +5,14 @@ No other module of the package imports Lightning, and nothing is decided here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import (
     GradientAccumulationScheduler,
+    ModelCheckpoint,
     RichProgressBar,
     StochasticWeightAveraging,
     TQDMProgressBar,
@@ -21,6 +23,7 @@ from lightning.pytorch.utilities import CombinedLoader, rank_zero_info, rank_zer
 from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 
 __all__ = [
+    "AfterHook",
     "Callback",
     "CombinedLoader",
     "DummyLogger",
@@ -36,11 +39,18 @@ __all__ = [
     "before_batch_transfer",
     "callbacks_of",
     "combined_loader",
+    "epoch_is_whole",
     "is_param_in_hook_signature",
+    "logged_as",
     "rank_zero_info",
     "rank_zero_warn",
+    "saved_with_batch",
     "steps_of_this_epoch",
+    "sums_up",
+    "training_results",
     "twin_of_combined",
+    "validation_results",
+    "value_of",
 ]
 
 
@@ -88,3 +98,104 @@ def before_batch_transfer(module: LightningModule, batch: Any) -> Any:
     """Do what Lightning does to a batch before it goes to the device."""
     # It calls the module's or the data module's hook of that name; the one after the transfer is in `batch_to_device`.
     return module._on_before_batch_transfer(batch, dataloader_idx=0)
+
+
+# What was logged. A loop has results: one object for each name that a hook logs, for as long as the Trainer lives. They
+# are reset when an epoch of training or a validation is over, and are not in a checkpoint.
+
+
+def training_results(trainer: Trainer) -> Any:
+    """Return what was logged in training, whatever loop is running now."""
+    return trainer.fit_loop.epoch_loop._results
+
+
+def validation_results(trainer: Trainer) -> Any:
+    """Return what was logged in the validations of the fit, its sanity check included."""
+    return trainer.fit_loop.epoch_loop.val_loop._results
+
+
+def logged_as(results: Any, name: str) -> list[Any]:
+    """Return the results that a callback sees under a name; those that ``has_reset`` are not of the present epoch."""
+    # Logged on step and on epoch, a name is there three times: `loss`, `loss_step`, `loss_epoch`. With several loaders
+    # each has the loader's suffix. A validation shows its callbacks no values of single steps.
+    return [
+        one
+        for one in results.values()
+        if (one.meta.on_epoch and name in results._forked_name(one, on_step=False))
+        or (results.training and one.meta.on_step and name in results._forked_name(one, on_step=True))
+    ]
+
+
+def value_of(results: Any, one: Any, name: str) -> Any:
+    """Return the value that a callback sees under a name when the epoch is over: a tensor."""
+    # Computed over the processes where that was asked for, so all of them have to come here.
+    computed = one._computed
+    value = results._get_cache(one, on_step=not _of_epoch(one, name))
+    one._computed = computed  # a metric object may yet be updated before Lightning computes its value
+    return value
+
+
+def sums_up(one: Any, name: str) -> tuple[str, float, float] | None:
+    """Return how a result of training sums up its epoch, its sum so far, and the weight of that.
+
+    ``None`` where it is a metric with a state of its own, or where it is logged when the epoch is over.
+    """
+    meta = one.meta
+    if meta.fx == "on_train_epoch_end":
+        return None
+    if not _of_epoch(one, name):  # a metric object has a value of the step only where the module asked it for one
+        return None if one._forward_cache is None else ("last", float(one._forward_cache), 1.0)
+    if not one.is_tensor:
+        return None
+    weight = float(one.cumulated_batch_size) if meta.is_mean_reduction else 1.0
+    return meta.reduce_fx.__name__, float(one.value), weight
+
+
+def _of_epoch(one: Any, name: str) -> bool:
+    return one.meta.on_epoch and not (one.meta.forked and name == one.meta.forked_name(on_step=True))
+
+
+def epoch_is_whole(trainer: Trainer) -> bool:
+    """Tell whether the epoch of training has had its last batch, and was not stopped before it."""
+    return trainer.fit_loop.epoch_loop._num_ready_batches_reached()
+
+
+def saved_with_batch(trainer: Trainer) -> bool:
+    """Tell whether a ModelCheckpoint saved when the present batch ended; to be asked before it saves anew."""
+    # It saves once at a count of steps, and with accumulation the count is that of an earlier batch too.
+    return not trainer.fit_loop._should_accumulate() and any(
+        isinstance(one, ModelCheckpoint) and one._last_global_step_saved == trainer.global_step
+        for one in callbacks_of(trainer)
+    )
+
+
+class AfterHook:
+    """Stands in for a module's hook until Lightning has called it once; then calls ``then``.
+
+    Lightning calls the hooks of callbacks before the module's own. Only callbacks that watch a metric come after it, at
+    the end of an epoch of training; to be one of them, a callback would have to be a ModelCheckpoint or EarlyStopping.
+
+    Whoever looks at the module meanwhile sees the hook: a copy of the module, pickled or not, has its own again.
+    """
+
+    def __init__(self, module: LightningModule, name: str, then: Callable[[], None]) -> None:
+        self._module, self._name, self._then = module, name, then
+        self._hook = getattr(module, name)
+        self._own = {key: one for key, one in vars(module).items() if key == name}  # put on this one module by somebody
+        functools.update_wrapper(self, self._hook)
+        vars(module)[name] = self
+
+    def __call__(self) -> None:
+        self.undo()
+        if callable(self._hook):  # Lightning passes over a hook that is `None`
+            self._hook()
+        self._then()
+
+    def undo(self) -> None:
+        """Give the module its hook back; a second call does nothing."""
+        if vars(self._module).get(self._name) is self:
+            del vars(self._module)[self._name]
+            vars(self._module).update(self._own)
+
+    def __reduce__(self) -> Any:
+        return getattr, (self._module, self._name)

@@ -16,7 +16,7 @@ from lr_recipes.schedules.base import Span, ToFloor
 
 @dataclass(frozen=True)
 class PlateauState:
-    """What a plateau has seen: plain numbers, one state after each fresh validation result."""
+    """What a plateau has seen: plain numbers, one state after each fresh value."""
 
     best: float | None = None
     bad: int = 0
@@ -29,7 +29,7 @@ class Plateau(ToFloor):
     """A cut whenever a metric has stopped improving: max(factor^(number of reductions so far), m).
 
     Args:
-        monitor: name of the logged metric.
+        monitor: name of the logged metric, of the validation or of the epoch of training.
         mode: ``"min"`` or ``"max"``: which way is better.
         factor: factor of each cut, in (0, 1).
         patience: validations without improvement that are tolerated; the next one cuts.

@@ -67,6 +67,15 @@ class Apart(Validated):
         self.log("val_loss", value, sync_dist=self.sync)
 
 
+class TrainedApart(Apart):
+    """The same, of the epoch of training."""
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> Any:
+        value = APART[self.trainer.global_rank][self.trainer.current_epoch]
+        self.log("loss", value, on_step=False, on_epoch=True, sync_dist=self.sync)
+        return self.loss(batch)
+
+
 def two_processes(folder: Path) -> None:
     """Several fits on two CPU processes; what each process used goes to ``<folder>/<name>-<rank>.json``."""
     ddp: dict[str, Any] = {"strategy": "ddp", "devices": 2, "num_sanity_val_steps": 0}
@@ -76,6 +85,13 @@ def two_processes(folder: Path) -> None:
     save(folder, "resumed", fit(COSINE, callbacks=[record_lrs(folder / "resumed")], ckpt_path=path, **long))
     for name, sync in (("apart", False), ("synced", True)):
         save(folder, name, fit(PLATEAU, module=Apart(sync), batches=4, max_epochs=5, **ddp))
+        plateau, where = schedules.Plateau(monitor="loss", factor=0.5, patience=0), folder / f"trained-{name}"
+        after = ModelCheckpoint(where, filename="{step}", save_top_k=-1, save_on_train_epoch_end=False)
+        trained: dict[str, Any] = {"module": TrainedApart(sync), "batches": 4, "max_epochs": 5, **ddp}
+        save(folder, f"trained-{name}", fit(plateau, callbacks=[after], **trained))
+        for step in (4, 8):
+            resumed = fit(plateau, ckpt_path=where / f"step={step}.ckpt", **trained)
+            save(folder, f"trained-{name}-{step}", resumed)
 
 
 def save(folder: Path, name: str, run: Run) -> None:

@@ -75,7 +75,7 @@ def test_two_processes_write_one_file_with_every_update_once(two_processes: tupl
 
 def test_two_processes_speak_once(two_processes: tuple[Path, str]) -> None:
     _, told = two_processes
-    assert told.count("Learning-rate plan for SGD") == 4
+    assert told.count("Learning-rate plan for SGD") == 10
     assert told.count("used = planned on 16 of 16 updates, schedule complete") == 2
 
 
@@ -94,6 +94,18 @@ def test_plateau_decides_alike_in_both_processes(name: str, two_processes: tuple
     first, second = of_both(two_processes[0], name)
     assert first == second
     assert first["used"] == [0.1] * 4 + [0.05] * 4 + [0.025] * 2
+
+
+@pytest.mark.behaviour("B41")
+@pytest.mark.parametrize("name", ["trained-apart", "trained-synced"])
+def test_plateau_on_a_metric_of_the_training_epoch_decides_alike_and_resumes(
+    name: str, two_processes: tuple[Path, str]
+) -> None:
+    expected = [0.1] * 4 + [0.05] * 4 + [0.025] * 2
+    for done, run in ((0, name), (4, f"{name}-4"), (8, f"{name}-8")):
+        first, second = of_both(two_processes[0], run)
+        assert first == second
+        assert first["used"] == expected[done:]
 
 
 @pytest.mark.behaviour("B17")
