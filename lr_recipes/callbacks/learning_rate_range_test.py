@@ -25,6 +25,7 @@ from lr_recipes.callbacks.lightning import (
     LightningModule,
     Trainer,
     callbacks_of,
+    trainer_for,
 )
 from lr_recipes.callbacks.sweep_loop import SweepError, run_sweep, schedulers_of, step_hooks
 from lr_recipes.callbacks.telling import live_display_aside, shortest, tell, warn
@@ -296,7 +297,7 @@ def range_test(
     random = TrainingState()
     random.keep_random_numbers()
     callbacks = [test, *(trainer_options.pop("callbacks", None) or [])]
-    trainer = Trainer(**{**_QUIET, **trainer_options, **_NOT_NEEDED, "callbacks": callbacks})
+    trainer = trainer_for(model, **{**_QUIET, **trainer_options, **_NOT_NEEDED, "callbacks": callbacks})
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "You defined a `validation_step` but have no")  # none is wanted

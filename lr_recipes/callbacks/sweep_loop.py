@@ -20,13 +20,13 @@ from torch.utils.data import DataLoader
 from lr_recipes.callbacks.fit import accumulation_of, optimizer_names
 from lr_recipes.callbacks.lightning import (
     CombinedLoader,
-    DummyLogger,
     LightningModule,
     ParallelStrategy,
     Trainer,
     before_batch_transfer,
     callbacks_of,
     combined_loader,
+    dummy_logger,
     is_param_in_hook_signature,
     twin_of_combined,
 )
@@ -96,7 +96,7 @@ def _undone(trainer: Trainer, module_hooks: Collection[int]) -> Iterator[None]:
     try:
         trainer.callbacks = []  # type: ignore[attr-defined]
         # As many as there were, for a module may name one by its index; a dummy takes any call and does nothing.
-        trainer.loggers = [DummyLogger() for _ in loggers]
+        trainer.loggers = [dummy_logger(trainer) for _ in loggers]
         module.log = module.log_dict = _log_nothing  # type: ignore[method-assign]
         for optimizer in trainer.optimizers:
             _rest(optimizer, module_hooks)
