@@ -31,7 +31,7 @@ from lr_recipes.callbacks.sweep_loop import SweepError, run_sweep, schedulers_of
 from lr_recipes.callbacks.telling import live_display_aside, shortest, tell, warn
 from lr_recipes.callbacks.training_state import TrainingState
 from lr_recipes.optimizer import internals
-from lr_recipes.optimizer.groups import built_lrs
+from lr_recipes.optimizer.as_built import note_peak, peak_lrs
 from lr_recipes.sweep.result import PEAK, RULES, DivergenceWatch, RangeTest, Sweep
 
 FILES = ("range_test.csv", "range_test.json", "range_test.png")
@@ -219,7 +219,7 @@ class LearningRateRangeTest(Remembering):
 
     def _use(self, trainer: Trainer, result: RangeTest) -> None:
         optimizer = self._chosen(trainer)
-        before, peak = max(built_lrs(optimizer)), result.suggestions.get(self.rule)
+        before, peak = max(peak_lrs(optimizer, schedulers_of(trainer))), result.suggestions.get(self.rule)
         if peak is None:
             why = result.reason or f"the rule {self.rule!r} finds nothing on this curve"
             warn(trainer, f"the LR range test suggests nothing, so training goes on at LR {before:g}: {why}")
@@ -317,12 +317,14 @@ def range_test(
 def set_peak(optimizer: Optimizer, schedulers: Sequence[Any], peak: float) -> None:
     """Make ``peak`` the largest base LR of an optimizer; its other LRs, and torch's schedulers on it, keep their ratio.
 
+    Where one of torch's ``OneCycleLR`` and ``CyclicLR`` is on it, its largest ``max_lr`` becomes ``peak``.
+
     Args:
         optimizer: whose groups to change; a tensor LR is filled in place.
         schedulers: schedulers of torch, of which those of this optimizer are changed.
         peak: the LR.
     """
-    top = max(built_lrs(optimizer))
+    top = max(peak_lrs(optimizer, schedulers))
     # Built already, so they have taken their base LRs from the groups: into lists of their own, and `initial_lr`.
     ours = [one for one in internals.with_parts(schedulers) if getattr(one, "optimizer", None) is optimizer]
     keys = ["lr", "initial_lr"]
@@ -340,6 +342,7 @@ def set_peak(optimizer: Optimizer, schedulers: Sequence[Any], peak: float) -> No
         for name in internals.LR_LISTS:
             if hasattr(scheduler, name):
                 setattr(scheduler, name, [peak * (lr / top) for lr in getattr(scheduler, name)])
+    note_peak(optimizer, peak)
 
 
 def write(result: RangeTest, folder: Path, plot: bool = True) -> None:

@@ -6,6 +6,7 @@ who writes it and who counts are the rooms below (``schedules/``, ``optimizer/``
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -21,6 +22,7 @@ from lr_recipes.callbacks.lightning import (
     callbacks_of,
 )
 from lr_recipes.callbacks.telling import tell, warn
+from lr_recipes.optimizer import as_built
 from lr_recipes.optimizer.follow import BoundSchedule
 from lr_recipes.optimizer.groups import built_lrs, group_names, read_lrs, read_momentum, write_momentum
 from lr_recipes.plan.horizon import Horizon, HorizonError
@@ -85,25 +87,34 @@ class LearningRateScheduler(Remembering):
         self.bound: dict[str, BoundSchedule] = {}
         self._base_lrs: dict[str, list[float]] = {}
         self._momenta: dict[str, list[float | None]] = {}
+        self._noting = contextlib.ExitStack()
         self._epoch, self._fit_begins = -1, False
         self._overrun_told = self._nan_told = False
 
     # Hooks
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Watch until ``on_fit_start`` what the module's schedulers find when they are made."""
+        super().setup(trainer, pl_module, stage)
+        self._noting.close()
+        if stage == "fit":
+            self._noting.enter_context(as_built.noting())
+
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note the base LRs, and refuse a second owner.
+        """Refuse a second owner, and note the base LRs.
 
         Lightning has built the optimizers; it restores their state, with the old LRs in their groups, after this hook
         and before ``on_train_start``. So this is the last moment at which the groups hold what they were built with,
         and the first at which there is an optimizer to claim.
         """
         self.bound = {}  # before the sanity check, which validates and must not let an earlier run's plateau decide
+        self._noting.close()
         fit = Fit.of(trainer)
+        self._become_owner(fit, pl_module)
         self._base_lrs = {name: built_lrs(one) for name, one in fit.optimizers.items()}
         self._momenta = {
             name: [read_momentum(group) for group in one.param_groups] for name, one in fit.optimizers.items()
         }
-        self._become_owner(fit, pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Resolve the plan, write the first LRs, and print it: now the data are set up and all state is restored.
@@ -172,6 +183,11 @@ class LearningRateScheduler(Remembering):
         if not self._overrun_told:  # by one update only: then no further batch has said it
             self._tell_overrun(trainer)
         self.remember(trainer)
+
+    def remember(self, trainer: Trainer) -> None:
+        """Keep the state that a run ends with, wherever it ends."""
+        super().remember(trainer)
+        self._noting.close()
 
     def now(self) -> dict[str, Any]:
         """Return each optimizer's position and plan, as plain values."""
@@ -244,7 +260,7 @@ class LearningRateScheduler(Remembering):
             self.bound[name].go_on(state)
         if self.resume == "config":
             self._keep_share_of_data(fit.trainer, saved)
-            self._stop_cycling_momentum(saved)
+        self._stop_cycling_momentum(saved)
 
     def _keep_share_of_data(self, trainer: Trainer, saved: dict[str, Any]) -> None:
         """Where updates now see another number of samples, go on at the same share of the epochs that end the run."""
@@ -256,12 +272,12 @@ class LearningRateScheduler(Remembering):
 
     def _stop_cycling_momentum(self, saved: dict[str, Any]) -> None:
         """Where the checkpoint's schedule moved the momentum and this one does not, go back to what was built."""
-        for name, state in saved.items():
-            bound = self.bound[name]
-            if state["cycles_momentum"] and not bound.plan.moves_momentum:
-                for group, momentum in zip(bound.optimizer.param_groups, self._momenta[name], strict=False):
-                    if momentum is not None:
-                        write_momentum(group, momentum)
+        for name, bound in self.bound.items():
+            ours = self.resume == "config" and saved.get(name, {}).get("cycles_momentum", False)
+            for group, momentum in zip(bound.optimizer.param_groups, self._momenta[name], strict=False):
+                cycled = ours or as_built.momentum_is_theirs(group)  # the checkpoint may be of a run with torch's own
+                if cycled and momentum is not None and not bound.plan.moves_momentum:
+                    write_momentum(group, momentum)
 
     # One owner
 
@@ -307,6 +323,7 @@ class LearningRateScheduler(Remembering):
             if self.replace and fit.clocks[name].bound:
                 fit.replace_clock(name)
             fit.clocks[name].claim(type(self).__name__)
+            as_built.give_back(fit.optimizers[name], [config.scheduler for config in theirs])
 
     # Plateaus, and the end of the plan
 

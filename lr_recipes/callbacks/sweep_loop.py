@@ -32,8 +32,9 @@ from lr_recipes.callbacks.lightning import (
 )
 from lr_recipes.callbacks.training_state import TrainingState
 from lr_recipes.optimizer import internals
+from lr_recipes.optimizer.as_built import peak_lrs
 from lr_recipes.optimizer.clock import Clock, took_effect
-from lr_recipes.optimizer.groups import built_lrs, write_lr
+from lr_recipes.optimizer.groups import write_lr
 from lr_recipes.sweep.result import DivergenceWatch, RangeTest, Sweep
 
 # Batches (in accumulation: windows of them) without an update, in a row, that say that there will be none.
@@ -146,7 +147,7 @@ class _SweepLoop:
     ) -> None:
         self.trainer, self.sweep, self.watch, self.optimizer, self.progress = trainer, sweep, watch, optimizer, progress
         self.module: LightningModule = trainer.lightning_module
-        bases = built_lrs(optimizer)
+        bases = peak_lrs(optimizer, schedulers_of(trainer))
         if not max(bases) > 0:
             raise SweepError(f"every group of {type(optimizer).__name__} has an LR of 0: give it one, such as lr=0.001")
         self.ratios = [base / max(bases) for base in bases]

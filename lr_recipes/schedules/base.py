@@ -170,7 +170,8 @@ class Schedule:
         """Bind the schedule to a torch optimizer, for a plain PyTorch loop; the result is a torch ``LRScheduler``.
 
         Args:
-            optimizer: a ``torch.optim.Optimizer``; each group's LR of this moment is its peak.
+            optimizer: a ``torch.optim.Optimizer``; each group's LR of this moment is its peak. One that
+                ``OneCycleLR`` has written over gets back the LR and the momentum that the optimizer was given.
             horizon: the facts about the run.
 
         Example:
@@ -184,12 +185,14 @@ class Schedule:
             >>> scheduler.get_last_lr()
             [0.05]
         """
+        from lr_recipes.optimizer.as_built import give_back
         from lr_recipes.optimizer.clock import Clock  # torch takes seconds to import
         from lr_recipes.optimizer.follow import BoundSchedule
         from lr_recipes.optimizer.groups import built_lrs
 
         # A new clock: to bind again, as one does in a notebook, takes the place of what was bound before.
         clock = Clock(optimizer)
+        give_back(optimizer)
         plan = self.plan(horizon, built_lrs(optimizer))
         clock.bound = True
         clock.claim(f"{self!r}, which is bound to the optimizer,")
