@@ -8,6 +8,7 @@ from __future__ import annotations
 import tempfile
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from tqdm.auto import tqdm  # type: ignore[import-untyped]
 from lr_recipes import checks
 from lr_recipes.callbacks.base import Remembering, leave_out
 from lr_recipes.callbacks.fit import Fit, goes_on_from
+from lr_recipes.callbacks.folder import Folder
 from lr_recipes.callbacks.lightning import (
     LightningDataModule,
     LightningModule,
@@ -28,7 +30,7 @@ from lr_recipes.callbacks.lightning import (
     trainer_for,
 )
 from lr_recipes.callbacks.sweep_loop import SweepError, run_sweep, schedulers_of, step_hooks
-from lr_recipes.callbacks.telling import live_display_aside, shortest, tell, warn
+from lr_recipes.callbacks.telling import live_display_aside, tell, warn
 from lr_recipes.callbacks.training_state import TrainingState
 from lr_recipes.optimizer import internals
 from lr_recipes.optimizer.as_built import note_peak, peak_lrs
@@ -70,8 +72,8 @@ class LearningRateRangeTest(Remembering):
             schedule is under way. ``None``: only when ``run`` is called.
         optimizer: index or name (``"Adam"``, ``"Adam-1"``, ...) of the optimizer whose LR is swept, where there are
             several; the others go on at their own LR.
-        dirpath: folder of ``range_test.csv``, ``.json`` and ``.png``; by default the folder of the Trainer's first
-            logger, else its ``default_root_dir``.
+        dirpath: folder of ``range_test.csv``, ``.json`` and ``.png``, a path or a URL; by default the folder of the
+            Trainer's first logger, else its ``default_root_dir``.
         plot: draw ``range_test.png``.
 
     Attributes:
@@ -208,11 +210,12 @@ class LearningRateRangeTest(Remembering):
 
     def _test(self, trainer: Trainer, before_hooks: Sequence[str]) -> RangeTest:
         """Make the sweep, write the files, tell what came out."""
-        folder = writable(Path(self.dirpath or trainer.log_dir or trainer.default_root_dir))  # before the work is done
-        self.result = result = self.run(trainer, before_hooks)
-        if trainer.is_global_zero:
-            write(result, folder, self.plot)
-        tell(trainer, f"{result.table}\n  see {shortest(folder / FILES[-1 if self.plot else 0])}")
+        with Folder(self.dirpath or trainer.log_dir or trainer.default_root_dir, partial(warn, trainer)) as folder:
+            writable(folder.path)  # before the work is done
+            self.result = result = self.run(trainer, before_hooks)
+            if trainer.is_global_zero:
+                write(result, folder.path, self.plot)
+            tell(trainer, f"{result.table}\n  see {folder.shown(FILES[-1 if self.plot else 0])}")
         if result.stop == "interrupted":
             raise KeyboardInterrupt  # Ctrl-C was meant for the run: now that the sweep is undone and written, it ends
         return result
@@ -271,7 +274,7 @@ def range_test(
         model: the module; its optimizer's groups keep the ratios of their LRs.
         data: a training loader, or a ``LightningDataModule``.
         min_lr, max_lr, num_training_steps, mode, divergence, optimizer: see ``LearningRateRangeTest``.
-        dirpath: folder for ``range_test.csv``, ``.json`` and ``.png``; ``None``: nothing is written.
+        dirpath: folder for ``range_test.csv``, ``.json`` and ``.png``, a path or a URL; ``None``: nothing is written.
         trainer_options: Lightning's ``Trainer(...)``: precision, devices, accumulate_grad_batches, gradient_clip_val.
 
     Returns:
@@ -291,7 +294,9 @@ def range_test(
         50
     """
     test = _Alone(min_lr, max_lr, num_training_steps, mode, divergence, optimizer=optimizer)
-    folder = None if dirpath is None else writable(Path(dirpath))
+    if dirpath is not None:
+        with Folder(dirpath, warnings.warn) as folder:
+            writable(folder.path)
     # The sweep puts back what it uses; the Trainer draws beside it: the iterator of a DataLoader takes a seed from
     # torch.
     random = TrainingState()
@@ -309,8 +314,9 @@ def range_test(
             f"there is no training batch, so nothing can be measured: the loader is empty, or limit_train_batches="
             f"{trainer.limit_train_batches!r} leaves nothing of it"
         )
-    if folder is not None and trainer.is_global_zero:
-        write(test.result, folder)
+    if dirpath is not None and trainer.is_global_zero:
+        with Folder(dirpath, warnings.warn) as folder:
+            write(test.result, folder.path)
     return test.result
 
 
