@@ -40,7 +40,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "report": (set(), {"matplotlib"}),
     "sweep": (set(), {"matplotlib"}),
     "command_line": (set(), {"omegaconf"}),
-    "callbacks": ({"lightning", "numpy", "torch", "tqdm"}, set()),
+    "callbacks": ({"fsspec", "lightning", "numpy", "torch", "tqdm"}, set()),
 }
 # Each library whose private parts are used has one file for them.
 DOORS = {

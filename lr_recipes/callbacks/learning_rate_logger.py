@@ -6,6 +6,7 @@ comparison and the picture. Here stands when they are asked, and what Lightning'
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -16,8 +17,9 @@ from torch.optim import Optimizer
 from lr_recipes import checks
 from lr_recipes.callbacks.base import Remembering, leave_out
 from lr_recipes.callbacks.fit import Fit
+from lr_recipes.callbacks.folder import Folder
 from lr_recipes.callbacks.lightning import LightningModule, Trainer, batches_that_stepped
-from lr_recipes.callbacks.telling import end_bar, shortest, tell, warn
+from lr_recipes.callbacks.telling import end_bar, tell, warn
 from lr_recipes.optimizer.clock import Clock
 from lr_recipes.optimizer.recorder import LearningRateError, Recorder
 from lr_recipes.plan.plan import Plan
@@ -39,8 +41,8 @@ class LearningRateLogger(Remembering):
     one line says whether used and planned were equal. With several optimizers each has a file, ``lr-<optimizer>.csv``.
 
     Args:
-        dirpath: folder of ``lr.csv`` and ``lr.png``; by default the folder of the Trainer's first logger, else its
-            ``default_root_dir``.
+        dirpath: folder of ``lr.csv`` and ``lr.png``, a path or a URL; by default the folder of the Trainer's first
+            logger, else its ``default_root_dir``. To a URL they are copied with each checkpoint and when the run ends.
         audit: what to do when an update did not use the planned LR: ``"warn"`` or ``"error"``.
         plot: draw ``lr.png``.
 
@@ -63,6 +65,7 @@ class LearningRateLogger(Remembering):
         self.audit = checks.one_of("audit", audit, AUDITS)
         self.plot = plot
         self._records: dict[str, _Record] = {}
+        self._folder: Folder | None = None
         self._bar: Any = None
         self._scaled = self._begun = self._uncounted_told = False
 
@@ -138,7 +141,7 @@ class LearningRateLogger(Remembering):
             if not trainer.fast_dev_run:  # type: ignore[attr-defined]
                 record.warn_if_short(trainer)
         if self._records:
-            tell(trainer, _where([path for record in self._records.values() for path in record.files(self.plot)]))
+            tell(trainer, self._where())
         self._close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -149,7 +152,7 @@ class LearningRateLogger(Remembering):
         end_bar(trainer)
         for record in self._records.values():
             record.recorder.flush(strict=False)  # a second error would hide the first
-            line = f"{record.closing_line()}, see {shortest(record.file.path)}"
+            line = f"{record.closing_line()}, see {record.folder.shown(record.file.path.name)}"
             tell(trainer, f"Learning rate{record.suffix}: {line}")
         super().on_exception(trainer, pl_module, exception)
         self._close()
@@ -163,10 +166,11 @@ class LearningRateLogger(Remembering):
         What is still in memory is written first: a run that goes on from a checkpoint misses no row and no count.
         """
         self._flush()
-        if not self._records:
+        if self._folder is None or not self._records:
             return {}
+        self._folder.publish()
         return {
-            "files": {name: str(record.file.path.resolve()) for name, record in self._records.items()},
+            "files": {name: self._folder.address(one.file.path.name) for name, one in self._records.items()},
             "audits": {name: record.audit.state_dict() for name, record in self._records.items()},
             "positions": {name: record.clock.position for name, record in self._records.items()},
         }
@@ -180,22 +184,30 @@ class LearningRateLogger(Remembering):
         fit.start()
         # `log_dir` sends its value from the first process to the others, so all must ask; the record is the first's
         # alone.
-        folder = Path(self.dirpath or trainer.log_dir or trainer.default_root_dir)
+        folder = self.dirpath or trainer.log_dir or trainer.default_root_dir
         if trainer.is_global_zero:
+            self._folder = Folder(folder, partial(warn, trainer))
             samples = fit.samples_per_step()
             self._records = {
-                name: self._record(trainer, name, clock, folder, samples) for name, clock in fit.clocks.items()
+                name: self._record(trainer, name, clock, self._folder, samples) for name, clock in fit.clocks.items()
             }
+            if self._folder.url:
+                self._folder.publish()  # should it fail, that is said now
+                note = (
+                    "what is recorded is copied there with each checkpoint and when the run ends; until then it is in"
+                )
+                tell(trainer, f"{self._folder.url}: {note} {self._folder.path}")
             self._scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
             self._show_in(trainer.progress_bar_callback)
 
-    def _record(self, trainer: Trainer, name: str, clock: Clock, folder: Path, samples: int | None) -> _Record:
+    def _record(self, trainer: Trainer, name: str, clock: Clock, folder: Folder, samples: int | None) -> _Record:
         fit = Fit.of(trainer)
         suffix = f"-{name}" if len(fit.clocks) > 1 else ""
-        earlier = fit.begun_anew.get(name)  # the record of the schedule before is not this one's beginning
-        state = self._state if earlier is None else {}
+        before = fit.begun_anew.get(name)  # the record of the schedule before is not this one's beginning
+        state = self._state if before is None else {}
         counts = state.get("audits", {}).get(name, {})  # also at position 0: steps may have been skipped
-        history = state.get("files", {}).get(name)
+        earlier = state.get("files", {}).get(name)
+        history = folder.earlier(earlier, f"lr{suffix}.csv") if clock.position else None
         audit = Audit(**counts)
         recorder = Recorder(
             clock,
@@ -207,10 +219,10 @@ class LearningRateLogger(Remembering):
         )
         late = recorder.groups[fit.group_counts[name] :]
         audit.late.update(dict.fromkeys(late, clock.position))
-        record = _Record(name, suffix, clock, recorder, audit)
-        if earlier is not None:
-            record.keep(trainer, folder, earlier)
-        record.open(trainer, folder, Path(history) if history else None)
+        record = _Record(name, suffix, clock, recorder, audit, folder)
+        if before is not None:
+            record.keep(trainer, before)
+        record.open(trainer, history)
         return record
 
     def _idle_hooks(self, trainer: Trainer, pl_module: LightningModule) -> list[str]:
@@ -260,10 +272,19 @@ class LearningRateLogger(Remembering):
         for record in self._records.values():
             record.recorder.flush()
 
+    def _where(self) -> str:
+        """Say where the files are: the first as it can be typed here, then the names of those beside it."""
+        assert self._folder is not None
+        first, *others = [name for record in self._records.values() for name in record.files(self.plot)]
+        return f"See {', '.join([self._folder.shown(first), *others])}"
+
     def _close(self) -> None:
         for record in self._records.values():
             record.close()
         self._records = {}
+        if self._folder is not None:
+            self._folder.close()
+            self._folder = None
         if self._bar is not None:
             del self._bar.get_metrics  # the class's own is there again
             self._bar = None
@@ -272,34 +293,35 @@ class LearningRateLogger(Remembering):
 class _Record:
     """What is recorded of one optimizer: the recorder, its file, and what is said about it."""
 
-    def __init__(self, name: str, suffix: str, clock: Clock, recorder: Recorder, audit: Audit) -> None:
-        self.name, self.suffix = name, suffix
+    def __init__(self, name: str, suffix: str, clock: Clock, recorder: Recorder, audit: Audit, folder: Folder) -> None:
+        self.name, self.suffix, self.folder = name, suffix, folder
         self.clock, self.recorder, self.audit = clock, recorder, audit
 
-    def keep(self, trainer: Trainer, folder: Path, position: int) -> None:
+    def keep(self, trainer: Trainer, position: int) -> None:
         """Keep the record of an earlier schedule, which came to ``position``, beside the one that begins now."""
-        path = folder / f"lr{self.suffix}.csv"
-        if path.is_file():
-            kept = path.with_name(f"lr{self.suffix}-until-{position}.csv")
-            path.replace(kept)
-            tell(trainer, f"The record of the schedule before is kept as {shortest(kept)}")
+        older = self.folder.earlier(None, f"lr{self.suffix}.csv")
+        if older is not None:
+            kept = f"lr{self.suffix}-until-{position}.csv"
+            shutil.copyfile(older, self.folder.path / kept)
+            tell(trainer, f"The record of the schedule before is kept as {self.folder.shown(kept)}")
 
-    def open(self, trainer: Trainer, folder: Path, history: Path | None) -> None:
+    def open(self, trainer: Trainer, history: Path | None) -> None:
         """Open the file, and begin to watch."""
-        path, position = folder / f"lr{self.suffix}.csv", self.clock.position
+        path, position = self.folder.path / f"lr{self.suffix}.csv", self.clock.position
         try:
             self.file = LrCsv(path, columns_of(self.recorder.names()), position, history)
         except OSError as error:
             raise OSError(
-                f"dirpath={str(folder)!r}: {path.name} cannot be written there ({error.strerror}); give "
+                f"dirpath={str(self.folder.path)!r}: {path.name} cannot be written there ({error.strerror}); give "
                 "LearningRateLogger a folder that can be written"
             ) from error
         # Rows of updates 0 to `position - 1` are kept: update `position` is the next that this run does.
         if position and self.file.kept < position:
+            there = f"{self.folder.shown(path.name)} has rows for {self.file.kept:,} of the"
             tell(
                 trainer,
-                f"{path} has rows for {self.file.kept:,} of the {checks.counted(position, 'update')} before this one; "
-                "the others were not recorded, or their lines were damaged",
+                f"{there} {checks.counted(position, 'update')} before this one; the others were not recorded, or their "
+                "lines were damaged",
             )
         self.recorder.file = self.file
         self.clock.witnesses.append(self.recorder)
@@ -341,10 +363,10 @@ class _Record:
         if self.clock.position:
             draw(self.file.path, self.file.path.with_suffix(".png"), f"{self.name}: {title}", peaks)
 
-    def files(self, plot: bool) -> list[Path]:
-        """Return what was written: the picture, if there is one, and the file."""
-        drawn = [self.file.path.with_suffix(".png")] if plot and self.clock.position else []
-        return [*drawn, self.file.path]
+    def files(self, plot: bool) -> list[str]:
+        """Return the names of what was written: the picture, if there is one, and the file."""
+        drawn = [self.file.path.with_suffix(".png").name] if plot and self.clock.position else []
+        return [*drawn, self.file.path.name]
 
     def warn_if_short(self, trainer: Trainer) -> None:
         """Warn when the run ended well before its schedule did."""
@@ -356,8 +378,3 @@ class _Record:
                 f"the run ended at update {self.clock.position:,} of the {total:,} that its schedule was made for, so "
                 "the LR never came down to its planned end; give the schedule the length that the run really has",
             )
-
-
-def _where(files: Sequence[Path]) -> str:
-    """Say where the files are: the first as it can be typed here, then the names of those beside it."""
-    return f"See {', '.join([shortest(files[0]), *(path.name for path in files[1:])])}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import tempfile
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -20,17 +21,19 @@ from tqdm.auto import tqdm  # type: ignore[import-untyped]
 from lr_recipes import checks
 from lr_recipes.callbacks.base import Remembering, leave_out
 from lr_recipes.callbacks.fit import Fit, goes_on_from
+from lr_recipes.callbacks.folder import Folder
 from lr_recipes.callbacks.lightning import (
     LightningDataModule,
     LightningModule,
     Trainer,
     callbacks_of,
+    trainer_for,
 )
 from lr_recipes.callbacks.sweep_loop import SweepError, run_sweep, schedulers_of, step_hooks
-from lr_recipes.callbacks.telling import live_display_aside, shortest, tell, warn
+from lr_recipes.callbacks.telling import live_display_aside, tell, warn
 from lr_recipes.callbacks.training_state import TrainingState
 from lr_recipes.optimizer import internals
-from lr_recipes.optimizer.groups import built_lrs
+from lr_recipes.optimizer.as_built import note_peak, peak_lrs
 from lr_recipes.sweep.result import PEAK, RULES, DivergenceWatch, RangeTest, Sweep
 
 FILES = ("range_test.csv", "range_test.json", "range_test.png")
@@ -69,8 +72,8 @@ class LearningRateRangeTest(Remembering):
             schedule is under way. ``None``: only when ``run`` is called.
         optimizer: index or name (``"Adam"``, ``"Adam-1"``, ...) of the optimizer whose LR is swept, where there are
             several; the others go on at their own LR.
-        dirpath: folder of ``range_test.csv``, ``.json`` and ``.png``; by default the folder of the Trainer's first
-            logger, else its ``default_root_dir``.
+        dirpath: folder of ``range_test.csv``, ``.json`` and ``.png``, a path or a URL; by default the folder of the
+            Trainer's first logger, else its ``default_root_dir``.
         plot: draw ``range_test.png``.
 
     Attributes:
@@ -207,18 +210,19 @@ class LearningRateRangeTest(Remembering):
 
     def _test(self, trainer: Trainer, before_hooks: Sequence[str]) -> RangeTest:
         """Make the sweep, write the files, tell what came out."""
-        folder = writable(Path(self.dirpath or trainer.log_dir or trainer.default_root_dir))  # before the work is done
-        self.result = result = self.run(trainer, before_hooks)
-        if trainer.is_global_zero:
-            write(result, folder, self.plot)
-        tell(trainer, f"{result.table}\n  see {shortest(folder / FILES[-1 if self.plot else 0])}")
+        with Folder(self.dirpath or trainer.log_dir or trainer.default_root_dir, partial(warn, trainer)) as folder:
+            writable(folder.path)  # before the work is done
+            self.result = result = self.run(trainer, before_hooks)
+            if trainer.is_global_zero:
+                write(result, folder.path, self.plot)
+            tell(trainer, f"{result.table}\n  see {folder.shown(FILES[-1 if self.plot else 0])}")
         if result.stop == "interrupted":
             raise KeyboardInterrupt  # Ctrl-C was meant for the run: now that the sweep is undone and written, it ends
         return result
 
     def _use(self, trainer: Trainer, result: RangeTest) -> None:
         optimizer = self._chosen(trainer)
-        before, peak = max(built_lrs(optimizer)), result.suggestions.get(self.rule)
+        before, peak = max(peak_lrs(optimizer, schedulers_of(trainer))), result.suggestions.get(self.rule)
         if peak is None:
             why = result.reason or f"the rule {self.rule!r} finds nothing on this curve"
             warn(trainer, f"the LR range test suggests nothing, so training goes on at LR {before:g}: {why}")
@@ -270,7 +274,7 @@ def range_test(
         model: the module; its optimizer's groups keep the ratios of their LRs.
         data: a training loader, or a ``LightningDataModule``.
         min_lr, max_lr, num_training_steps, mode, divergence, optimizer: see ``LearningRateRangeTest``.
-        dirpath: folder for ``range_test.csv``, ``.json`` and ``.png``; ``None``: nothing is written.
+        dirpath: folder for ``range_test.csv``, ``.json`` and ``.png``, a path or a URL; ``None``: nothing is written.
         trainer_options: Lightning's ``Trainer(...)``: precision, devices, accumulate_grad_batches, gradient_clip_val.
 
     Returns:
@@ -290,13 +294,15 @@ def range_test(
         50
     """
     test = _Alone(min_lr, max_lr, num_training_steps, mode, divergence, optimizer=optimizer)
-    folder = None if dirpath is None else writable(Path(dirpath))
+    if dirpath is not None:
+        with Folder(dirpath, warnings.warn) as folder:
+            writable(folder.path)
     # The sweep puts back what it uses; the Trainer draws beside it: the iterator of a DataLoader takes a seed from
     # torch.
     random = TrainingState()
     random.keep_random_numbers()
     callbacks = [test, *(trainer_options.pop("callbacks", None) or [])]
-    trainer = Trainer(**{**_QUIET, **trainer_options, **_NOT_NEEDED, "callbacks": callbacks})
+    trainer = trainer_for(model, **{**_QUIET, **trainer_options, **_NOT_NEEDED, "callbacks": callbacks})
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "You defined a `validation_step` but have no")  # none is wanted
@@ -308,20 +314,23 @@ def range_test(
             f"there is no training batch, so nothing can be measured: the loader is empty, or limit_train_batches="
             f"{trainer.limit_train_batches!r} leaves nothing of it"
         )
-    if folder is not None and trainer.is_global_zero:
-        write(test.result, folder)
+    if dirpath is not None and trainer.is_global_zero:
+        with Folder(dirpath, warnings.warn) as folder:
+            write(test.result, folder.path)
     return test.result
 
 
 def set_peak(optimizer: Optimizer, schedulers: Sequence[Any], peak: float) -> None:
     """Make ``peak`` the largest base LR of an optimizer; its other LRs, and torch's schedulers on it, keep their ratio.
 
+    Where one of torch's ``OneCycleLR`` and ``CyclicLR`` is on it, its largest ``max_lr`` becomes ``peak``.
+
     Args:
         optimizer: whose groups to change; a tensor LR is filled in place.
         schedulers: schedulers of torch, of which those of this optimizer are changed.
         peak: the LR.
     """
-    top = max(built_lrs(optimizer))
+    top = max(peak_lrs(optimizer, schedulers))
     # Built already, so they have taken their base LRs from the groups: into lists of their own, and `initial_lr`.
     ours = [one for one in internals.with_parts(schedulers) if getattr(one, "optimizer", None) is optimizer]
     keys = ["lr", "initial_lr"]
@@ -339,6 +348,7 @@ def set_peak(optimizer: Optimizer, schedulers: Sequence[Any], peak: float) -> No
         for name in internals.LR_LISTS:
             if hasattr(scheduler, name):
                 setattr(scheduler, name, [peak * (lr / top) for lr in getattr(scheduler, name)])
+    note_peak(optimizer, peak)
 
 
 def write(result: RangeTest, folder: Path, plot: bool = True) -> None:

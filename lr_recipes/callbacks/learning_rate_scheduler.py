@@ -6,6 +6,7 @@ who writes it and who counts are the rooms below (``schedules/``, ``optimizer/``
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -27,6 +28,7 @@ from lr_recipes.callbacks.lightning import (
     callbacks_of,
 )
 from lr_recipes.callbacks.telling import tell, warn
+from lr_recipes.optimizer import as_built
 from lr_recipes.optimizer.follow import BoundSchedule
 from lr_recipes.optimizer.groups import (
     built_lrs,
@@ -101,6 +103,7 @@ class LearningRateScheduler(Remembering):
         self._momenta: dict[str, list[float | None]] = {}
         self._built_before: dict[str, list[float]] = {}  # base LRs at the start, of optimizers that have been rebuilt
         self._loop: Callable[[], dict[str, Any]] = dict
+        self._noting = contextlib.ExitStack()
         self._epoch, self._fit_begins = -1, False
         self._overrun_told = self._nan_told = self._early_told = False
         self._metrics: FreshMetrics | None = None  # of the plateaus of this fit, where it has any
@@ -108,25 +111,33 @@ class LearningRateScheduler(Remembering):
 
     # Hooks
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Watch until ``on_fit_start`` what the module's schedulers find when they are made."""
+        super().setup(trainer, pl_module, stage)
+        self._noting.close()
+        if stage == "fit":
+            self._noting.enter_context(as_built.noting())
+
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note the base LRs, and refuse a second owner.
+        """Refuse a second owner, and note the base LRs.
 
         Lightning has built the optimizers; it restores their state, with the old LRs in their groups, after this hook
         and before ``on_train_start``. So this is the last moment at which the groups hold what they were built with,
         and the first at which there is an optimizer to claim.
         """
         self.bound, self._metrics = {}, None  # before the sanity check, which validates: it is no earlier run's
+        self._noting.close()
         fit = Fit.of(trainer)
-        self._base_lrs = {name: built_lrs(one) for name, one in fit.optimizers.items()}
-        self._momenta = {
-            name: [read_momentum(group) for group in one.param_groups] for name, one in fit.optimizers.items()
-        }
         if not fit.optimizers:
             raise ValueError(
                 f"{type(pl_module).__name__}.configure_optimizers() returns no optimizer, so there is no LR to "
                 "schedule: return one, or remove the LearningRateScheduler"
             )
         self._become_owner(fit, pl_module)
+        self._base_lrs = {name: built_lrs(one) for name, one in fit.optimizers.items()}
+        self._momenta = {
+            name: [read_momentum(group) for group in one.param_groups] for name, one in fit.optimizers.items()
+        }
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Resolve the plan, write the first LRs, and print it: now the data are set up and all state is restored.
@@ -212,6 +223,7 @@ class LearningRateScheduler(Remembering):
     def remember(self, trainer: Trainer, ended: bool = True) -> None:
         """Keep the state that a run ends with, and let go of its module and its metrics."""
         super().remember(trainer, ended)
+        self._noting.close()
         if self._metrics is not None:
             self._metrics.end()
         if self._module_hook is not None:  # the run was stopped just before the module's own hook
@@ -329,8 +341,7 @@ class LearningRateScheduler(Remembering):
             self.bound[name].go_on(state)
         if self.resume == "config":
             self._keep_share_of_data(fit.trainer, saved)
-        if self.resume in ("config", "restart"):
-            self._stop_cycling_momentum(earlier)
+        self._stop_cycling_momentum(earlier)
 
     def _go_on_rebuilt(self, fit: Fit, name: str) -> None:
         """Follow the plan on an optimizer that has been rebuilt, from the LRs that it was built with."""
@@ -338,7 +349,7 @@ class LearningRateScheduler(Remembering):
             return
         bound = self.bound[name]
         self._built_before.setdefault(name, [*bound.base_lrs])
-        self._take_out(fit.trainer, [bound.optimizer])
+        as_built.give_back(bound.optimizer, self._take_out(fit.trainer, [bound.optimizer]))
         bound.adopt()
         tell(
             fit.trainer,
@@ -356,12 +367,12 @@ class LearningRateScheduler(Remembering):
 
     def _stop_cycling_momentum(self, saved: dict[str, Any]) -> None:
         """Where the checkpoint's schedule moved the momentum and this one does not, go back to what was built."""
-        for name in saved.keys() & self.bound.keys():
-            bound, state = self.bound[name], saved[name]
-            if state["cycles_momentum"] and not bound.plan.moves_momentum:
-                for group, momentum in zip(bound.optimizer.param_groups, self._momenta[name], strict=False):
-                    if momentum is not None:
-                        write_momentum(group, momentum)
+        for name, bound in self.bound.items():
+            ours = self.resume in ("config", "restart") and saved.get(name, {}).get("cycles_momentum", False)
+            for group, momentum in zip(bound.optimizer.param_groups, self._momenta[name], strict=False):
+                cycled = ours or as_built.momentum_is_theirs(group)  # the checkpoint may be of a run with torch's own
+                if cycled and momentum is not None and not bound.plan.moves_momentum:
+                    write_momentum(group, momentum)
 
     # One owner
 
@@ -402,6 +413,7 @@ class LearningRateScheduler(Remembering):
             if self.replace and fit.clocks[name].bound:
                 fit.replace_clock(name)
             fit.clocks[name].claim(type(self).__name__)
+            as_built.give_back(fit.optimizers[name], theirs)
 
     def _take_out(self, trainer: Trainer, optimizers: Sequence[Optimizer]) -> list[Any]:
         """Take the module's schedulers on these optimizers out of Lightning's list, and return them."""

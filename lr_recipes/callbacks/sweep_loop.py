@@ -20,20 +20,21 @@ from torch.utils.data import DataLoader
 from lr_recipes.callbacks.fit import Fit, accumulation_of, optimizer_names
 from lr_recipes.callbacks.lightning import (
     CombinedLoader,
-    DummyLogger,
     LightningModule,
     ParallelStrategy,
     Trainer,
     before_batch_transfer,
     callbacks_of,
     combined_loader,
+    dummy_logger,
     is_param_in_hook_signature,
     twin_of_combined,
 )
 from lr_recipes.callbacks.training_state import TrainingState
 from lr_recipes.optimizer import internals
+from lr_recipes.optimizer.as_built import peak_lrs
 from lr_recipes.optimizer.clock import Clock, took_effect
-from lr_recipes.optimizer.groups import built_lrs, write_lr
+from lr_recipes.optimizer.groups import write_lr
 from lr_recipes.sweep.result import DivergenceWatch, RangeTest, Sweep
 
 # Batches (in accumulation: windows of them) without an update, in a row, that say that there will be none.
@@ -96,7 +97,7 @@ def _undone(trainer: Trainer, module_hooks: Collection[int]) -> Iterator[None]:
     try:
         trainer.callbacks = []  # type: ignore[attr-defined]
         # As many as there were, for a module may name one by its index; a dummy takes any call and does nothing.
-        trainer.loggers = [DummyLogger() for _ in loggers]
+        trainer.loggers = [dummy_logger(trainer) for _ in loggers]
         module.log = module.log_dict = _log_nothing  # type: ignore[method-assign]
         for optimizer in trainer.optimizers:
             _rest(optimizer, module_hooks)
@@ -146,7 +147,7 @@ class _SweepLoop:
     ) -> None:
         self.trainer, self.sweep, self.watch, self.optimizer, self.progress = trainer, sweep, watch, optimizer, progress
         self.module: LightningModule = trainer.lightning_module
-        bases = built_lrs(optimizer)
+        bases = peak_lrs(optimizer, schedulers_of(trainer))
         if not max(bases) > 0:
             raise SweepError(f"every group of {type(optimizer).__name__} has an LR of 0: give it one, such as lr=0.001")
         self.ratios = [base / max(bases) for base in bases]

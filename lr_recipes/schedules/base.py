@@ -186,7 +186,8 @@ class Schedule:
         together with its optimizer, it goes on with the copy.
 
         Args:
-            optimizer: a ``torch.optim.Optimizer``; each group's LR of this moment is its peak.
+            optimizer: a ``torch.optim.Optimizer``; each group's LR of this moment is its peak. One that
+                ``OneCycleLR`` has written over gets back the LR and the momentum that the optimizer was given.
             horizon: the facts about the run.
 
         Raises:
@@ -204,11 +205,13 @@ class Schedule:
             >>> scheduler.get_last_lr()
             [0.05]
         """
-        from lr_recipes.optimizer.clock import check_kind  # torch takes seconds to import
+        from lr_recipes.optimizer.as_built import give_back  # torch takes seconds to import
+        from lr_recipes.optimizer.clock import check_kind
         from lr_recipes.optimizer.follow import BoundSchedule
         from lr_recipes.optimizer.groups import built_lrs
 
         check_kind(optimizer)
+        give_back(optimizer)
         return BoundSchedule.by_hand(self.plan(horizon, built_lrs(optimizer)), optimizer)
 
     def read(self, description: dict[str, Any]) -> Schedule:

@@ -1,0 +1,106 @@
+"""What an optimizer was built with, where a scheduler of torch has written over it.
+
+Most schedulers note the LR that they find as ``initial_lr`` before they change it. Two do not: ``OneCycleLR`` and
+``CyclicLR`` write an LR of their own into the groups when they are made, as ``initial_lr`` too, and a momentum. Whoever
+takes over from them has to know what was there before.
+"""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
+
+from lr_recipes.optimizer.groups import Group, built_lrs, write_lr
+from lr_recipes.optimizer.internals import with_parts
+
+_OVERWRITERS = (OneCycleLR, CyclicLR)
+_THEIRS = ("initial_lr", "max_lr", "min_lr", "max_momentum", "base_momentum")  # what they add to a group
+_MOMENTA = ("momentum", "betas")
+
+# What the groups of an optimizer held before the first of them was made on it.
+_NOTED: weakref.WeakKeyDictionary[Optimizer, list[Group]] = weakref.WeakKeyDictionary()
+
+
+@contextmanager
+def noting() -> Iterator[None]:
+    """Note what the groups of every optimizer hold before one of these schedulers is made on it."""
+    # torch has no hook on the construction of an optimizer or a scheduler.
+    inits = [(kind, kind.__init__) for kind in _OVERWRITERS]
+    for kind, init in inits:
+        kind.__init__ = _noting_first(init)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for kind, init in inits:
+            kind.__init__ = init  # type: ignore[method-assign]
+
+
+def _noting_first(init: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(init)
+    def noting_init(self: Any, optimizer: Any, *args: Any, **kwargs: Any) -> None:
+        if isinstance(optimizer, Optimizer):  # else torch says so
+            _NOTED.setdefault(optimizer, [_copied(group) for group in optimizer.param_groups])
+        init(self, optimizer, *args, **kwargs)
+
+    return noting_init
+
+
+def _copied(group: Group) -> Group:
+    kept = {key: group[key] for key in ("lr", *_MOMENTA, *_THEIRS) if key in group}
+    return {key: value.clone() if isinstance(value, Tensor) else value for key, value in kept.items()}
+
+
+def give_back(optimizer: Optimizer, schedulers: Sequence[Any] = ()) -> None:
+    """Write into the groups what they held before ``OneCycleLR`` or ``CyclicLR``; where there was none, nothing.
+
+    Args:
+        optimizer: whose groups to write; a tensor LR is filled in place.
+        schedulers: those that were on it, as far as they are known.
+    """
+    noted = _NOTED.pop(optimizer, None)
+    known = bool(_overwriters(optimizer, schedulers))
+    for index, group in enumerate(optimizer.param_groups):
+        if noted is not None and index < len(noted):
+            was = noted[index]
+        elif known or "max_lr" in group or momentum_is_theirs(group):
+            # Nobody has looked: what is left is the optimizer's own argument, which a group may have had another of.
+            keys = ("lr", *_MOMENTA) if momentum_is_theirs(group) else ("lr",)
+            was = {key: optimizer.defaults[key] for key in keys if key in optimizer.defaults}
+        else:
+            continue
+        for key in _THEIRS:
+            group.pop(key, None)
+        write_lr(group, float(was["lr"]))
+        group.update({key: value for key, value in was.items() if key != "lr"})
+
+
+def momentum_is_theirs(group: Group) -> bool:
+    """Whether one of these schedulers moves, or has moved, the momentum of a group."""
+    return "base_momentum" in group
+
+
+def note_peak(optimizer: Optimizer, peak: float) -> None:
+    """Make ``peak`` the largest LR that ``give_back`` will write; the others keep their ratio to it."""
+    noted = _NOTED.get(optimizer, [])
+    lrs = [float(group["initial_lr" if "initial_lr" in group else "lr"]) for group in noted]
+    for group, lr in zip(noted, lrs, strict=True):
+        group.update(dict.fromkeys({"lr", "initial_lr"} & set(group), peak * (lr / max(lrs))))
+
+
+def peak_lrs(optimizer: Optimizer, schedulers: Sequence[Any]) -> list[float]:
+    """Return the LR of each group at the peak of the schedulers on it: as built, where these two are not among them."""
+    for one in _overwriters(optimizer, schedulers):
+        lrs = one.max_lrs if isinstance(one, CyclicLR) else [group["max_lr"] for group in optimizer.param_groups]
+        return [float(lr) for lr in lrs]
+    return built_lrs(optimizer)
+
+
+def _overwriters(optimizer: Optimizer, schedulers: Sequence[Any]) -> list[Any]:
+    return [one for one in with_parts(schedulers) if isinstance(one, _OVERWRITERS) and one.optimizer is optimizer]
