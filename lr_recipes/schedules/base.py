@@ -90,7 +90,7 @@ class Schedule(Frozen):
 
     # A field, so that whatever lists the fields, as loggers do with hyper-parameters, says which schedule it is.
     schedule: str = field(init=False, repr=False, compare=False)
-    warmup: Length = 0
+    warmup: int | str = 0  # a Length, in builtins: jsonargparse 4.39 reads it as of the class that inherits it
     warmup_type: str = "linear"
     warmup_start_factor: float | None = None
 

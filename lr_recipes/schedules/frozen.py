@@ -32,7 +32,7 @@ class Frozen(metaclass=_KeepsSetattr):
         let_torch_read(cls)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name not in vars(self) or vars(self)[name] != value:
+        if not hasattr(self, name) or getattr(self, name) != value:
             raise FrozenInstanceError(
                 f"cannot assign to field {name!r} of {self!r}, which never changes: make another one, as with "
                 f"dataclasses.replace(schedule, {name}=...)"
