@@ -154,8 +154,9 @@ class Schedule(Frozen):
             )
         shape = self.shape(Span(warmup, self._floor(peak), horizon, peak))
         self._check_shape(shape, warmup)
-        if warmup and warmup == total:  # no update is the shape's own: the end is that of the warmup
-            shape = shape._replace(end=self._ramp_end(warmup) * (shape.end if shape.during_warmup else 1))
+        if warmup and warmup == total:  # no update is the shape's own: the run ends where the warmup leads
+            end = self._ramp_end(warmup) * (shape.end if shape.during_warmup else 1)
+            shape = Shape(shape.factor, end, shape.phases, shape.momentum, shape.during_warmup)
         return Curve(shape, self._ramp(warmup), warmup, total)
 
     def plan(self, horizon: Horizon, base_lrs: abc.Sequence[float], peak: float | None = None) -> Plan:

@@ -13,7 +13,7 @@ from abc import ABCMeta
 from dataclasses import FrozenInstanceError
 from typing import Any, TypeVar
 
-T = TypeVar("T")
+Kind = TypeVar("Kind")
 
 
 class _KeepsSetattr(ABCMeta):  # abstract, so that a class made from a schedule and an `abc.ABC` has no two metaclasses
@@ -51,7 +51,7 @@ class Frozen(metaclass=_KeepsSetattr):
         let_torch_read(*kinds_of(Frozen))
 
 
-def kinds_of(kind: type[T]) -> list[type[T]]:
+def kinds_of(kind: type[Kind]) -> list[type[Kind]]:
     """Return the class and all that are made from it, a user's own included."""
     return [kind, *(found for below in kind.__subclasses__() for found in kinds_of(below))]
 
