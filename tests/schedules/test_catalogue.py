@@ -400,8 +400,8 @@ def in_unit(schedule: Schedule, unit: str, run: Horizon) -> Schedule:
             return tuple(written(each) for each in length)
         return length if length is None else f"{RUN.steps(length) / steps_in[unit]!r} {unit}"
 
-    lengths = {field.name for field in dataclasses.fields(schedule) if "Length" in str(field.type)}
-    assert "warmup" in lengths
+    fields = dataclasses.fields(schedule)
+    lengths = {"warmup", *(field.name for field in fields if "Length" in str(field.type))}
     return dataclasses.replace(schedule, **{name: written(getattr(schedule, name)) for name in lengths})
 
 
