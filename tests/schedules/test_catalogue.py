@@ -463,8 +463,8 @@ def test_a_staircase_that_is_all_warmup_keeps_its_cuts() -> None:
 @given(
     power=st.floats(0.05, 20),
     floor=st.floats(0, 1),
-    total=st.integers(2, 10**7),
-    warmup=st.integers(0, 50),
+    total=st.integers(10, 10**7),
+    warmup=st.integers(0, 40),
     back=st.integers(1, 10**7),
 )
 def test_polynomial_is_exact_up_to_its_last_update(
