@@ -27,6 +27,8 @@ PUBLIC = [
     "schedules",
 ]
 SHIPPED_GROUPS = ["callbacks", "schedule"]
+# What another application sees of them: nothing with a name that it may mean for a file of its own.
+OF_TRAIN_PY = {"callbacks": {"checkpoint", "default", "none"}, "schedule": set()}
 
 
 def run(*command: object, cwd: Path) -> str:
@@ -225,7 +227,7 @@ def test_another_application_sees_our_two_groups_and_no_others(python: Path, app
     # The list of groups comes before the composed config, one `group: option, option` a line.
     listed = lines[: next(number for number, line in enumerate(lines) if "== Config ==" in line)]
     groups = {name: options.split(", ") for name, colon, options in (line.partition(": ") for line in listed) if colon}
-    assert groups == {group: yaml_names(group) for group in SHIPPED_GROUPS}
+    assert groups == {group: sorted({*yaml_names(group)} - OF_TRAIN_PY[group]) for group in SHIPPED_GROUPS}
 
 
 def test_the_applications_own_file_of_the_same_name_wins(python: Path, application: Path) -> None:
@@ -233,6 +235,64 @@ def test_the_applications_own_file_of_the_same_name_wins(python: Path, applicati
     own.parent.mkdir()
     own.write_text("_target_: lr_recipes.schedules.Fixed\nwarmup: 7\n")
     assert "Fixed(warmup=7" in run(python, "app.py", "schedule=one_cycle", cwd=application)
+
+
+CALLBACKS = """
+import hydra
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+def main(cfg):
+    for callback in hydra.utils.instantiate(cfg.callbacks).values():
+        print(type(callback).__name__, getattr(callback, "schedule", ""))
+
+main()
+"""
+
+
+@pytest.fixture
+def application_with_callbacks(tmp_path: Path) -> Path:
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "config.yaml").write_text("defaults: [_self_]\nhydra: {run: {dir: .}}\n")
+    (tmp_path / "app.py").write_text(CALLBACKS)
+    return tmp_path
+
+
+def refused(*command: object, cwd: Path) -> str:
+    """The stderr of a command that fails."""
+    done = subprocess.run([str(part) for part in command], cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stdout
+    return done.stderr
+
+
+@pytest.mark.behaviour("B63")
+@pytest.mark.parametrize("name", sorted(OF_TRAIN_PY["callbacks"]))
+@pytest.mark.parametrize("here", [True, False], ids=["checkout", "wheel"])
+def test_a_file_that_an_application_lacks_is_missed_and_not_ours(
+    python: Path, application_with_callbacks: Path, name: str, here: bool
+) -> None:
+    said = refused(sys.executable if here else python, "app.py", f"+callbacks={name}", cwd=application_with_callbacks)
+    assert f"Could not find 'callbacks/{name}'" in said
+    assert "learning_rate_scheduler" in said  # among the options: what is named after us is there to be chosen
+
+
+@pytest.mark.behaviour("B63")
+def test_an_applications_own_callbacks_stand_beside_ours(python: Path, application_with_callbacks: Path) -> None:
+    own = application_with_callbacks / "conf" / "callbacks" / "default.yaml"
+    own.parent.mkdir()
+    own.write_text("timer: {_target_: lightning.pytorch.callbacks.Timer}\n")
+    overrides = ["+callbacks=[default,learning_rate_scheduler]", "+schedule=warmup_cosine"]
+    printed = run(python, "-W", "ignore", "app.py", *overrides, cwd=application_with_callbacks)
+    assert printed.splitlines() == ["Timer ", "LearningRateScheduler Cosine(warmup='5%')"]
+
+
+@pytest.mark.behaviour("B63")
+def test_a_missing_schedule_is_said_with_what_to_add(python: Path, application_with_callbacks: Path) -> None:
+    folder, chosen = application_with_callbacks, "+callbacks=learning_rate_scheduler"
+    said = refused(python, "app.py", chosen, cwd=folder)
+    assert "add `- schedule: warmup_cosine` to the defaults list" in said
+    config = folder / "conf" / "config.yaml"
+    config.write_text(config.read_text().replace("[_self_]", "[_self_, {schedule: warmup_cosine}]"))
+    assert "Cosine(" in run(python, "-W", "ignore", "app.py", chosen, cwd=folder)
 
 
 def test_every_shipped_schedule_stands_alone(python: Path, application: Path) -> None:

@@ -541,7 +541,8 @@ def _checked_schedule(given: Any) -> Schedule | dict[int | str, Schedule]:
         if not isinstance(value, Schedule):
             raise TypeError(
                 f"schedule={value!r}: must be one of lr_recipes.schedules, as in schedules.Cosine(warmup='10%'), "
-                "or a mapping from optimizers to schedules"
+                "or a mapping from optimizers to schedules; in the config of a Hydra application, add "
+                "`- schedule: warmup_cosine` to the defaults list"
             )
     if not values:
         raise ValueError("schedule={}: the mapping names no optimizer, so no LR would be scheduled")

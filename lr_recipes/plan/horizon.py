@@ -192,7 +192,7 @@ class Horizon:
             "source": self.source,
         }
 
-    def steps(self, duration: int | str | Duration, name: str = "duration", times: int = 1) -> int:
+    def steps(self, duration: int | str | Duration, name: str = "duration", times: float = 1) -> int:
         """Return the length of ``times`` x ``duration`` in whole steps.
 
         Rounded half up; a positive length lasts at least one step.
@@ -204,7 +204,7 @@ class Horizon:
         # 4.6 % of 750 is 34.5, and 34.49999999999999 in floats.
         whole = math.floor(round(exact, 6) + 0.5)
         # At least one step each time: a warmup of "0.01 epochs" must not vanish because epochs are short.
-        return max(whole, times) if exact > 0 else 0
+        return max(whole, math.floor(times)) if exact > 0 else 0
 
     def every(self, duration: int | str | Duration, name: str = "duration") -> Sequence[int]:
         """Return the positions at which ``duration`` has passed once, twice, ... from the start of training.
@@ -247,7 +247,7 @@ class Horizon:
         last = self.epoch_of(self.total_steps - 1) or 0  # update T - 1 is the last of the run
         return replace(self, steps_per_epoch=[epochs[min(epoch, len(epochs) - 1)] for epoch in range(last, -1, -1)])
 
-    def _exact(self, duration: Duration, name: str, times: int) -> float:
+    def _exact(self, duration: Duration, name: str, times: float) -> float:
         """Length of ``times`` x ``duration`` in steps, before rounding."""
         value = duration.value * times
         if duration.unit == "steps":

@@ -14,13 +14,14 @@ import dataclasses
 import math
 import warnings
 from collections import abc
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lr_recipes import checks
 from lr_recipes.plan.curve import Curve, Factor, Shape
 from lr_recipes.plan.horizon import Duration, Horizon
 from lr_recipes.plan.plan import Plan, Reaction
+from lr_recipes.schedules.frozen import Frozen, kinds_of
 
 if TYPE_CHECKING:
     from lr_recipes.optimizer.follow import BoundSchedule
@@ -67,7 +68,7 @@ class Span(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Schedule:
+class Schedule(Frozen):
     """What every schedule has: a warmup that multiplies whatever comes after it.
 
     With ``r = (t + 1) / W``, or ``r = t / W`` when ``warmup_start_factor`` ``s`` is given (else ``s`` is 0 for
@@ -87,11 +88,15 @@ class Schedule:
         ValueError: a value is of the wrong kind or out of its range; the message says which range.
     """
 
-    warmup: Length = 0
+    # A field, so that whatever lists the fields, as loggers do with hyper-parameters, says which schedule it is.
+    schedule: str = field(init=False, repr=False, compare=False)
+    warmup: int | str = 0  # a Length, in builtins: jsonargparse 4.39 reads it as of the class that inherits it
     warmup_type: str = "linear"
     warmup_start_factor: float | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "schedule", type(self).__name__)
         self.check_length("warmup")
         self.check_one_of("warmup_type", WARMUP_TYPES)
         self.check_number("warmup_start_factor", 0, 1)
@@ -100,7 +105,7 @@ class Schedule:
 
     def __repr__(self) -> str:
         # As somebody would write it: messages quote schedules, and defaults would bury what was chosen.
-        given = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self) if self._is_set(f))
+        given = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self) if f.repr and self._is_set(f))
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in given)})"
 
     def _is_set(self, field: dataclasses.Field[Any]) -> bool:
@@ -108,8 +113,7 @@ class Schedule:
 
     def describe(self) -> dict[str, Any]:
         """Return the schedule as plain numbers, strings, lists and dicts, for checkpoints and comparisons."""
-        fields = {f.name: _to_plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
-        return {"schedule": type(self).__name__, **fields}
+        return {f.name: _to_plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
 
     def resolve(self, horizon: Horizon, peak: float | None = None) -> Curve:
         """Turn lengths into whole steps and return the curve.
@@ -163,6 +167,9 @@ class Schedule:
             )
         made = (shape or self.shape)(Span(warmup, self._floor(peak), horizon, peak))
         self._check_shape(made, warmup)
+        if warmup and warmup == total:  # no update is the shape's own: the run ends where the warmup leads
+            end = self._ramp_end(warmup) * (made.end if made.during_warmup else 1)
+            made = Shape(made.factor, end, made.phases, made.momentum, made.during_warmup)
         return Curve(made, self._ramp(warmup), warmup, total)
 
     def plan(self, horizon: Horizon, base_lrs: abc.Sequence[float], peak: float | None = None) -> Plan:
@@ -270,6 +277,10 @@ class Schedule:
             return lambda t: start ** (1 - (t + ahead) / warmup)
         return lambda t: start + (1 - start) * (t + ahead) / warmup
 
+    def _ramp_end(self, warmup: int) -> float:
+        """Where the warmup leads: the peak, but for a constant one."""
+        return self._ramp(warmup)(warmup) if self.warmup_type == "constant" else 1.0
+
     # Checks of fields, for ``__post_init__``
 
     def check_length(self, name: str, minimum: int = 0) -> None:
@@ -339,18 +350,13 @@ def from_description(description: dict[str, Any]) -> Schedule:
     fields = dict(description)
     name = fields.pop("schedule")
     # By class name among all that have been imported: a checkpoint names no module, so a schedule may move.
-    kind = {kind.__name__: kind for kind in _kinds(Schedule)}.get(name)
+    kind = {kind.__name__: kind for kind in kinds_of(Schedule)}.get(name)
     if kind is None:
         raise ValueError(f"schedule={name!r} is not known here: import the module that defines it first")
     try:
         return kind.from_fields(fields)
     except TypeError as error:  # a knob that the class does not have any more, or has only now
         raise ValueError(f"schedule={name!r} cannot be built from its description: {error}") from error
-
-
-def _kinds(kind: type[Schedule]) -> list[type[Schedule]]:
-    """The class and all that are made from it, a user's own included."""
-    return [kind, *(found for below in kind.__subclasses__() for found in _kinds(below))]
 
 
 def _default_start(warmup_type: str, warmup: int) -> float:

@@ -187,11 +187,12 @@ class Polynomial(ToFloor):
 
     def shape(self, span: Span) -> Shape:
         warmup, floor, length, power = span.warmup, span.floor, span.after_warmup("Polynomial"), self.power
-        return Shape(
-            lambda t: floor + (1 - floor) * (1 - (t - warmup) / length) ** power,
-            floor,
-            [("polynomial", warmup)],
-        )
+        # 1 - p, for power 1 to the last bit as Linear has it. A power below 1 takes one quotient: what the subtraction
+        # rounds off near the end would grow to a million times as much.
+        remaining: Factor = lambda t: 1 - (t - warmup) / length  # noqa: E731 - a def could not be one of two
+        if power < 1:
+            remaining = lambda t: (warmup + length - t) / length  # noqa: E731
+        return Shape(lambda t: floor + (1 - floor) * remaining(t) ** power, floor, [("polynomial", warmup)])
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -331,33 +332,36 @@ class CosineRestarts(ToFloor):
     def shape(self, span: Span) -> Shape:
         warmup, floor, decay = span.warmup, span.floor, self.cycle_decay
         length = FOREVER if span.total is None else span.total - warmup
-        starts = self._starts(span.horizon.steps(self.cycle, "cycle"), length)
+        # Counted from the end of the warmup, so epochs are those from there on; "%" is of the whole run all the same.
+        ends = self._ends(span.horizon.part(warmup, span.total), length)
 
         def in_cycle(k: int, since: int) -> float:
-            high = max(decay**k, floor)
-            progress = (since - starts[k]) / (starts[k + 1] - starts[k])
+            high, start = max(decay**k, floor), ends[k - 1] if k else 0
+            progress = (since - start) / (ends[k] - start)
             return floor + (high - floor) * (1 + math.cos(math.pi * progress)) / 2
 
         def factor(t: int) -> float:
             # From the right: a cycle's first update is at its top, and the one before it near the floor.
-            return in_cycle(bisect_right(starts, t - warmup) - 1, t - warmup)
+            return in_cycle(bisect_right(ends, t - warmup), t - warmup)
 
         if span.total is None:
             return Shape(factor, floor, [("cycles", warmup)])
         # From the left: where the run ends with a cycle, that cycle's floor, not the next one's start.
-        cycles = max(bisect_left(starts, length), 1)
-        phases = [(f"cycle {k + 1}", warmup + starts[k]) for k in range(cycles)]
-        return Shape(factor, in_cycle(cycles - 1, length), phases)
+        last = bisect_left(ends, length)
+        phases = [(f"cycle {k + 1}", warmup + start) for k, start in enumerate([0, *ends[:last]])]
+        return Shape(factor, in_cycle(last, length), phases)
 
-    def _starts(self, cycle: int, limit: int) -> abc.Sequence[int]:
-        """First position of each cycle, and one that lies beyond ``limit``; counted from the end of the warmup."""
+    def _ends(self, horizon: Horizon, limit: int) -> abc.Sequence[int]:
+        """Where each cycle ends, and one that lies beyond ``limit``; counted from the end of the warmup."""
         if self.cycle_mult == 1:
-            return range(0, limit + 2 * cycle, cycle)  # looked up like a list, and takes no memory in a run without end
-        starts, length = [0], float(cycle)
-        while starts[-1] <= limit:  # the cycle that holds the last update needs its end too
-            starts.append(starts[-1] + round(length))
-            length *= self.cycle_mult
-        return starts
+            return horizon.every(self.cycle, "cycle")
+        # As `every` does, each is rounded from the start: rounded lengths would add up to another end of the run, and a
+        # cycle too many.
+        ends, cycles, growth = [0], 0.0, 1.0
+        while ends[-1] <= limit:  # the cycle that holds the last update needs its end too
+            cycles, growth = cycles + growth, growth * self.cycle_mult
+            ends.append(horizon.steps(self.cycle, "cycle", cycles))
+        return ends[1:]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

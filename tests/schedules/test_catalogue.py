@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import dataclasses
+import decimal
 import inspect
 import itertools
 import json
@@ -188,7 +189,7 @@ TABLE = [
     Row("cosine_restarts: cycle_mult", CosineRestarts(cycle=10, cycle_mult=2), RUN,
         {5: 0.5, 10: 1, 20: 0.5, 30: 1, 50: 0.5, 70: 1}, jumps=True, rises=True),
     Row("cosine_restarts: a fractional cycle_mult gives whole updates", CosineRestarts(cycle=10, cycle_mult=1.5), RUN,
-        {10: 1, 25: 1, 36: 0.5, 47: 1}, jumps=True, rises=True),
+        {10: 1, 25: 1, 47: (1 + math.cos(math.pi * 22 / 23)) / 2, 48: 1}, jumps=True, rises=True),  # from 47.5 on
     Row("cosine_restarts: cycle_decay", CosineRestarts(cycle=10, cycle_decay=0.5), RUN,
         {0: 1, 5: 0.5, 10: 0.5, 15: 0.25, 20: 0.25, 30: 0.125}, jumps=True, rises=True),
     Row("cosine_restarts: no cycle starts below the floor", CosineRestarts(cycle=10, cycle_decay=0.5, min_lr_ratio=0.4),
@@ -399,8 +400,8 @@ def in_unit(schedule: Schedule, unit: str, run: Horizon) -> Schedule:
             return tuple(written(each) for each in length)
         return length if length is None else f"{RUN.steps(length) / steps_in[unit]!r} {unit}"
 
-    lengths = {field.name for field in dataclasses.fields(schedule) if "Length" in str(field.type)}
-    assert "warmup" in lengths
+    fields = dataclasses.fields(schedule)
+    lengths = {"warmup", *(field.name for field in fields if "Length" in str(field.type))}
     return dataclasses.replace(schedule, **{name: written(getattr(schedule, name)) for name in lengths})
 
 
@@ -432,6 +433,93 @@ def test_floor_is_reached_exactly_and_kept(kind: Any, floor: float, total: int, 
     curve = kind(min_lr_ratio=floor, warmup=f"{warmup}%").resolve(Horizon(total_steps=total))
     assert curve(total - 1) >= floor
     assert [curve(n) for n in (total, total + 1, FAR)] == [floor] * 3
+
+
+@pytest.mark.behaviour("B60")
+@pytest.mark.parametrize("kind", [Cosine, CosineRestarts, Linear, Polynomial, Plateau], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("start", [None, 0.3])
+@pytest.mark.parametrize(("warmup_type", "end"), [("linear", 1), ("cosine", 1), ("exponential", 1), ("constant", None)])
+def test_a_run_that_is_all_warmup_ends_where_the_warmup_leads(
+    kind: Any, start: float | None, warmup_type: str, end: float | None
+) -> None:
+    knobs = {"cycle": 3} if kind is CosineRestarts else {}
+    schedule = kind(warmup="100%", warmup_type=warmup_type, warmup_start_factor=start, **knobs)
+    with pytest.warns(UserWarning, match="more than half of the run is warmup"):
+        curve = schedule.resolve(Horizon(total_steps=10))
+    wanted = curve(9) if end is None else end
+    assert [curve(10), curve(FAR), curve.end] == [wanted] * 3
+    assert curve(9) == wanted or start is not None  # who gives a start is one step below the peak at the last update
+
+
+@pytest.mark.behaviour("B60")
+def test_a_staircase_that_is_all_warmup_keeps_its_cuts() -> None:
+    with pytest.warns(UserWarning, match="more than half of the run is warmup"):
+        curve = Step(step_size=4, warmup=10, warmup_type="constant").resolve(Horizon(total_steps=10))
+    assert curve(9) == curve(10) == pytest.approx(0.01 / 3, abs=1e-15)
+
+
+@pytest.mark.behaviour("B60")
+@many
+@given(
+    power=st.floats(0.05, 20),
+    floor=st.floats(0, 1),
+    total=st.integers(10, 10**7),
+    warmup=st.integers(0, 40),
+    back=st.integers(1, 10**7),
+)
+def test_polynomial_is_exact_up_to_its_last_update(
+    power: float, floor: float, total: int, warmup: int, back: int
+) -> None:
+    """Against fifty digits, at any update after the warmup, most of them near the end."""
+    curve = Polynomial(power=power, min_lr_ratio=floor, warmup=f"{warmup}%").resolve(Horizon(total_steps=total))
+    position = max(total - back, curve.warmup)
+    with decimal.localcontext() as context:
+        context.prec = 50
+        left = decimal.Decimal(total - position) / (total - curve.warmup)
+        exact = decimal.Decimal(floor) + (1 - decimal.Decimal(floor)) * left ** decimal.Decimal(power)
+        assert abs(decimal.Decimal(curve(position)) - exact) < 1e-15
+
+
+def cycles(schedule: CosineRestarts, run: Horizon) -> list[Phase]:
+    return [phase for phase in schedule.resolve(run).phases if phase.name.startswith("cycle")]
+
+
+@pytest.mark.behaviour("B60")
+@many
+@given(
+    total=st.integers(20, 10**6),
+    count=st.integers(1, 9),
+    warmup=st.integers(0, 40),
+    mult=st.sampled_from([1, 1.1, 1.5, 2]),
+    unit=st.sampled_from(["%", "epochs"]),
+)
+def test_cycles_that_fill_the_run_are_as_many_as_fill_it(
+    total: int, count: int, warmup: int, mult: float, unit: str
+) -> None:
+    """Whatever the rounding: the last update is the last of the last cycle, and no cycle begins at it."""
+    run = Horizon(total_steps=total, steps_per_epoch=7)
+    share = (100 - warmup) / sum(mult**k for k in range(count))  # of the first cycle, in percent
+    first = share * total / 100
+    if first < 1:
+        reject()  # a cycle lasts an update at least
+    cycle = f"{share!r}%" if unit == "%" else f"{first / 7!r} epochs"
+    found = cycles(CosineRestarts(cycle=cycle, cycle_mult=mult, warmup=f"{warmup}%"), run)
+    assert len(found) == count
+    assert found[-1].last == total - 1
+    lengths = [phase.last - phase.first + 1 for phase in found]
+    assert all(abs(length - first * mult**k) <= 1.5 for k, length in enumerate(lengths))
+
+
+@pytest.mark.behaviour("B60")
+def test_a_third_of_463_updates_makes_three_cycles() -> None:
+    found = cycles(CosineRestarts(cycle="33.3333%"), Horizon(total_steps=463))
+    assert [(phase.first, phase.last) for phase in found] == [(0, 153), (154, 308), (309, 462)]
+
+
+@pytest.mark.behaviour("B60")
+def test_cycles_of_an_epoch_are_the_epochs_after_the_warmup() -> None:
+    found = cycles(CosineRestarts(cycle="1 epoch", warmup="1 epoch"), UNEVEN)
+    assert [phase.first for phase in found] == [4, 6, 14, 22]
 
 
 def test_the_schedules_alone_import_no_torch() -> None:

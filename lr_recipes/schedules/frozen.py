@@ -1,0 +1,67 @@
+"""What every schedule is beneath its fields: a value that never changes, and that other libraries may pass around.
+
+A frozen dataclass alone is not enough for three of them. jsonargparse takes classes made from a dataclass only where
+something in their line is none, as ``Frozen`` is. Lightning writes every field of a hyper-parameter back before it logs
+it, which the ``__setattr__`` of a frozen dataclass refuses even where nothing changes. And ``torch.load`` reads with
+``weights_only=True``, its default, only classes that it was told of.
+"""
+
+from __future__ import annotations
+
+import sys
+from abc import ABCMeta
+from dataclasses import FrozenInstanceError
+from typing import Any, TypeVar
+
+Kind = TypeVar("Kind")
+
+
+class _KeepsSetattr(ABCMeta):  # abstract, so that a class made from a schedule and an `abc.ABC` has no two metaclasses
+    """Keeps ``@dataclass(frozen=True)`` from giving a class its own ``__setattr__``: that of ``Frozen`` holds."""
+
+    def __setattr__(cls, name: str, value: Any) -> None:
+        if name not in ("__setattr__", "__delattr__"):
+            super().__setattr__(name, value)
+
+
+class Frozen(metaclass=_KeepsSetattr):
+    """A value that never changes once it is made."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        let_torch_read(cls)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not hasattr(self, name) or getattr(self, name) != value:
+            raise FrozenInstanceError(
+                f"cannot assign to field {name!r} of {self!r}, which never changes: make another one, as with "
+                f"dataclasses.replace(schedule, {name}=...)"
+            )
+
+    def __delattr__(self, name: str) -> None:
+        raise FrozenInstanceError(f"cannot delete field {name!r} of {self!r}, which never changes")
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take up the fields of a copy or of a pickle, and check them: a checkpoint may come from anywhere."""
+        vars(self).update(state)
+        self.__post_init__()
+
+    def __post_init__(self) -> None:
+        # Once more, and not only where the class was made: torch may have been imported since.
+        let_torch_read(*kinds_of(Frozen))
+
+
+def kinds_of(kind: type[Kind]) -> list[type[Kind]]:
+    """Return the class and all that are made from it, a user's own included."""
+    return [kind, *(found for below in kind.__subclasses__() for found in kinds_of(below))]
+
+
+def let_torch_read(*kinds: type[Any]) -> None:
+    """Allow classes in ``torch.load(weights_only=True)``, unless torch, which takes seconds to import, is not here.
+
+    What they are built from is checked as if somebody had written it, and none of them calls what a file names.
+    """
+    if "torch" in sys.modules:
+        from torch.serialization import add_safe_globals
+
+        add_safe_globals(list(kinds))
