@@ -72,7 +72,7 @@ class TorchSchedule(Schedule):
         from lr_recipes.optimizer.forecast import TorchFactors  # torch takes seconds to import
 
         if span.peak is None:
-            raise ValueError("a TorchSchedule needs the peak LR: resolve(horizon, peak=...)")
+            raise ValueError("a TorchSchedule needs the peak LR: resolve(horizon, peak=...) or preview(..., lr=...)")
         torch_scheduler, which = TorchFactors(self.factory, span.peak), self._which(span.horizon)
         last = FOREVER if span.total is None else span.total - 1  # the last update of the plan
         momentum: Factor | None = None
