@@ -14,20 +14,9 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor, nn
 from torch.optim import SGD
 
-from lr_recipes import (
-    Horizon,
-    LearningRateWarmup,
-    schedules,
-)
+from lr_recipes import Horizon, LearningRateWarmup, schedules
 from lr_recipes.schedules import Schedule
-from tests.callbacks.harness import (
-    PEAK,
-    Tiny,
-    fit,
-    plan,
-    record_lrs,
-    sgd,
-)
+from tests.callbacks.harness import PEAK, Tiny, fit, plan, record_lrs, sgd
 
 Door = Callable[[], Any]
 
@@ -49,12 +38,9 @@ class Case:
     never: Sequence[str] = ()
 
 
+# The run of most cases: 2 epochs of 8 batches
 RUN = Horizon(total_steps=16, steps_per_epoch=8, samples_per_step=1)
-
-
 COSINE = schedules.Cosine(warmup=4)
-
-
 TOTAL: dict[str, Any] = {"options": {"total_steps": 16}}
 
 
@@ -84,7 +70,7 @@ def warmed(
 ) -> None:
     """Train 2 epochs with a warmup of ``length`` updates over a schedule of the module's own; each LR must be right."""
     warmup = LearningRateWarmup(length if duration is None else duration)
-    run = fit(callbacks=[warmup], **{"max_epochs": 2, **arguments})
+    run = fit(callbacks=[warmup, StopAfter()], **{"max_epochs": 2, **arguments})
     assert run.used == pytest.approx([PEAK * factor(n) * min(1.0, (n + 1) / length) for n in range(16)])
 
 

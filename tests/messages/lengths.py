@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from lr_recipes import (
-    Horizon,
-    schedules,
-)
+from lr_recipes import Horizon, schedules
 from lr_recipes.plan.loop import ends_of, limit_of, limited
 from tests.messages.doors import Case, curve, trained
 
-STEPS = {"'500 steps'": lambda: curve(schedules.Fixed(warmup="5 steps"))}
-
-
 LENGTHS = {
-    **STEPS,
+    "'500 steps'": lambda: curve(schedules.Fixed(warmup="5 steps")),
     "'5 epochs'": lambda: curve(schedules.Fixed(warmup="1 epochs")),
     "'10%'": lambda: curve(schedules.Fixed(warmup="10%")),
     "'100k samples'": lambda: curve(schedules.Fixed(warmup="0.004k samples")),
     "a whole number of steps": lambda: curve(schedules.Fixed(warmup=5)),
 }
-
-
 HORIZONS: dict[str, Case] = {
     "length below zero": Case(
         lambda: schedules.Fixed(warmup="-5 epochs"), ["warmup='-5 epochs'", "zero or more and finite"], LENGTHS

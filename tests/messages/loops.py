@@ -9,14 +9,9 @@ from torch import nn
 from torch.optim import SGD, Adagrad, Adam
 from torch.optim.lr_scheduler import StepLR
 
-from lr_recipes import (
-    schedules,
-)
+from lr_recipes import schedules
 from lr_recipes.schedules import Schedule
-from tests.callbacks.harness import (
-    PEAK,
-    plan,
-)
+from tests.callbacks.harness import PEAK, plan
 from tests.messages.doors import COSINE, Case, bound, one_weight
 
 

@@ -9,29 +9,14 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback
-from lightning.pytorch.callbacks import (
-    StochasticWeightAveraging,
-    WeightAveraging,
-)
+from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor
 from torch.optim.lr_scheduler import StepLR
 
-from lr_recipes import (
-    LearningRateLogger,
-    LearningRateScheduler,
-    LearningRateWarmup,
-    schedules,
-)
+from lr_recipes import LearningRateLogger, LearningRateScheduler, LearningRateWarmup, schedules
 from lr_recipes.schedules import Schedule
-from tests.callbacks.harness import (
-    Tiny,
-    Validated,
-    fit,
-    plan,
-    record_lrs,
-    sgd,
-)
+from tests.callbacks.harness import Tiny, Validated, fit, plan, record_lrs, sgd
 from tests.messages.doors import COSINE, RUN, TOTAL, Both, Case, a_file, resumed, saved, trained, warmed
 
 

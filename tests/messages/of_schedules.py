@@ -8,18 +8,9 @@ from typing import Any
 from hydra.utils import instantiate
 from torch.optim.lr_scheduler import LambdaLR, OneCycleLR, ReduceLROnPlateau, StepLR
 
-from lr_recipes import (
-    preview,
-    schedules,
-)
+from lr_recipes import preview, schedules
 from lr_recipes.schedules import Schedule, Shape, Span, from_description
-from tests.callbacks.harness import (
-    PEAK,
-    Tiny,
-    Validated,
-    fit,
-    sgd,
-)
+from tests.callbacks.harness import PEAK, Tiny, Validated, fit, sgd
 from tests.messages.doors import COSINE, RUN, Case, curve, resumed, trained
 
 
@@ -42,8 +33,8 @@ def own(returned: Any) -> Schedule:
     return schedule
 
 
-def one(factor: Any = None) -> Any:
-    return lambda t: 1.0
+def one(t: int) -> float:
+    return 1.0
 
 
 def in_two(first: Schedule | None = None, milestone: int = 8) -> Schedule:
@@ -55,11 +46,7 @@ def halved(count: int) -> float:
 
 
 TORCH = schedules.TorchSchedule
-
-
 STEP_LR = partial(StepLR, step_size=4)
-
-
 SCHEDULES: dict[str, Case] = {
     "unknown word": Case(
         lambda: schedules.Fixed(warmup_type="linaer"),
@@ -110,22 +97,22 @@ SCHEDULES: dict[str, Case] = {
     "schedule of one's own without a shape": Case(
         lambda: curve(Shapeless()),
         ["Shapeless must define shape(self, span)"],
-        {"returns a Shape": lambda: curve(own(Shape(one(), 1.0, [("all", 4)])))},
+        {"returns a Shape": lambda: curve(own(Shape(one, 1.0, [("all", 4)])))},
     ),
     "shape that is none": Case(
-        lambda: curve(own(one())),
+        lambda: curve(own(one)),
         ["OwnShape.shape(span) returned a function"],
-        {"must return a Shape": lambda: curve(own(Shape(one(), 1.0, [("all", 4)])))},
+        {"must return a Shape": lambda: curve(own(Shape(one, 1.0, [("all", 4)])))},
     ),
     "shape without a phase": Case(
-        lambda: curve(own(Shape(one(), 1.0, []))),
+        lambda: curve(own(Shape(one, 1.0, []))),
         ["OwnShape.shape(span) returned a Shape without a phase"],
-        {"the first from update 4 on": lambda: curve(own(Shape(one(), 1.0, [("all", 4)])))},
+        {"the first from update 4 on": lambda: curve(own(Shape(one, 1.0, [("all", 4)])))},
     ),
     "shape that begins late": Case(
-        lambda: curve(own(Shape(one(), 1.0, [("late", 6)]))),
+        lambda: curve(own(Shape(one, 1.0, [("late", 6)]))),
         ["its first phase, 'late', begins at update 6"],
-        {"from update 4 on": lambda: curve(own(Shape(one(), 1.0, [("early", 4), ("late", 6)])))},
+        {"from update 4 on": lambda: curve(own(Shape(one, 1.0, [("early", 4), ("late", 6)])))},
     ),
     "two floors": Case(
         lambda: schedules.Cosine(min_lr_ratio=0.1, min_lr=0.01),

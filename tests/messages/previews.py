@@ -10,17 +10,9 @@ from typing import Any
 import pytest
 
 import lr_recipes
-from lr_recipes import (
-    Horizon,
-    command_line,
-    preview,
-    schedules,
-)
+from lr_recipes import Horizon, command_line, preview, schedules
 from lr_recipes.report.picture import draw
-from tests.callbacks.harness import (
-    fit,
-    record_lrs,
-)
+from tests.callbacks.harness import fit, record_lrs
 from tests.messages.doors import COSINE, RUN, Case, Door, a_file
 
 

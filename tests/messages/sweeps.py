@@ -11,17 +11,8 @@ from lightning.pytorch import Callback
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lr_recipes import (
-    LearningRateRangeTest,
-    range_test,
-)
-from tests.callbacks.harness import (
-    Endless,
-    Tiny,
-    fit,
-    loader,
-    sgd,
-)
+from lr_recipes import LearningRateRangeTest, range_test
+from tests.callbacks.harness import Endless, Tiny, fit, loader, sgd
 from tests.messages.doors import Both, Case, Manual, OwnAccumulation, Packed, a_file
 
 
@@ -136,8 +127,6 @@ def run_while_it_trains() -> None:
 
 
 QUIET: dict[str, Any] = {"accelerator": "cpu", "devices": 1, "enable_progress_bar": False}
-
-
 SWEEPS: dict[str, Case] = {
     "LR that is none": Case(
         lambda: LearningRateRangeTest(min_lr=0),

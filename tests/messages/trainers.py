@@ -9,19 +9,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from lr_recipes import (
-    LearningRateWarmup,
-    schedules,
-)
+from lr_recipes import LearningRateWarmup, schedules
 from lr_recipes.schedules import Schedule
 from recipes.app.config import composed
-from tests.callbacks.harness import (
-    PEAK,
-    Validated,
-    factors,
-    fit,
-    loader,
-)
+from tests.callbacks.harness import PEAK, Validated, factors, fit, loader, plan
 from tests.messages.doors import COSINE, TOTAL, Case, Door, Manual, OwnAccumulation, Packed, StopAfter, trained, warmed
 
 
@@ -42,6 +33,11 @@ def endless(schedule: Schedule, module: Any = Validated) -> None:
     assert run.used == [PEAK * factor for factor in factors(schedule, None, count=16, steps_per_epoch=8)]
 
 
+def begun(**arguments: Any) -> None:
+    """Train the first 16 updates of a run of 8000."""
+    assert fit(COSINE, callbacks=[StopAfter()], **arguments).used == plan(COSINE, 8000)[:16]
+
+
 def needing_no_total(module: Any) -> dict[str, Door]:
     """The schedules that a message names because they need no total."""
     return {
@@ -59,11 +55,7 @@ def from_the_command_line() -> None:
 
 
 EPOCH, FOUR = schedules.Cosine(warmup="1 epoch"), schedules.Cosine(warmup="4 samples")
-
-
 UNSIZED: dict[str, Any] = {"train": DataLoader(Unsized())}
-
-
 TRAINERS: dict[str, Case] = {
     "total of a loader without length": Case(
         lambda: fit(COSINE, max_epochs=2, **UNSIZED),
@@ -91,10 +83,9 @@ TRAINERS: dict[str, Case] = {
         lambda: fit(COSINE, max_epochs=1000),
         ["max_epochs is 1000", "what Lightning takes when nothing ends the run"],
         {
-            "give total_steps=8000": lambda: fit(
-                COSINE, max_epochs=1000, options={"total_steps": 8000}, callbacks=[StopAfter()]
-            ),
+            "give max_steps=8000": lambda: begun(max_epochs=1000, max_steps=8000),
             "Trainer(max_steps=...)": lambda: trained(COSINE, max_epochs=1000, max_steps=16),
+            "give the total": lambda: begun(max_epochs=1000, options={"total_steps": 8000}),
         },
     ),
     "epochs of a loader without length": Case(
@@ -157,6 +148,12 @@ TRAINERS: dict[str, Case] = {
             ),
             "'500 steps'": lambda: warmed(4, duration="4 steps", **UNSIZED),
         },
+        never=["total_steps"],
+    ),
+    "warmup's total of 1000 epochs": Case(
+        lambda: fit(callbacks=[LearningRateWarmup("0.05%")], max_epochs=1000),
+        ["warmup='0.05%' needs to know how many updates", "max_epochs is 1000"],
+        {"give max_steps=8000": lambda: warmed(4, duration="0.05%", max_epochs=1000, max_steps=8000)},
         never=["total_steps"],
     ),
     "warmup's epochs of a loader without length": Case(
