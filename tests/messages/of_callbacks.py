@@ -178,7 +178,7 @@ CALLBACKS: dict[str, Case] = {
     "metric that is no number": Case(
         lambda: validated(schedules.Plateau(), math.nan, 1.0),
         ["val_loss is not a number"],
-        {"this validation does not count": lambda: validated(schedules.Plateau(), 1.0, 1.0)},
+        {"does not count for the plateau": lambda: validated(schedules.Plateau(), 1.0, 1.0)},
     ),
     "folder that is none": Case(
         lambda: LearningRateLogger(3),
