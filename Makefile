@@ -34,7 +34,7 @@ lint: $(SETUP) ## check style, format and types
 	$(PYTHON) -m ruff format --check
 	$(PYTHON) -m mypy
 
-guarantees: $(SETUP) ## measure what plain Lightning does, and write docs/guarantees.md (ARGS=--tests: only new tests)
+guarantees: $(SETUP) ## measure what plain Lightning does, and write docs/guarantees.md (ARGS=--tests: only what is new)
 	$(PYTHON) -m benchmarks.guarantees $(ARGS)
 
 bench: $(SETUP) ## measure what scheduling and recording cost, beside other schedulers; 4 minutes

@@ -3,7 +3,7 @@
 A row for each thing that can happen to the learning rate of a run: what Lightning and torch alone do then, measured by
 training a tiny module; what happens here; and the tests that hold it, found by their mark, as in
 `@pytest.mark.behaviour("B1")`. A row without a test is an error. `--only B3 B17` measures some rows, prints them and
-writes nothing; `--tests` keeps what was measured and brings the rest up to date.
+writes nothing; `--tests` keeps what was measured, measures the rows that are new, and brings the rest up to date.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from pathlib import Path
 import lightning
 import torch
 
-from benchmarks.plain_cases import BEHAVIOURS
+from benchmarks import plain_cases, plain_paths  # noqa: F401 - each enters its rows, in their order
+from benchmarks.plain_runs import BEHAVIOURS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "guarantees.md"
@@ -31,6 +32,8 @@ SECTIONS = {
     "B29": "Parameter groups",
     "B32": "Seeing it",
     "B35": "The LR range test",
+    "B40": "Every path through a run",
+    "B58": "Messages, loops of one's own, other front doors",
 }
 HEAD = """# Guarantees
 
@@ -75,11 +78,15 @@ def _marks(test: ast.FunctionDef) -> list[str]:
     return [ast.literal_eval(name) for mark in marks for name in mark.args]
 
 
-def page(measured: dict[str, str], tests: dict[str, list[str]]) -> str:
+def head() -> str:
+    """Return what stands above the tables of a page that is measured now."""
+    return HEAD.format(python=platform.python_version(), torch=torch.__version__, lightning=lightning.__version__)
+
+
+def page(head: str, measured: dict[str, str], tests: dict[str, list[str]]) -> str:
     """Return the page, given the sentence that each plain case has returned."""
-    versions = {"python": platform.python_version(), "torch": torch.__version__, "lightning": lightning.__version__}
-    lines = [HEAD.format(**versions)]
-    for name in BEHAVIOURS:
+    lines = [head]
+    for name in measured:
         lines += [TABLE.format(section=SECTIONS[name])] if name in SECTIONS else []
         lines.append(line_of(name, measured[name], tests[name]))
     return "\n".join(lines) + "\n"
@@ -99,10 +106,11 @@ def measured_in(text: str) -> dict[str, str]:
     return {cells[0].removeprefix("| "): cells[2] for cells in rows}
 
 
-def refreshed(text: str, tests: dict[str, list[str]]) -> str:
-    """Return a page with the present tests and wording, and with what was measured when it was made."""
-    now = {name: line_of(name, sentence, tests[name]) for name, sentence in measured_in(text).items()}
-    return "".join(f"{now.get(line[2:].split(' ')[0], line)}\n" for line in text.splitlines())
+def refreshed(text: str, tests: dict[str, list[str]], new: dict[str, str] | None = None) -> str:
+    """Return a page with the present tests and wording, with what was measured when it was made, and with new rows."""
+    known = {**measured_in(text), **(new or {})}
+    measured = {name: known[name] for name in BEHAVIOURS if name in known}
+    return page(text.partition("\n\n## ")[0], measured, tests)
 
 
 def measure(names: Iterable[str]) -> dict[str, str]:
@@ -118,7 +126,7 @@ def measure(names: Iterable[str]) -> dict[str, str]:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=BEHAVIOURS, metavar="ROW", help="print some rows, write nothing")
-    parser.add_argument("--tests", action="store_true", help="bring the tests up to date, and measure nothing")
+    parser.add_argument("--tests", action="store_true", help="keep what was measured; measure new rows only")
     parser.add_argument("--allow-missing", action="store_true", help="write the page though some rows have no test")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
@@ -130,7 +138,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     missing = [name for name, found in tests.items() if not found]
     if missing and not options.allow_missing:
         parser.error(f"no test is marked with {', '.join(missing)}, as in @pytest.mark.behaviour({missing[0]!r})")
-    text = refreshed(PAGE.read_text(encoding="utf-8"), tests) if options.tests else page(measure(BEHAVIOURS), tests)
+    if options.tests:
+        old = PAGE.read_text(encoding="utf-8")
+        text = refreshed(old, tests, measure(name for name in BEHAVIOURS if name not in measured_in(old)))
+    else:
+        text = page(head(), measure(BEHAVIOURS), tests)
     PAGE.parent.mkdir(exist_ok=True)
     PAGE.write_text(text, encoding="utf-8")
 

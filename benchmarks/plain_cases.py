@@ -1,6 +1,7 @@
 """The rows of docs/guarantees.md: a situation, what happens here, and a function that measures Lightning and torch.
 
-A function trains without lr_recipes and returns the sentence of its row. Sorted by the number of the row.
+A function trains without lr_recipes and returns the sentence of its row. Sorted by the number of the row; those from
+B40 on are in ``plain_paths.py``.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import signal
 import socket
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -71,6 +71,7 @@ from benchmarks.plain_runs import (
     plateau,
     quoted,
     resume,
+    row,
     sgd,
     show,
     start,
@@ -79,31 +80,6 @@ from benchmarks.plain_runs import (
     word,
 )
 from lr_recipes.sweep.result import Sweep
-
-
-@dataclass(frozen=True)
-class Behaviour:
-    """A row of the page; ``plain`` trains without lr_recipes and returns a sentence with what it measured."""
-
-    situation: str
-    here: str
-    plain: Callable[[], str]
-
-
-BEHAVIOURS: dict[str, Behaviour] = {}
-
-
-def row(name: str, situation: str, here: str) -> Callable[[Callable[[], str]], Callable[[], str]]:
-    """Enter the decorated function as the plain case of a row."""
-
-    def enter(plain: Callable[[], str]) -> Callable[[], str]:
-        BEHAVIOURS[name] = Behaviour(situation, here, plain)
-        return plain
-
-    return enter
-
-
-# The cases
 
 
 @row(
@@ -395,7 +371,9 @@ def plateau_on_two_processes() -> str:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     facts = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "NODE_RANK": "0"}
-    processes = [start("train_in_one_of_two_processes()", LOCAL_RANK=str(rank), **facts) for rank in range(2)]
+    processes = [
+        start("plain_cases.train_in_one_of_two_processes()", LOCAL_RANK=str(rank), **facts) for rank in range(2)
+    ]
     (lrs, weight), (other_lrs, other_weight) = map(json.loads, outputs_of(processes))
     return (
         f"Flat metric on rank 0, improving metric on rank 1: rank 0 uses {show(lrs)}, rank 1 {show(other_lrs)}; after "
@@ -573,7 +551,7 @@ def resume_with_other_batches() -> str:
 def killed_run() -> str:
     whole = fit(cosine(24), max_epochs=3).used
     with tempfile.TemporaryDirectory() as folder:
-        outputs_of([start(f"train_until_killed({folder!r})")], code=-signal.SIGKILL)
+        outputs_of([start(f"plain_cases.train_until_killed({folder!r})")], code=-signal.SIGKILL)
         (checkpoint,) = Path(folder).glob("*.ckpt")
         used = fit(cosine(24), max_epochs=3, ckpt_path=checkpoint, **recording(folder)).used
         steps = [int(line["step"]) for line in recorded(folder)]

@@ -1,4 +1,4 @@
-"""What the cases of plain Lightning and torch are made of: a tiny module, runs, words for what came out, processes."""
+"""What the cases of plain Lightning and torch are made of: the table, a tiny module, runs, words for what came out."""
 
 from __future__ import annotations
 
@@ -39,6 +39,31 @@ from torch.utils.data import DataLoader, IterableDataset
 
 ROOT = Path(__file__).resolve().parent.parent
 PEAK = 0.1
+
+
+# The table
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """A row of the page; ``plain`` trains without lr_recipes and returns a sentence with what it measured."""
+
+    situation: str
+    here: str
+    plain: Callable[[], str]
+
+
+BEHAVIOURS: dict[str, Behaviour] = {}
+
+
+def row(name: str, situation: str, here: str) -> Callable[[Callable[[], str]], Callable[[], str]]:
+    """Enter the decorated function as the plain case of a row."""
+
+    def enter(plain: Callable[[], str]) -> Callable[[], str]:
+        BEHAVIOURS[name] = Behaviour(situation, here, plain)
+        return plain
+
+    return enter
 
 
 # The module that all cases train, and what its updates used
@@ -219,7 +244,7 @@ def cosine(total: Any, **options: Any) -> Callable[[Any], Any]:
 
 def plateau(patience: int = 0, **config: Any) -> Callable[[Any], Any]:
     factory = partial(ReduceLROnPlateau, factor=0.5, patience=patience)
-    return stepped(factory, interval="epoch", monitor="val_loss", **config)
+    return stepped(factory, **{"interval": "epoch", "monitor": "val_loss", **config})
 
 
 def linear_over_estimate(module: Tiny) -> Any:
@@ -304,9 +329,9 @@ def quoted(text: str) -> str:
 
 
 def start(call: str, **environment: str) -> subprocess.Popen[str]:
-    """Start a process that calls a function of the cases."""
+    """Start a process that calls a function of the cases, as in ``"plain_cases.train_until_killed(...)"``."""
     return subprocess.Popen(
-        [sys.executable, "-c", f"from benchmarks import plain_cases\nplain_cases.{call}"],
+        [sys.executable, "-c", f"from benchmarks import plain_cases, plain_paths\n{call}"],
         cwd=ROOT,
         env={**os.environ, **environment},
         text=True,

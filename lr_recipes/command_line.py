@@ -198,7 +198,8 @@ def _value(argument: str, text: str) -> Any:
     try:
         return OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]), resolve=True)["value"]  # type: ignore[index, call-overload]
     except Exception as error:  # of the YAML reader or of an interpolation: no common base
-        raise ValueError(f"{argument!r} cannot be read: {' '.join(str(error).split())}") from error
+        why = " ".join(str(error).split())
+        raise ValueError(f"{argument!r} cannot be read: {why}; write a number, true, null, a list or text") from error
 
 
 def _as_count(value: Any) -> Any:

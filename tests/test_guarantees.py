@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks import guarantees
-from benchmarks.guarantees import PAGE, ROOT, line_of, main, marked_tests, measured_in, refreshed
-from benchmarks.plain_cases import BEHAVIOURS
+from benchmarks.guarantees import PAGE, ROOT, main, marked_tests, measured_in, page, refreshed
+from benchmarks.plain_runs import BEHAVIOURS
 
-ROWS = [f"B{number}" for number in range(1, 40)]
+ROWS = [f"B{number}" for number in range(1, 64)]
 TWO_TESTS = """
 @pytest.mark.behaviour("B3", "B4")
 @pytest.mark.parametrize("number", [1, 2])
@@ -56,7 +56,7 @@ def test_page_names_no_place_of_the_machine_that_made_it(committed: str) -> None
     assert str(Path.home()) not in committed
 
 
-@pytest.mark.parametrize("name", ["B3", "B11", "B15", "B24", "B33"])
+@pytest.mark.parametrize("name", ["B3", "B11", "B15", "B24", "B33", "B40", "B43", "B48", "B54", "B61"])
 def test_plain_cases_measure_what_the_page_says(name: str, committed: str) -> None:
     assert BEHAVIOURS[name].plain() == measured_in(committed)[name]
 
@@ -75,7 +75,7 @@ def test_tests_are_found_by_their_marks(tmp_path: Path) -> None:
 
 def test_mark_without_a_row_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "test_wrong.py").write_text('@pytest.mark.behaviour("B99")\ndef test_it(): ...\n')
-    with pytest.raises(ValueError, match=r"test_wrong\.py::test_it is marked 'B99', and rows are B1, .*B39"):
+    with pytest.raises(ValueError, match=r"test_wrong\.py::test_it is marked 'B99', and rows are B1, .*B63"):
         marked_tests(tmp_path)
 
 
@@ -94,12 +94,19 @@ def test_row_without_a_test_is_an_error_and_nothing_is_written(
 
 
 def test_refreshing_keeps_what_was_measured_and_changes_the_tests() -> None:
-    old = line_of("B3", "Measured: 3.", ["tests/test_old.py::test_old"])
-    tests = ["tests/test_new.py::test_one", "tests/test_new.py::test_two"]
-    new = line_of("B3", "Measured: 3.", tests)
-    assert refreshed(f"# A page\n\n{old}\nthe end\n", {"B3": tests}) == f"# A page\n\n{new}\nthe end\n"
+    tests = {"B8": ["tests/test_new.py::test_one", "tests/test_new.py::test_two"]}
+    old = page("# A page", {"B8": "Measured: 8."}, {"B8": ["tests/test_old.py::test_old"]})
+    new = refreshed(old, tests)
+    assert new == page("# A page", {"B8": "Measured: 8."}, tests)
     assert "<summary>2 tests</summary>" in new
     assert "[`tests/test_new.py::test_two`](../tests/test_new.py)" in new
+
+
+def test_refreshing_enters_new_rows_in_their_place() -> None:
+    measured = {"B8": "Measured: 8.", "B9": "Measured: 9.", "B10": "Measured: 10."}
+    tests: dict[str, list[str]] = {name: [] for name in measured}
+    old = page("# A page", {name: measured[name] for name in ("B8", "B10")}, tests)
+    assert refreshed(old, tests, {"B9": measured["B9"]}) == page("# A page", measured, tests)
 
 
 def test_some_rows_are_printed_and_nothing_is_written(

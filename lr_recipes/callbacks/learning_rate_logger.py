@@ -359,7 +359,9 @@ class _Record:
     def draw(self, title: str) -> None:
         """Draw the picture beside the file."""
         self.recorder.flush()
-        peaks = {} if self.plan is None else dict(zip(self.recorder.groups, self.plan.base_lrs, strict=False))
+        plan = self.plan
+        groups = [] if plan is None or not plan.uniform else zip(self.recorder.present, plan.base_lrs, strict=False)
+        peaks = dict(groups)
         if self.clock.position:
             draw(self.file.path, self.file.path.with_suffix(".png"), f"{self.name}: {title}", peaks)
 

@@ -149,7 +149,7 @@ class Recorder:
             "" if owner is None else owner.plan.curve.phase(position),
             # The owner's word and not `curve(position)`: an LR that is held for an epoch is planned to be held, and the
             # cuts of a plateau are planned too.
-            None if owner is None else owner.planned_factor,
+            owner.planned_factor if owner is not None and owner.plan.uniform else None,
             [snapshot(group["lr"]) for group in groups],
             [read_momentum(group) for group in groups] + [group.get("weight_decay") for group in groups],
             self._planned(),

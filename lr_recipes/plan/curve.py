@@ -71,7 +71,7 @@ class Curve:
 
     def __call__(self, position: int) -> float:
         if position < 0:
-            raise ValueError(f"position={position}: updates are counted from 0")
+            raise ValueError(f"position={position}: updates are counted from 0, so it must be at least 0")
         return self.factor(position)
 
     def phase(self, position: int) -> str:

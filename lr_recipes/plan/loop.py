@@ -155,7 +155,7 @@ class Limits(NamedTuple):
 
 def _default_epochs(counted: int | None) -> str:
     """Why a run of so many epochs has no known end, and how to say that they are meant."""
-    meant = "" if counted is None else f"; if 1000 epochs are meant, give total_steps={counted}"
+    meant = "" if counted is None else f"; if 1000 epochs are meant, give max_steps={counted}"
     return f"max_epochs is 1000, which is also what Lightning takes when nothing ends the run{meant}"
 
 

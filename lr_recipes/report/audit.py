@@ -62,7 +62,7 @@ class Audit:
         self.first_at = position
         return (
             f"update {position:,} used LR {used[largest]:.8g} in group {names[largest]!r}, and the plan says "
-            f"{planned[largest]:.8g}: something else writes param_groups['lr']"
+            f"{planned[largest]:.8g}: something else writes param_groups['lr'], which only the schedule should"
         )
 
     def skip(self, position: int, count: int = 1) -> None:

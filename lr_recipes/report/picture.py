@@ -55,7 +55,7 @@ def draw(source: Path, target: Path, title: str = "", peaks: Mapping[str, float]
         lines = sum(1 for _ in file)
     rows = [row for row in read_rows(source, max(lines // _POINTS, 1)) if row]
     if not rows:
-        raise ValueError(f"{source} has no rows to draw")
+        raise ValueError(f"{source} has no rows to draw: let LearningRateLogger record a run into it first")
     figure_of(rows, title, peaks or {}).savefig(target)
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from lr_recipes import checks
 from lr_recipes.plan.curve import Curve
-from lr_recipes.plan.horizon import Duration, Horizon
+from lr_recipes.plan.horizon import Duration, Horizon, HorizonError
 from lr_recipes.plan.plan import INTERVALS, Plan
 from lr_recipes.report.chart import WIDTH, Point, draw_chart, is_plain, sparkline
 from lr_recipes.report.lr_csv import LrCsv, columns_of, with_replacement, write_several
@@ -250,7 +250,7 @@ class Preview:
             return position
         epoch = self.horizon.epoch_of(position)
         if epoch is None:
-            raise ValueError("interval='epoch' needs steps_per_epoch, which this run does not have")
+            raise HorizonError("interval='epoch'", "steps_per_epoch")
         return self.horizon.steps(Duration(epoch, "epochs"))
 
     def _at(self, share: int) -> int:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Length = int | str
 
 WARMUP_TYPES = ("linear", "cosine", "exponential", "constant")
+_OR_OURS = "or follow this run's own with resume='config'"  # said of a schedule that a checkpoint describes
 
 
 class Span(NamedTuple):
@@ -142,7 +143,7 @@ class Schedule(Frozen):
         if total is not None and warmup * 2 > total:
             warnings.warn(
                 f"warmup={self.warmup!r} is {checks.counted(warmup, 'update')}, and the run does {total:,}: more than "
-                "half of the run is warmup",
+                "half of the run is warmup. Shorten the warmup or train longer",
                 UserWarning,
                 stacklevel=3,
             )
@@ -331,7 +332,10 @@ class ToFloor(Schedule):
         if self.min_lr is None:
             return 0.0 if self.min_lr_ratio is None else float(self.min_lr_ratio)
         if peak is None:
-            raise ValueError(f"min_lr={self.min_lr!r} needs the peak LR: resolve(horizon, peak=...), or min_lr_ratio")
+            raise ValueError(
+                f"min_lr={self.min_lr!r} needs the peak LR: resolve(horizon, peak=...) or preview(..., lr=...); or "
+                "give min_lr_ratio in its place"
+            )
         if self.min_lr > peak:
             raise ValueError(
                 f"min_lr={self.min_lr!r} is above the peak LR {peak!r}: lower it, or raise the optimizer's lr"
@@ -352,11 +356,14 @@ def from_description(description: dict[str, Any]) -> Schedule:
     # By class name among all that have been imported: a checkpoint names no module, so a schedule may move.
     kind = {kind.__name__: kind for kind in kinds_of(Schedule)}.get(name)
     if kind is None:
-        raise ValueError(f"schedule={name!r} is not known here: import the module that defines it first")
+        raise ValueError(f"schedule={name!r} is not known here: import the module that defines it first, {_OR_OURS}")
     try:
         return kind.from_fields(fields)
     except TypeError as error:  # a knob that the class does not have any more, or has only now
-        raise ValueError(f"schedule={name!r} cannot be built from its description: {error}") from error
+        raise ValueError(
+            f"schedule={name!r} cannot be built from its description ({error}): use the version that saved "
+            f"it, {_OR_OURS}"
+        ) from error
 
 
 def _default_start(warmup_type: str, warmup: int) -> float:

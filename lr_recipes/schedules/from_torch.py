@@ -109,7 +109,7 @@ class TorchSchedule(Schedule):
         from lr_recipes.optimizer.forecast import TorchFactors
 
         if span.peak is None:
-            raise ValueError("a TorchSchedule needs the peak LR: resolve(horizon, peak=...)")
+            raise ValueError("a TorchSchedule needs the peak LR: resolve(horizon, peak=...) or preview(..., lr=...)")
         shape = self._shape_of(TorchFactors(self.factory, [span.peak]), 0, span)
         if span.peak:
             return shape

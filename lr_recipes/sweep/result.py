@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lr_recipes.checks import counted
+from lr_recipes import checks
 from lr_recipes.sweep.smoothing import smooth_without_outliers, weights_around
 
 if TYPE_CHECKING:
@@ -86,8 +86,7 @@ class Sweep:
                 f"num_training_steps={steps!r}: must be a whole number, at least {MIN_STEPS}, or there is no curve to "
                 f"see; {_default_of('num_training_steps')} is usual"
             )
-        if self.mode not in MODES:
-            raise ValueError(f"mode={self.mode!r}: must be one of {', '.join(MODES)}")
+        checks.one_of("mode", self.mode, MODES)
 
     def lr(self, update: int) -> float:
         """Return the LR of an update, counted from 0."""
@@ -233,7 +232,7 @@ class RangeTest:
         if self.stop == "interrupted":
             return f"the sweep was interrupted after {count} of {self.sweep.num_training_steps} updates"
         if count < MIN_STEPS:
-            return f"the loss was not finite after {counted(count, 'update')}, at {last}: {self._lower}"
+            return f"the loss was not finite after {checks.counted(count, 'update')}, at {last}: {self._lower}"
         at, smoothed, lrs = self._features, self.smoothed, self.lrs
         fall = smoothed[at.top] - smoothed[at.bottom]
         if fall <= max(_CERTAIN * self._error, _VISIBLE * abs(smoothed[at.top])):

@@ -658,6 +658,7 @@ def test_closing_line_names_batches_without_a_loss(
     assert skipped in closing_line(caplog)
 
 
+@pytest.mark.behaviour("B57")
 @pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended")
 @pytest.mark.filterwarnings("ignore:the run ended at update")
 def test_steps_that_were_skipped_before_the_first_update_are_counted_once(

@@ -132,6 +132,7 @@ class Saves(Callback):
         trainer.save_checkpoint(self.folder / f"step={trainer.global_step}.ckpt")
 
 
+@pytest.mark.behaviour("B40")
 @pytest.mark.parametrize("interval", ["step", "epoch"])
 @pytest.mark.parametrize("name", TORCH)
 def test_resumed_before_at_and_after_its_end(name: str, interval: str, tmp_path: Path) -> None:
@@ -169,6 +170,7 @@ class Two(Tiny):
             self.lr_schedulers().step()
 
 
+@pytest.mark.behaviour("B40")
 @pytest.mark.parametrize("cut", [3, 6, 12, 18])
 def test_two_optimizers_are_resumed_each_at_its_own_position(cut: int, tmp_path: Path) -> None:
     """The one may be over its warmup and the other not."""
@@ -190,6 +192,7 @@ def test_two_optimizers_are_resumed_each_at_its_own_position(cut: int, tmp_path:
 # The module's own objects
 
 
+@pytest.mark.behaviour("B52")
 def test_the_module_sees_its_own_scheduler(tmp_path: Path) -> None:
     """The very object and, for `isinstance`, its class; so a plateau that is stepped by hand cuts."""
     seen: list[Any] = []
@@ -247,6 +250,7 @@ def test_a_scheduler_is_what_it_was_when_the_run_breaks_within_the_warmup() -> N
     assert type(config.scheduler) is torch_schedulers.StepLR
 
 
+@pytest.mark.behaviour("B52")
 def test_lightning_steps_a_scheduler_by_the_modules_own_rule() -> None:
     """`lr_scheduler_step` that asks for the class, and a scheduler that is not torch's with a step of another name."""
 
@@ -277,6 +281,7 @@ def test_lightning_steps_a_scheduler_by_the_modules_own_rule() -> None:
     assert used[WARMUP:] == alone[WARMUP:]
 
 
+@pytest.mark.behaviour("B53")
 @pytest.mark.parametrize("where", ["on_train_batch_end", "optimizer_step", "on_before_zero_grad", "post_hook"])
 @pytest.mark.parametrize("name", ["ExponentialLR", "CosineAnnealingLR", "SequentialLR", "LambdaLR", "OneCycleLR"])
 def test_a_scheduler_that_only_the_module_knows(name: str, where: str) -> None:

@@ -75,6 +75,7 @@ def both_groups(weights: list[nn.Parameter]) -> Any:
     return sgd([{"params": weights[:1]}, {"params": weights[1:], "lr": 0.5}])
 
 
+@pytest.mark.behaviour("B49", "B50")
 @pytest.mark.parametrize("schedule", [COSINE, schedules.Linear(min_lr=0.02)], ids=["ratio", "absolute floor"])
 def test_a_checkpoint_between_a_joining_group_and_its_first_update(schedule: Schedule, tmp_path: Path) -> None:
     """The group is above the first peak, against which an absolute floor stays measured."""

@@ -67,6 +67,7 @@ def used(between: str, case: str, folder: Path) -> list[list[tuple[float, ...]]]
     return [whole + rest for whole, rest in zip(first, oracle.used, strict=True)]
 
 
+@pytest.mark.behaviour("B42")
 @pytest.mark.parametrize("case", CASES)
 def test_what_is_tested_in_between_changes_nothing(case: str, tmp_path: Path) -> None:
     expected = used("nothing", case, tmp_path / "nothing")
@@ -75,6 +76,7 @@ def test_what_is_tested_in_between_changes_nothing(case: str, tmp_path: Path) ->
         assert used(between, case, tmp_path / between) == expected, between
 
 
+@pytest.mark.behaviour("B42")
 @pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
 def test_a_plateau_goes_on_after_a_fit_that_was_resumed(tmp_path: Path) -> None:
     """The second fit has no checkpoint: it goes on from what the first has ended with, not from what it began with."""
@@ -92,6 +94,7 @@ def test_a_plateau_goes_on_after_a_fit_that_was_resumed(tmp_path: Path) -> None:
     assert lrs[::2] == [PEAK / 4, PEAK / 8, PEAK / 16, PEAK / 32]
 
 
+@pytest.mark.behaviour("B42")
 def test_a_warmup_and_a_record_go_on_too(tmp_path: Path) -> None:
     """The warmup is over in the first fit; a test of a checkpoint from within it does not bring it back."""
     oracle, keep = Oracle(), ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=1, save_top_k=-1)
@@ -106,6 +109,7 @@ def test_a_warmup_and_a_record_go_on_too(tmp_path: Path) -> None:
     assert steps == [str(n) for n in range(12)]
 
 
+@pytest.mark.behaviour("B42")
 def test_what_is_tested_is_not_what_is_saved_afterwards(tmp_path: Path) -> None:
     """A checkpoint that is written after a test holds the state of the fit, not of what was tested."""
     keep = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=1, save_top_k=-1)

@@ -162,6 +162,7 @@ def test_somebody_elses_lr_lasts_until_the_next_update() -> None:
     assert used == [[7.0], [0.1 * 0.95]]
 
 
+@pytest.mark.behaviour("B59")
 @pytest.mark.parametrize("position", [-1, 0.63, True, "3", None])
 def test_what_is_not_a_position_is_refused(position: Any) -> None:
     """`None` moves on by one; a loss that was meant for a plateau is told which method takes it."""

@@ -172,7 +172,8 @@ def test_the_first_foreign_lr_is_told_once() -> None:
         recorder.clock.optimizer.param_groups[0]["lr"] = 0.3
         steps(recorder)
     assert told == [
-        "update 0 used LR 0.3 in group 'group0', and the plan says 0.1: something else writes param_groups['lr']"
+        "update 0 used LR 0.3 in group 'group0', and the plan says 0.1: "
+        "something else writes param_groups['lr'], which only the schedule should"
     ]
     assert [row[4:6] for row in lines(recorder)] == [(1.0, 0.3)] * 3
     assert recorder.audit.different == 3

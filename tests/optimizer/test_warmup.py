@@ -213,6 +213,7 @@ def test_between_two_updates_the_groups_hold_what_the_next_one_uses(kind: str) -
     assert used[LENGTH:] == expected[LENGTH:]
 
 
+@pytest.mark.behaviour("B52")
 @each_kind
 def test_a_scheduler_is_the_very_same_object_of_its_own_kind(kind: str) -> None:
     """During the warmup its class has the same name and is the same for ``isinstance``; after it, it is the class."""
@@ -233,6 +234,7 @@ def test_a_scheduler_is_the_very_same_object_of_its_own_kind(kind: str) -> None:
     assert with_parts(scheduler) == every
 
 
+@pytest.mark.behaviour("B53")
 @each_kind
 def test_a_scheduler_knows_nothing_of_the_warmup(kind: str) -> None:
     """Its state is the one that it has alone, whenever it is saved; all of it but for the last bits of an LR."""

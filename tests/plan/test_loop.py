@@ -116,7 +116,7 @@ def limits(**given: Any) -> Limits:
     ({"batches": 0}, None, None, "no batch in an epoch"),
     ({"epochs": 0}, None, None, "0 epochs of 0 to 0 updates"),
     ({"epochs": 1000}, None, 4, "max_epochs is 1000, which is also what Lightning takes when nothing ends the run; "
-     "if 1000 epochs are meant, give total_steps=4000"),
+     "if 1000 epochs are meant, give max_steps=4000"),
     ({"epochs": 1000, "max_steps": 5000}, 4000, 4, "1,000 epochs of 4 updates"),
     ({"automatic": False}, None, None, "manual optimization: the module decides when an optimizer steps"),
 ], ids=shown)  # fmt: skip

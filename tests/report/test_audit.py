@@ -36,7 +36,8 @@ def test_the_first_difference_is_said_once() -> None:
     audit, said = run_of(GOOD, (0.0005, 0.07), (0.0009, 0.05), GOOD)
     assert said == [
         "",
-        "update 1 used LR 0.07 in group 'head', and the plan says 0.05: something else writes param_groups['lr']",
+        "update 1 used LR 0.07 in group 'head', and the plan says 0.05: "
+        "something else writes param_groups['lr'], which only the schedule should",
         "",
         "",
     ]

@@ -1,0 +1,81 @@
+"""What is said in a plain loop, and of optimizers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import SGD, Adagrad, Adam
+from torch.optim.lr_scheduler import StepLR
+
+from lr_recipes import schedules
+from lr_recipes.schedules import Schedule
+from tests.callbacks.harness import PEAK, plan
+from tests.messages.doors import COSINE, Case, bound, one_weight
+
+
+def stepped(schedule: Schedule, optimizer: Any) -> None:
+    """A plain loop of 16 updates, as the closed form says."""
+    scheduler, used = bound(schedule, optimizer), []
+    for _ in range(16):
+        used.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert used == plan(schedule, 16)
+
+
+def by_group() -> Any:
+    return SGD([{"params": [nn.Parameter(torch.ones(1))]}, {"params": [nn.Parameter(torch.ones(1))]}], lr=PEAK)
+
+
+def after_an_update(scheduler: Any) -> Any:
+    scheduler.optimizer.step()
+    return scheduler
+
+
+PLAIN: dict[str, Case] = {
+    "optimizer that is none": Case(
+        lambda: bound(COSINE, [one_weight()]),
+        ["list is not a torch.optim.Optimizer"],
+        {"a schedule writes param_groups['lr']": lambda: stepped(COSINE, one_weight())},
+    ),
+    "optimizer without momentum": Case(
+        lambda: bound(schedules.OneCycle(), one_weight(Adagrad)),
+        ["cycle_momentum=True", "Adagrad has neither"],
+        {
+            "cycle_momentum=False": lambda: stepped(schedules.OneCycle(cycle_momentum=False), one_weight(Adagrad)),
+            "SGD with momentum": lambda: stepped(schedules.OneCycle(), one_weight(SGD, momentum=0.9)),
+            "an Adam": lambda: stepped(schedules.OneCycle(), one_weight(Adam)),
+        },
+    ),
+    "position that is none": Case(
+        lambda: after_an_update(bound(schedules.Plateau())).step(0.63),
+        ["step(0.63)", "a whole number of completed updates, at least 0"],
+        {"observe(value)": lambda: bound(schedules.Plateau()).observe(0.63)},
+    ),
+    "schedule before the optimizer": Case(
+        lambda: bound(COSINE).step(),
+        ["the schedule stepped before the optimizer", "update 0"],
+        {"Call optimizer.step() first": lambda: stepped(COSINE, one_weight())},
+    ),
+    "state of another scheduler": Case(
+        lambda: bound(COSINE).load_state_dict(StepLR(one_weight(), 3).state_dict()),
+        ["not the state of a schedule of lr_recipes", "step_size"],
+        {
+            "the state that a schedule of lr_recipes has saved": lambda: bound(COSINE).load_state_dict(
+                bound(COSINE).state_dict()
+            ),
+            "step(position)": lambda: after_an_update(bound(COSINE)).step(3),
+        },
+    ),
+    "state of another number of groups": Case(
+        lambda: bound(COSINE, by_group()).load_state_dict(bound(COSINE).state_dict()),
+        ["the checkpoint has 1 parameter group and this run has 2"],
+        {
+            "resume with the optimizer that the checkpoint was made with": lambda: bound(
+                COSINE, by_group()
+            ).load_state_dict(bound(COSINE, by_group()).state_dict())
+        },
+    ),
+}

@@ -1,0 +1,239 @@
+"""What the callbacks say: owners, metrics, the record, resuming."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
+from lightning.pytorch.strategies import SingleDeviceStrategy
+from torch import Tensor
+from torch.optim.lr_scheduler import StepLR
+
+from lr_recipes import LearningRateLogger, LearningRateScheduler, LearningRateWarmup, schedules
+from lr_recipes.schedules import Schedule
+from tests.callbacks.harness import Tiny, Validated, fit, plan, record_lrs, sgd
+from tests.messages.doors import COSINE, RUN, TOTAL, Both, Case, a_file, resumed, saved, trained, warmed
+
+
+class Foreign:
+    """Steps like an optimizer, and is none of torch's."""
+
+    def __init__(self, optimizer: Any) -> None:
+        self.optimizer, self.param_groups = optimizer, optimizer.param_groups
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.optimizer, name)
+
+
+class OwnOptimizer(SingleDeviceStrategy):
+    """Puts an optimizer of its own in the place of the module's, as DeepSpeed does."""
+
+    def setup_optimizers(self, trainer: Any) -> None:
+        super().setup_optimizers(trainer)
+        self._optimizers = [Foreign(one) for one in self.optimizers]
+
+
+class Writes(Callback):
+    """Writes an LR in mid-run."""
+
+    def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
+        trainer.optimizers[0].param_groups[0]["lr"] = 0.5
+
+
+class Binds(Tiny):
+    """Binds a schedule to its optimizer by hand."""
+
+    def configure_optimizers(self) -> Any:
+        optimizer = super().configure_optimizers()
+        self.scheduler = COSINE.bind(optimizer, RUN)
+        self.scheduler.attach()
+        return optimizer
+
+
+def with_step_lr(weights: Any) -> Any:
+    optimizer = sgd(weights)
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": StepLR(optimizer, 4, 0.5), "interval": "step"}}
+
+
+class Silent(Validated):
+    """Validates and logs nothing."""
+
+    def validation_step(self, batch: Tensor, batch_idx: int) -> None: ...
+
+
+def validated(schedule: Schedule, *values: float, **arguments: Any) -> list[float]:
+    """Train 2 epochs, each with a validation."""
+    return fit(schedule, **{"module": Validated(values), "max_epochs": 2, **arguments}).used
+
+
+def bound_by_hand() -> None:
+    assert fit(max_epochs=2, module=Binds()).used == plan(COSINE, 16)
+
+
+def check(used: list[float], planned: list[float]) -> None:
+    assert used == planned
+
+
+def resumed_by(module: Any, again: Any, first: Any = COSINE, then: Any = COSINE) -> None:
+    total = {"options": {"total_steps": 16}} if isinstance(module, Both) else {}
+    made = {**total, "module": module} if first is not None else {"module": module}
+    path = saved(first, **made)
+    run = fit(then, module=again, max_epochs=2, ckpt_path=path, **total)
+    assert run.used == plan(COSINE, 16)[-len(run.used) :]
+
+
+def from_the_weights() -> None:
+    module = Both()
+    module.load_state_dict(torch.load(saved(None, module=Both()), weights_only=True)["state_dict"])
+    trained(COSINE, module=module, **TOTAL)
+
+
+CALLBACKS: dict[str, Case] = {
+    "schedule that is none": Case(
+        lambda: LearningRateScheduler("cosine"),
+        ["schedule='cosine'"],
+        {
+            "schedules.Cosine(warmup='10%')": lambda: trained(schedules.Cosine(warmup="10%")),
+            "a mapping from optimizers to schedules": lambda: fit({"SGD": COSINE}, max_epochs=2),
+        },
+    ),
+    "mapping of nothing": Case(
+        lambda: LearningRateScheduler({}),
+        ["schedule={}"],
+        {"names no optimizer": lambda: fit({"SGD": COSINE}, max_epochs=2)},
+    ),
+    "total that is none": Case(
+        lambda: LearningRateScheduler(COSINE, total_steps=1.5),
+        ["total_steps=1.5"],
+        {
+            "a whole number of updates, at least 1": lambda: trained(COSINE, **TOTAL),
+            "or None": lambda: trained(COSINE, options={"total_steps": None}),
+        },
+    ),
+    "optimizer that is not there": Case(
+        lambda: fit({"Adam": COSINE}, max_epochs=2),
+        ["schedule names the optimizer 'Adam'"],
+        {
+            "the module has 0": lambda: fit({0: COSINE}, max_epochs=2),
+            "or 'SGD'": lambda: fit({"SGD": COSINE}, max_epochs=2),
+        },
+    ),
+    "optimizer of the strategy's own": Case(
+        lambda: fit(COSINE, max_epochs=2, strategy=OwnOptimizer()),
+        ["OwnOptimizer trains with a Foreign", "not a torch.optim.Optimizer"],
+        {"a strategy that keeps torch's optimizer": lambda: trained(COSINE, strategy="auto")},
+    ),
+    "two owners": Case(
+        lambda: fit(COSINE, max_epochs=2, module=Tiny(with_step_lr)),
+        ["Tiny.configure_optimizers() returns StepLR", "LearningRateScheduler(Cosine(warmup=4))"],
+        {
+            "Return the optimizer alone": lambda: trained(COSINE),
+            "replace=True": lambda: trained(COSINE, module=Tiny(with_step_lr), options={"replace": True}),
+            "with LearningRateWarmup": lambda: warmed(4, lambda n: 0.5 ** (n // 4), module=Tiny(with_step_lr)),
+        },
+    ),
+    "weights that are averaged": Case(
+        lambda: fit(COSINE, max_epochs=2, callbacks=[StochasticWeightAveraging(swa_lrs=0.05)]),
+        ["StochasticWeightAveraging brings a scheduler of its own", "LearningRateScheduler(Cosine(warmup=4))"],
+        {
+            "Remove one of them": lambda: [
+                trained(COSINE),
+                fit(max_epochs=2, callbacks=[StochasticWeightAveraging(swa_lrs=0.05)]),
+            ],
+            "Lightning's WeightAveraging": lambda: trained(COSINE, callbacks=[WeightAveraging()]),
+        },
+    ),
+    "schedule and warmup": Case(
+        lambda: fit(schedules.Cosine(), max_epochs=2, callbacks=[LearningRateWarmup(4)]),
+        ["LearningRateScheduler and LearningRateWarmup would both write the LR"],
+        {
+            "remove LearningRateWarmup and give the schedule the warmup, as in schedules.Cosine(warmup=4)": partial(
+                trained, COSINE
+            )
+        },
+    ),
+    "schedule that is bound by hand": Case(
+        lambda: fit(schedules.Linear(), max_epochs=2, module=Binds()),
+        ["Cosine(warmup=4), which is bound to the optimizer, and LearningRateScheduler would both write"],
+        {"keep one of them": lambda: [trained(schedules.Linear()), bound_by_hand()]},
+    ),
+    "metric that is not there": Case(
+        lambda: validated(schedules.Plateau(monitor="val_los")),
+        ["monitor='val_los'", "no such metric was logged"],
+        {
+            "did you mean 'val_loss'": lambda: validated(schedules.Plateau(monitor="val_loss")),
+            "there are val_loss": lambda: validated(schedules.Plateau(monitor="val_loss")),
+        },
+    ),
+    "no metric at all": Case(
+        lambda: validated(schedules.Plateau(), module=Silent()),
+        ["monitor='val_loss'", "no such metric was logged"],
+        {"self.log(...) in validation_step": lambda: validated(schedules.Plateau())},
+    ),
+    "metric that is no number": Case(
+        lambda: validated(schedules.Plateau(), math.nan, 1.0),
+        ["val_loss is not a number"],
+        {"does not count for the plateau": lambda: validated(schedules.Plateau(), 1.0, 1.0)},
+    ),
+    "folder that is none": Case(
+        lambda: LearningRateLogger(3),
+        ["dirpath=3"],
+        {
+            "the path of a folder": lambda: trained(COSINE, callbacks=[record_lrs(Path("folder"))]),
+            "or None": lambda: LearningRateLogger(None),
+        },
+    ),
+    "folder that cannot be written": Case(
+        lambda: fit(COSINE, max_epochs=2, callbacks=[record_lrs(a_file() / "folder")]),
+        ["file/folder", "lr.csv cannot be written there"],
+        {"give LearningRateLogger a folder that can be written": partial(trained, COSINE)},
+    ),
+    "LR that somebody else writes": Case(
+        lambda: fit(COSINE, max_epochs=2, callbacks=[record_lrs(Path()), Writes()]),
+        ["update 0 used LR 0.5 in group 'group0'", "the plan says 0.025"],
+        {"which only the schedule should": partial(trained, COSINE)},
+    ),
+    "LR that somebody else writes, as an error": Case(
+        lambda: fit(COSINE, max_epochs=2, callbacks=[record_lrs(Path(), audit="error"), Writes()]),
+        ["update 0 used LR 0.5 in group 'group0'", "the plan says 0.025"],
+        {"which only the schedule should": lambda: trained(COSINE, callbacks=[record_lrs(Path(), audit="error")])},
+    ),
+    "run that ends early": Case(
+        lambda: fit(COSINE, max_epochs=2, options={"total_steps": 32}, callbacks=[record_lrs(Path())]),
+        ["the run ended at update 16 of the 32"],
+        {"give the schedule the length that the run really has": lambda: trained(COSINE, **TOTAL)},
+    ),
+    # Resuming
+    "another plan": Case(
+        lambda: resumed(schedules.Linear(), first=COSINE),
+        ["the checkpoint (at update 8)", "schedule: Cosine -> Linear"],
+        {
+            "resume='checkpoint'": lambda: check(
+                resumed(schedules.Linear(), "checkpoint", first=COSINE), plan(COSINE, 16)[8:]
+            ),
+            "resume='config'": lambda: check(
+                resumed(schedules.Linear(), "config", first=COSINE), plan(schedules.Linear(), 16)[8:]
+            ),
+            "make this run's settings equal to the checkpoint's": lambda: check(resumed(COSINE), plan(COSINE, 16)[8:]),
+        },
+    ),
+    "other optimizers": Case(
+        lambda: resumed_by(Both(), Both(), first={0: COSINE}, then={1: COSINE}),
+        ["the checkpoint has schedules for SGD, and this run for SGD-1"],
+        {
+            "the same optimizers and the same mapping of schedules": lambda: resumed_by(
+                Both(), Both(), first={0: COSINE}, then={0: COSINE}
+            )
+        },
+    ),
+    "positions that nobody has counted": Case(
+        lambda: resumed_by(Both(), Both(), first=None, then=COSINE),
+        ["the checkpoint holds no schedule", "SGD does not count its own updates"],
+        {"start a new run from the weights instead": lambda: from_the_weights()},
+    ),
+}

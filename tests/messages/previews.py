@@ -1,0 +1,191 @@
+"""What previews, pictures and the program ``lr-recipes`` say."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import lr_recipes
+from lr_recipes import Horizon, command_line, preview, schedules
+from lr_recipes.report.picture import draw
+from tests.callbacks.harness import fit, record_lrs
+from tests.messages.doors import COSINE, RUN, Case, Door, a_file
+
+
+def typed(*words: str) -> None:
+    """Run the program ``lr-recipes``; an error is raised with the text that it prints."""
+    found: list[BaseException] = []
+    explained = command_line._explained
+
+    def noting(error: Any) -> str:
+        found.append(error)
+        return explained(error)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command_line, "_explained", noting)
+        with contextlib.redirect_stderr(io.StringIO()) as printed, contextlib.redirect_stdout(io.StringIO()):
+            status = command_line.main(words)
+    if status or printed.getvalue():
+        raise ValueError(printed.getvalue()) from (found[0] if found else None)
+
+
+def shown(*words: str) -> Door:
+    """``lr-recipes preview`` with these words, and what every call needs where it is not among them."""
+    needed = {"schedule": "cosine", "total_steps": "100"}
+    rest = [f"{key}={value}" for key, value in needed.items() if not any(word.startswith(f"{key}=") for word in words)]
+    return lambda: typed("preview", *words, *rest)
+
+
+def header_only() -> Path:
+    Path("lr.csv").write_text("step,epoch,samples,phase,planned_factor,lr/group0\n")
+    return Path("lr.csv")
+
+
+def drawn() -> None:
+    fit(COSINE, max_epochs=2, callbacks=[record_lrs(Path())])
+    draw(Path("lr.csv"), Path("lr.png"))
+
+
+PREVIEWS: dict[str, Case] = {
+    "nothing to compare": Case(
+        lambda: preview({}, RUN),
+        ["schedule={}"],
+        {"{'cosine': Cosine()}": lambda: preview({"cosine": schedules.Cosine()}, RUN)},
+    ),
+    "schedule that is none": Case(
+        lambda: preview("cosine", RUN),
+        ["schedule='cosine'"],
+        {"Cosine(warmup='10%')": lambda: preview(schedules.Cosine(warmup="10%"), RUN)},
+    ),
+    "LR held for epochs without a length": Case(
+        lambda: preview(COSINE, Horizon(total_steps=16), interval="epoch").chart(),
+        ["interval='epoch' needs steps_per_epoch"],
+        {
+            "Horizon(steps_per_epoch=100)": lambda: preview(
+                COSINE, Horizon(total_steps=16, steps_per_epoch=8), interval="epoch"
+            ).chart()
+        },
+    ),
+    "LR that is none": Case(
+        lambda: preview(COSINE, RUN, lr=-0.1),
+        ["lr=-0.1", "above 0"],
+        {"as in 0.001": lambda: preview(COSINE, RUN, lr=0.001)},
+    ),
+    "LRs of no group": Case(
+        lambda: preview(COSINE, RUN, lr={}),
+        ["lr={}", "at least one group"],
+        {"{'decay': 0.001}": lambda: preview(COSINE, RUN, lr={"decay": 0.001})},
+    ),
+    "picture of nothing": Case(
+        lambda: draw(header_only(), Path("lr.png")),
+        ["lr.csv has no rows to draw"],
+        {"let LearningRateLogger record a run into it first": lambda: drawn()},
+    ),
+    "name that the package has not": Case(
+        lambda: lr_recipes.Scheduler,
+        ["lr_recipes has no attribute 'Scheduler'"],
+        {"it has Horizon, LearningRateLogger": lambda: [getattr(lr_recipes, name) for name in lr_recipes.__all__]},
+    ),
+    # lr-recipes
+    "unknown command": Case(
+        lambda: typed("previw", "schedule=cosine"),
+        ["'previw' is not a command"],
+        {"did you mean 'preview'": shown(), "the only one is preview": shown()},
+    ),
+    "floor without an LR": Case(
+        shown("schedule.min_lr=0.01"),
+        ["schedule.min_lr=0.01 needs the base LR"],
+        {"lr=0.001": shown("schedule.min_lr=0.01", "lr=0.1")},
+    ),
+    "word that is no key": Case(
+        shown("warmup"),
+        ["'warmup' cannot be read: write key=value"],
+        {"schedule=warmup_cosine": shown("schedule=warmup_cosine")},
+    ),
+    "unknown key": Case(
+        shown("pictre=a.png"),
+        ["'pictre' is unknown"],
+        {
+            "did you mean 'picture'": shown("picture=a.png"),
+            "steps_per_epoch, samples_per_step, lr, picture, csv": shown(
+                "steps_per_epoch=10", "samples_per_step=1", "lr=0.1", "picture=a.png", "csv=a.csv"
+            ),
+            "schedule.KNOB": shown("schedule.warmup=10"),
+        },
+    ),
+    "no schedule": Case(
+        lambda: typed("preview", "total_steps=100"),
+        ["which schedule?"],
+        {
+            "schedule=NAME": shown(),
+            "there are cosine, ": lambda: [
+                shown(f"schedule={name}", "lr=0.1", "steps_per_epoch=10", "schedule.warmup=1")()
+                for name in command_line.schedule_names()
+            ],
+        },
+    ),
+    "fact that is none": Case(
+        shown("steps_per_epoch=0"),
+        ["steps_per_epoch=0"],
+        {"a whole number of at least 1": shown("steps_per_epoch=1")},
+    ),
+    "total in percent": Case(
+        shown("total_steps=50%"),
+        ["total_steps='50%': percent of what?"],
+        {"as in total_steps=10000": shown("total_steps=10000")},
+    ),
+    "unknown schedule": Case(
+        shown("schedule=cosin"),
+        ["schedule=cosin is unknown"],
+        {"did you mean 'cosine'": shown(), "choose one of cosine": shown()},
+    ),
+    "unknown knob": Case(
+        shown("schedule.warmupp=10"),
+        ["schedule=cosine has no 'warmupp'"],
+        {
+            "did you mean 'warmup'": shown("schedule.warmup=10"),
+            "it has min_lr_ratio, min_lr, warmup": shown("schedule.warmup=10"),
+        },
+    ),
+    "value that cannot be read": Case(
+        shown("schedule.warmup=[1"),
+        ["'schedule.warmup=[1' cannot be read"],
+        {
+            "a number": shown("schedule.warmup=10"),
+            "null": shown("schedule.warmup_start_factor=null"),
+            "text": shown("schedule.warmup=10%"),
+        },
+    ),
+    "no total": Case(
+        lambda: typed("preview", "schedule=cosine"),
+        ["Cosine needs to know how many updates"],
+        {"total_steps=10000": shown("total_steps=10000")},
+    ),
+    "no epochs": Case(
+        shown("schedule.warmup='5 epochs'"),
+        ["warmup='5 epochs' needs steps_per_epoch"],
+        {"steps_per_epoch=100": shown("schedule.warmup='5 epochs'", "steps_per_epoch=100", "total_steps=10000")},
+    ),
+    "no samples": Case(
+        shown("schedule.warmup='1k samples'"),
+        ["warmup='1000 samples' needs samples_per_step"],
+        {"samples_per_step=256": shown("schedule.warmup='1k samples'", "samples_per_step=256")},
+    ),
+    "file that cannot be written": Case(
+        lambda: shown(f"csv={a_file()}/lr.csv")(),
+        ["file/lr.csv cannot be written"],
+        {"choose another path": shown("csv=folder/lr.csv")},
+    ),
+    "warning of a schedule": Case(
+        shown("schedule.warmup=80"),
+        ["warmup=80 is 80 updates", "the run does 100"],
+        {
+            "Shorten the warmup": shown("schedule.warmup=50"),
+            "train longer": shown("schedule.warmup=80", "total_steps=160"),
+        },
+    ),
+}

@@ -1,0 +1,180 @@
+"""Facts that a Trainer does not know: whoever asks for them is told how to give them, in words that fit the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from lr_recipes import LearningRateWarmup, schedules
+from lr_recipes.schedules import Schedule
+from recipes.app.config import composed
+from tests.callbacks.harness import PEAK, Validated, factors, fit, loader, plan
+from tests.messages.doors import COSINE, TOTAL, Case, Door, Manual, OwnAccumulation, Packed, StopAfter, trained, warmed
+
+
+class Unsized(IterableDataset[Tensor]):
+    """Eight ones without a length."""
+
+    def __iter__(self) -> Iterator[Tensor]:
+        yield from torch.ones(8, 1)
+
+
+class ManualValidated(Manual, Validated):
+    pass
+
+
+def endless(schedule: Schedule, module: Any = Validated) -> None:
+    """Train 16 updates of a run without a known end: as the schedule says, with no total to say it for."""
+    run = fit(schedule, module=module(), callbacks=[StopAfter()], max_epochs=-1)
+    assert run.used == [PEAK * factor for factor in factors(schedule, None, count=16, steps_per_epoch=8)]
+
+
+def begun(**arguments: Any) -> None:
+    """Train the first 16 updates of a run of 8000."""
+    assert fit(COSINE, callbacks=[StopAfter()], **arguments).used == plan(COSINE, 8000)[:16]
+
+
+def needing_no_total(module: Any) -> dict[str, Door]:
+    """The schedules that a message names because they need no total."""
+    return {
+        "fixed": lambda: endless(schedules.Fixed(), module),
+        "warmup_constant": lambda: endless(schedules.Fixed(warmup=4), module),
+        "step in epochs or steps": lambda: endless(schedules.Step(step_size=4), module),
+        "plateau": lambda: endless(schedules.Plateau(), module),
+        "inverse_sqrt with a warmup in epochs or steps": lambda: endless(schedules.InverseSqrt(warmup=4), module),
+    }
+
+
+def from_the_command_line() -> None:
+    config = composed("callbacks.learning_rate_scheduler.total_steps=16").callbacks.learning_rate_scheduler
+    assert config.total_steps == 16
+
+
+EPOCH, FOUR = schedules.Cosine(warmup="1 epoch"), schedules.Cosine(warmup="4 samples")
+UNSIZED: dict[str, Any] = {"train": DataLoader(Unsized())}
+TRAINERS: dict[str, Case] = {
+    "total of a loader without length": Case(
+        lambda: fit(COSINE, max_epochs=2, **UNSIZED),
+        ["Cosine needs to know how many updates", "the loader has no length"],
+        {
+            "Trainer(max_steps=...)": lambda: trained(COSINE, max_steps=16, max_epochs=-1, **UNSIZED),
+            "an integer limit_train_batches with max_epochs": lambda: trained(COSINE, limit_train_batches=8, **UNSIZED),
+            "LearningRateScheduler(..., total_steps=...)": lambda: trained(COSINE, **TOTAL, **UNSIZED),
+            "callbacks.learning_rate_scheduler.total_steps=... on a command line": from_the_command_line,
+            **needing_no_total(Validated),
+            "step in epochs or": lambda: endless(schedules.Step(step_size="1 epoch")),
+            "warmup in epochs or": lambda: endless(schedules.InverseSqrt(warmup="1 epoch")),
+        },
+    ),
+    "total of a run without end": Case(
+        lambda: fit(COSINE, max_epochs=-1),
+        ["Cosine needs to know how many updates", "neither max_epochs nor max_steps ends the run"],
+        {
+            "Trainer(max_steps=...)": lambda: trained(COSINE, max_steps=16, max_epochs=-1),
+            "an integer limit_train_batches with max_epochs": lambda: trained(COSINE, limit_train_batches=8),
+            "give the total": lambda: trained(COSINE, max_epochs=-1, callbacks=[StopAfter()], **TOTAL),
+        },
+    ),
+    "total of 1000 epochs": Case(
+        lambda: fit(COSINE, max_epochs=1000),
+        ["max_epochs is 1000", "what Lightning takes when nothing ends the run"],
+        {
+            "give max_steps=8000": lambda: begun(max_epochs=1000, max_steps=8000),
+            "Trainer(max_steps=...)": lambda: trained(COSINE, max_epochs=1000, max_steps=16),
+            "give the total": lambda: begun(max_epochs=1000, options={"total_steps": 8000}),
+        },
+    ),
+    "epochs of a loader without length": Case(
+        lambda: fit(EPOCH, max_epochs=2, **TOTAL, **UNSIZED),
+        ["warmup='1 epoch' needs steps_per_epoch"],
+        {
+            "in steps ('500 steps')": lambda: trained(schedules.Cosine(warmup="8 steps"), **TOTAL, **UNSIZED),
+            "give the loader a length": lambda: trained(EPOCH, train=loader()),
+        },
+    ),
+    "samples of a loader without batch size": Case(
+        lambda: fit(FOUR, max_epochs=2, train=Packed()),
+        ["warmup='4 samples' needs samples_per_step"],
+        {
+            "in steps ('500 steps')": lambda: trained(schedules.Cosine(warmup="4 steps"), train=Packed()),
+            "give the loader a batch_size": lambda: trained(FOUR, train=Packed(1)),
+        },
+    ),
+    "total in manual optimization": Case(
+        lambda: fit(COSINE, max_epochs=2, module=Manual()),
+        ["Cosine needs to know how many updates", "the module decides when an optimizer steps"],
+        {
+            "LearningRateScheduler(..., total_steps=...)": lambda: trained(COSINE, module=Manual(), **TOTAL),
+            "callbacks.learning_rate_scheduler.total_steps=... on a command line": from_the_command_line,
+            **needing_no_total(ManualValidated),
+        },
+        never=["max_steps", "limit_train_batches"],
+    ),
+    "epochs in manual optimization": Case(
+        lambda: fit(EPOCH, max_epochs=2, module=Manual(), options={"total_steps": 15}),
+        ["warmup='1 epoch' needs steps_per_epoch", "in manual optimization the Trainer does not know it"],
+        {
+            "in steps ('500 steps')": lambda: trained(
+                schedules.Cosine(warmup="7 steps"), 15, module=Manual(), options={"total_steps": 15}, max_steps=15
+            ),
+            "total_steps=... on a command line, a multiple of max_epochs": lambda: trained(
+                EPOCH, module=Manual(), **TOTAL
+            ),
+        },
+        never=["max_steps", "limit_train_batches", "loader"],
+    ),
+    "samples in manual optimization": Case(
+        lambda: fit(FOUR, max_epochs=2, module=Manual(), **TOTAL),
+        ["warmup='4 samples' needs samples_per_step", "in manual optimization the Trainer does not know it"],
+        {"in steps ('500 steps')": lambda: trained(schedules.Cosine(warmup="4 steps"), module=Manual(), **TOTAL)},
+        never=["max_steps", "limit_train_batches", "loader", "total_steps"],
+    ),
+    "total of a strategy that accumulates": Case(
+        lambda: fit(COSINE, max_epochs=2, strategy=OwnAccumulation()),
+        ["OwnAccumulation accumulates gradients by its own rule"],
+        {"LearningRateScheduler(..., total_steps=...)": lambda: trained(COSINE, strategy=OwnAccumulation(), **TOTAL)},
+    ),
+    "warmup's total of a loader without length": Case(
+        lambda: fit(callbacks=[LearningRateWarmup("25%")], max_epochs=2, **UNSIZED),
+        ["warmup='25%' needs to know how many updates", "the loader has no length"],
+        {
+            "Trainer(max_steps=...)": lambda: warmed(4, duration="25%", max_steps=16, max_epochs=-1, **UNSIZED),
+            "an integer limit_train_batches with max_epochs": lambda: warmed(
+                4, duration="25%", limit_train_batches=8, **UNSIZED
+            ),
+            "'500 steps'": lambda: warmed(4, duration="4 steps", **UNSIZED),
+        },
+        never=["total_steps"],
+    ),
+    "warmup's total of 1000 epochs": Case(
+        lambda: fit(callbacks=[LearningRateWarmup("0.05%")], max_epochs=1000),
+        ["warmup='0.05%' needs to know how many updates", "max_epochs is 1000"],
+        {"give max_steps=8000": lambda: warmed(4, duration="0.05%", max_epochs=1000, max_steps=8000)},
+        never=["total_steps"],
+    ),
+    "warmup's epochs of a loader without length": Case(
+        lambda: fit(callbacks=[LearningRateWarmup("1 epoch")], max_epochs=2, **UNSIZED),
+        ["warmup='1 epoch' needs steps_per_epoch"],
+        {
+            "'500 steps'": lambda: warmed(8, duration="8 steps", **UNSIZED),
+            "give the loader a length": lambda: warmed(8, duration="1 epoch"),
+        },
+        never=["total_steps"],
+    ),
+    "warmup's total in manual optimization": Case(
+        lambda: fit(callbacks=[LearningRateWarmup("25%")], max_epochs=2, module=Manual()),
+        ["warmup='25%' needs to know how many updates", "the module decides when an optimizer steps"],
+        {"'500 steps'": lambda: warmed(4, duration="4 steps", module=Manual())},
+        never=["max_steps", "limit_train_batches", "total_steps"],
+    ),
+    "warmup's epochs in manual optimization": Case(
+        lambda: fit(callbacks=[LearningRateWarmup("1 epoch")], max_epochs=2, module=Manual()),
+        ["warmup='1 epoch' needs steps_per_epoch", "in manual optimization the Trainer does not know it"],
+        {"'500 steps'": lambda: warmed(8, duration="8 steps", module=Manual())},
+        never=["max_steps", "limit_train_batches", "total_steps", "loader"],
+    ),
+}
