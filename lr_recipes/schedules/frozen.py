@@ -39,7 +39,10 @@ class Frozen(metaclass=_KeepsSetattr):
             )
 
     def __delattr__(self, name: str) -> None:
-        raise FrozenInstanceError(f"cannot delete field {name!r} of {self!r}, which never changes")
+        raise FrozenInstanceError(
+            f"cannot delete field {name!r} of {self!r}, which never changes: make another one, as with "
+            f"{type(self).__name__}(...)"
+        )
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take up the fields of a copy or of a pickle, and check them: a checkpoint may come from anywhere."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 from torch.optim import SGD, Adagrad, Adam
-from torch.optim.lr_scheduler import StepLR
+from torch.optim.lr_scheduler import ChainedScheduler, SequentialLR, StepLR
 
 from lr_recipes import schedules
 from lr_recipes.schedules import Schedule
@@ -34,6 +35,26 @@ def after_an_update(scheduler: Any) -> Any:
     return scheduler
 
 
+TWO = schedules.Sequence(
+    schedules=[COSINE, schedules.TorchSchedule(factory=partial(StepLR, step_size=4))], milestones=[8]
+)
+
+
+def chained(optimizer: Any) -> None:
+    both = ChainedScheduler([bound(COSINE, optimizer), StepLR(optimizer, 4)])
+    optimizer.step()
+    both.step()
+
+
+def bound_twice(which: int, anew: bool = False) -> None:
+    """Step one of two schedules that were bound to one optimizer, perhaps after it was bound anew."""
+    optimizer = one_weight()
+    both = [bound(schedule, optimizer) for schedule in (COSINE, schedules.Linear())]
+    scheduler = bound(COSINE, optimizer) if anew else both[which]
+    optimizer.step()
+    scheduler.step()
+
+
 PLAIN: dict[str, Case] = {
     "optimizer that is none": Case(
         lambda: bound(COSINE, [one_weight()]),
@@ -58,6 +79,21 @@ PLAIN: dict[str, Case] = {
         lambda: bound(COSINE).step(),
         ["the schedule stepped before the optimizer", "update 0"],
         {"Call optimizer.step() first": lambda: stepped(COSINE, one_weight())},
+    ),
+    "part of a SequentialLR": Case(
+        lambda: SequentialLR(optimizer := one_weight(), [bound(COSINE, optimizer), StepLR(optimizer, 4)], [8]),
+        ["last_epoch=-1", "at least 0", "SequentialLR"],
+        {"schedules.Sequence, with those of torch as TorchSchedule(factory=...)": lambda: stepped(TWO, one_weight())},
+    ),
+    "part of a ChainedScheduler": Case(
+        lambda: chained(one_weight()),
+        ["Cosine(warmup=4) is stepped by a scheduler of torch, such as ChainedScheduler"],
+        {"schedules.Sequence, with those of torch as TorchSchedule(factory=...)": lambda: stepped(TWO, one_weight())},
+    ),
+    "schedule whose place another took": Case(
+        lambda: bound_twice(0),
+        ["Cosine(warmup=4) does not write the LR of this optimizer any more"],
+        {"use that one": lambda: bound_twice(1), "bind this one anew": lambda: bound_twice(0, anew=True)},
     ),
     "state of another scheduler": Case(
         lambda: bound(COSINE).load_state_dict(StepLR(one_weight(), 3).state_dict()),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import torch
 from hydra.utils import instantiate
+from lightning.pytorch import Callback
+from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, OneCycleLR, ReduceLROnPlateau, StepLR
 
 from lr_recipes import preview, schedules
@@ -45,7 +49,29 @@ def halved(count: int) -> float:
     return 0.5**count
 
 
+class Joins(Callback):
+    """Adds a third group in mid-run."""
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        (optimizer,) = trainer.optimizers
+        if len(optimizer.param_groups) == 2:
+            optimizer.add_param_group({"params": [nn.Parameter(torch.ones(1))]})
+
+
+def grouped_in(count: int) -> Any:
+    def build(weights: Any) -> Any:
+        return sgd([{"params": [one]} for one in [*weights, nn.Parameter(torch.ones(1))][:count]])
+
+    return build
+
+
+def joined(schedule: Schedule) -> None:
+    fit(schedule, max_epochs=2, module=Tiny(grouped_in(2)), callbacks=[Joins()])
+
+
 TORCH = schedules.TorchSchedule
+ONE_CYCLE = TORCH(factory=partial(OneCycleLR, max_lr=PEAK, total_steps=16, cycle_momentum=False))
+EACH, EACH_OF_3 = (TORCH(factory=partial(LambdaLR, lr_lambda=[halved] * count)) for count in (2, 3))
 STEP_LR = partial(StepLR, step_size=4)
 SCHEDULES: dict[str, Case] = {
     "unknown word": Case(
@@ -275,6 +301,29 @@ SCHEDULES: dict[str, Case] = {
         lambda: fit(TORCH(factory=ReduceLROnPlateau), max_epochs=2),
         ["ReduceLROnPlateau waits for a metric"],
         {"use Plateau": lambda: fit(schedules.Plateau(), module=Validated(), max_epochs=2)},
+    ),
+    "torch schedule that raises an LR of 0": Case(
+        lambda: fit(ONE_CYCLE, max_epochs=2, module=Tiny(partial(sgd, lr=0.0))),
+        ["built with lr=0", "OneCycleLR sets it to 0.004 after 0 steps"],
+        {"Build it with the LR that is to be the peak": lambda: trained(ONE_CYCLE)},
+    ),
+    "torch schedule for each group, and one joins": Case(
+        lambda: joined(EACH),
+        ["a curve for each of 2 parameter groups", "the optimizer now has 3"],
+        {
+            "all groups from the start": lambda: fit(EACH_OF_3, max_epochs=2, module=Tiny(grouped_in(3))),
+            "one setting for all groups": lambda: joined(TORCH(factory=partial(LambdaLR, lr_lambda=halved))),
+        },
+    ),
+    "field that is written": Case(
+        lambda: setattr(schedules.Cosine(), "warmup", 4),
+        ["'warmup' of Cosine()", "never changes"],
+        {"dataclasses.replace(schedule, warmup=...)": lambda: replace(schedules.Cosine(), warmup=4)},
+    ),
+    "field that is deleted": Case(
+        lambda: delattr(schedules.Cosine(), "warmup"),
+        ["'warmup' of Cosine()", "never changes"],
+        {"make another one, as with Cosine(...)": lambda: schedules.Cosine(warmup=4)},
     ),
     "torch schedule of something else": Case(
         lambda: fit(TORCH(factory=str), max_epochs=2),
