@@ -46,7 +46,9 @@ EXEMPT = {
 WARN = ("warn", "warnings.warn", "rank_zero_warn", "self.tell")  # the recorder is given `warn` under the last name
 # Lightning's own word about a training step that takes an iterator.
 pytestmark = pytest.mark.filterwarnings(
-    "ignore:Found `dataloader_iter` argument", "ignore:You are using the `dataloader_iter`"
+    "ignore:Found `dataloader_iter` argument",
+    "ignore:You are using the `dataloader_iter`",
+    "ignore:`LightningModule.configure_optimizers` returned `None`",
 )
 
 

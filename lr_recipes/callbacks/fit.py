@@ -20,6 +20,7 @@ import math
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -41,10 +42,7 @@ from lr_recipes.plan.horizon import Horizon, HorizonError
 from lr_recipes.plan.loop import Limits, Start
 from lr_recipes.plan.resume import ResumeError
 
-_NO_TOTAL_NEEDED = (
-    "Schedules that need no total: fixed, warmup_constant, step in epochs or steps, plateau, inverse_sqrt with a "
-    "warmup in epochs or steps"
-)
+_NO_TOTAL_NEEDED = "fixed, warmup_constant, step in {0}, plateau, inverse_sqrt with a warmup in {0}"
 
 
 class Recalls:
@@ -309,11 +307,21 @@ class Fit:
         Raises:
             HorizonError: the number of updates cannot be told, and guessing would train with a wrong LR.
         """
-        limits, strategy = self._limits(), self.trainer.strategy
-        if limits.automatic and strategy.handles_gradient_accumulation and total_steps is None:
-            own = f"{type(strategy).__name__} accumulates gradients by its own rule"
-            raise HorizonError("the schedule", "total_steps", f"{own}, so they cannot be counted from the loader")
-        return limits.horizon(total_steps)
+        horizon = self._limits().horizon(total_steps)
+        if total_steps is None and self._accumulates_by_itself:
+            own = f"{type(self.trainer.strategy).__name__} accumulates gradients by its own rule"
+            return replace(horizon, source=f"{own}, so updates cannot be counted from the loader")
+        return horizon
+
+    @property
+    def automatic(self) -> bool:
+        """Whether it is the Trainer that decides when an optimizer steps, and not the module or the strategy."""
+        return self.trainer.lightning_module.automatic_optimization and not self._accumulates_by_itself
+
+    @property
+    def _accumulates_by_itself(self) -> bool:
+        automatic = self.trainer.lightning_module.automatic_optimization
+        return automatic and bool(self.trainer.strategy.handles_gradient_accumulation)
 
     def samples_per_step(self) -> int | None:
         """Return the samples that one update sees, where that is known and the same for all."""
@@ -328,7 +336,8 @@ class Fit:
         Args:
             total: how the total can be given to the callback that asks, where it can.
         """
-        return advising(self.trainer.lightning_module.automatic_optimization, total, reloads=self.reloads)
+        sized = batch_size_of(self.trainer.train_dataloader) is not None
+        return advising(self.automatic, total, self.reloads, sized)
 
     # Lengths of epochs that do not follow from the loader's
 
@@ -369,7 +378,7 @@ class Fit:
         return {epoch: done} if self._started and done and epoch == self.trainer.current_epoch else {}
 
     def _limits(self) -> Limits:
-        limits = _limits_of(self.trainer)._replace(lengths=self._lengths, start=self._start)
+        limits = _limits_of(self.trainer)._replace(lengths=self._lengths, start=self._start, automatic=self.automatic)
         repeated = {epoch: done + (limits.updates_in(epoch) or 0) for epoch, done in self._repeats.items()}
         return limits._replace(lengths={**self._lengths, **repeated})
 
@@ -475,8 +484,8 @@ def refuse_foreign(optimizer: Any, trainer: str) -> None:
     if not isinstance(optimizer, Optimizer):
         raise TypeError(
             f"{trainer} trains with a {type(optimizer).__name__}, which is not a torch.optim.Optimizer: its updates "
-            "cannot be counted, so its LR cannot be scheduled, recorded or swept here. Choose a strategy that keeps "
-            "torch's optimizer, such as ddp or fsdp, or the strategy's own schedules"
+            "cannot be counted, so its LR cannot be scheduled, recorded or swept here. Return one of torch's from "
+            "configure_optimizers, and choose a strategy that keeps it, such as ddp or fsdp, or its own schedules"
         )
 
 
@@ -552,31 +561,38 @@ def batch_size_of(loader: Any) -> int | None:
 
 
 @contextmanager
-def advising(automatic: bool, total: str = "", reloads: bool = False) -> Iterator[None]:
+def advising(automatic: bool, total: str = "", reloads: bool = False, sized: bool = False) -> Iterator[None]:
     """Put it into words that fit a Trainer when a fact about the run is missing.
 
     Args:
-        automatic: whether the module leaves it to the Trainer when an optimizer steps.
+        automatic: whether it is the Trainer that decides when an optimizer steps.
         total: how the total can be given to the callback that asks, where it can.
         reloads: whether the Trainer makes its loader anew between epochs.
+        sized: whether the loader says how large a batch is.
     """
     try:
         yield
     except HorizonError as error:
-        raise error.advised(_advice(automatic, error.fact, total, reloads)) from None
+        raise error.advised(_advice(automatic, error.fact, total, reloads, sized)) from None
 
 
-def _advice(automatic: bool, fact: str, total: str, reloads: bool) -> str:
+def _advice(automatic: bool, fact: str, total: str, reloads: bool, sized: bool) -> str:
     if fact == "total_steps":
         given = f"give the total: {total}" if total else "write the length in steps, as in '500 steps'"
+        # Without a total to give, a length is asked for, and not a schedule. Where epochs have no known length either,
+        # schedules in epochs are no way out.
+        units = "epochs or steps" if automatic else "steps"
+        others = f". Schedules that need no total: {_NO_TOTAL_NEEDED.format(units)}" if total else ""
         if not automatic:  # there only the module knows when an optimizer steps, whatever the Trainer's limits are
-            return f"{given[0].upper()}{given[1:]}. {_NO_TOTAL_NEEDED}"
+            return f"{given[0].upper()}{given[1:]}{others}"
         limits = "Set Trainer(max_steps=...), or an integer limit_train_batches with max_epochs"
         if reloads:  # a limit on the batches of an epoch is no promise that there will be so many
             limits = "Set Trainer(max_steps=...) and leave out max_epochs"
-        return f"{limits}, or {given}. {_NO_TOTAL_NEEDED}"
+        return f"{limits}, or {given}{others}"
     steps = "Write it in steps ('500 steps')"
     if not automatic:
-        even = f"; or {total}, a multiple of max_epochs" if total and fact == "steps_per_epoch" else ""
-        return f"{steps}: in manual optimization the Trainer does not know it{even}"
+        even = f"; or {total}, a multiple of Trainer(max_epochs=...)" if total and fact == "steps_per_epoch" else ""
+        return f"{steps}: the Trainer does not decide when an optimizer steps{even}"
+    if fact == "samples_per_step" and sized:  # the loader has one, and the accumulation differs between epochs
+        return f"{steps}, or in epochs ('2 epochs')"
     return f"{steps}, or give the loader a {'length' if fact == 'steps_per_epoch' else 'batch_size'}"

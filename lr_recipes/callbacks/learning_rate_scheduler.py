@@ -6,9 +6,9 @@ who writes it and who counts are the rooms below (``schedules/``, ``optimizer/``
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -103,7 +103,7 @@ class LearningRateScheduler(Remembering):
         self._momenta: dict[str, list[float | None]] = {}
         self._built_before: dict[str, list[float]] = {}  # base LRs at the start, of optimizers that have been rebuilt
         self._loop: Callable[[], dict[str, Any]] = dict
-        self._noting = contextlib.ExitStack()
+        self._noting = ExitStack()
         self._epoch, self._fit_begins = -1, False
         self._overrun_told = self._nan_told = self._early_told = False
         self._metrics: FreshMetrics | None = None  # of the plateaus of this fit, where it has any
@@ -290,17 +290,17 @@ class LearningRateScheduler(Remembering):
         horizon: Callable[[int | None], Horizon],
         *,
         automatic: bool = True,
+        advised: AbstractContextManager[None] | None = None,
         fast_dev_run: bool = False,
-        reloads: bool = False,
     ) -> dict[str, Plan]:
         """Return the plan of each optimizer that has a schedule, by its name; asks no Trainer.
 
         Args:
             base_lrs: what the groups of each optimizer were built with, by the optimizer's name.
             horizon: makes the horizon, from the total or, where none is given, ``None``.
-            automatic: whether the module leaves it to the Trainer when an optimizer steps.
+            automatic: whether it is the Trainer that decides when an optimizer steps.
+            advised: puts it into words when a fact about the run is missing; by default, in those for any Trainer.
             fast_dev_run: whether the run only shows that the code runs, however long the plan is.
-            reloads: whether the loader is made anew between epochs.
 
         Raises:
             ValueError: a schedule does not fit the run, or an optimizer is named that there is not.
@@ -308,7 +308,7 @@ class LearningRateScheduler(Remembering):
         names = list(base_lrs)
         totals = spread(self.total_steps, names, "total_steps")
         plans = {}
-        with advising(automatic, _HOW_TO_GIVE_THE_TOTAL, reloads):
+        with advised or advising(automatic, _HOW_TO_GIVE_THE_TOTAL):
             for name, schedule in spread(self.schedule, names, "schedule").items():
                 plans[name] = _plan(schedule, horizon(totals.get(name)), base_lrs[name], fast_dev_run)
         return plans
@@ -317,9 +317,8 @@ class LearningRateScheduler(Remembering):
         return self.plans(
             {name: self._bases(fit, name) for name in fit.optimizers},
             fit.horizon,
-            automatic=fit.trainer.lightning_module.automatic_optimization,
+            advised=fit.advising(_HOW_TO_GIVE_THE_TOTAL),
             fast_dev_run=bool(fit.trainer.fast_dev_run),  # type: ignore[attr-defined]
-            reloads=fit.reloads,
         )
 
     def _bases(self, fit: Fit, name: str) -> list[float]:
@@ -454,7 +453,7 @@ class LearningRateScheduler(Remembering):
     def _warn_nan(self, trainer: Trainer, metric: str) -> None:
         if not self._nan_told:
             self._nan_told = True
-            warn(trainer, f"{metric} is not a number: this value does not count for the plateau")
+            warn(trainer, f"{metric} is not a number: this value does not count for the plateau, which waits for one")
 
     def _tell_early(self, trainer: Trainer, name: str, metric: str) -> None:
         """Say once that a checkpoint was written before a decision that a run resumed from it cannot make."""

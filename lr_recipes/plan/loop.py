@@ -108,7 +108,7 @@ class Limits(NamedTuple):
         every = "every epoch" if self.reload_every == 1 else f"every {self.reload_every} epochs"
         why = f"the loader is made anew {every}, and later epochs may have another length"
         return (
-            why if counted is None else f"{why}; if each keeps its {self.batches:,} batches, give total_steps={counted}"
+            why if counted is None else f"{why}; if each keeps its {self.batches:,} batches, the total is {counted:,}"
         )
 
     def _from_start(self, per_epoch: tuple[int, ...]) -> tuple[int, ...]:

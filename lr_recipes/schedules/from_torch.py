@@ -71,6 +71,25 @@ class TorchSchedule(Schedule):
 
     __hash__ = None  # type: ignore[assignment]
 
+    @staticmethod
+    def equal(value: Any, other: Any) -> bool:
+        both_calls = callable(value) and callable(other)
+        return _describe_call(value) == _describe_call(other) if both_calls else bool(value == other)
+
+    # In a pickle a factory of torch's is plain words, as in a checkpoint, and so loads with `weights_only=True`.
+
+    def __getstate__(self) -> dict[str, Any]:
+        call = _describe_call(self.factory)
+        try:
+            _call_from(call)
+        except ValueError:  # somebody's own code, which only a pickle can hold
+            return vars(self)
+        return {**vars(self), "factory": call}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        factory = state["factory"]
+        super().__setstate__({**state, "factory": _call_from(factory) if isinstance(factory, dict) else factory})
+
     def describe(self) -> dict[str, Any]:
         return {**super().describe(), "factory": _describe_call(self.factory)}
 

@@ -32,11 +32,16 @@ class Frozen(metaclass=_KeepsSetattr):
         let_torch_read(cls)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if not hasattr(self, name) or getattr(self, name) != value:
+        if not hasattr(self, name) or not self.equal(getattr(self, name), value):
             raise FrozenInstanceError(
                 f"cannot assign to field {name!r} of {self!r}, which never changes: make another one, as with "
                 f"dataclasses.replace(schedule, {name}=...)"
             )
+
+    @staticmethod
+    def equal(value: Any, other: Any) -> bool:
+        """Whether two values of a field are one and the same setting."""
+        return bool(value == other)
 
     def __delattr__(self, name: str) -> None:
         raise FrozenInstanceError(

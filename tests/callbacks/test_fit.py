@@ -230,7 +230,7 @@ def test_total_may_be_given_where_the_run_has_no_known_end(end: str) -> None:
 def test_the_silent_thousand_epochs_are_named(max_epochs: int | None) -> None:
     with pytest.raises(HorizonError, match="1000 epochs") as error:
         fit(COSINE, max_epochs=max_epochs)
-    assert "total_steps=8000" in str(error.value)
+    assert "max_steps=8000" in str(error.value)
 
 
 @pytest.mark.behaviour("B2")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from lr_recipes import LearningRateScheduler
-from lr_recipes.schedules import Cosine, Plateau, Schedule
+from lr_recipes.schedules import Cosine, Plateau, Schedule, TorchSchedule
 
 from .harness import SCHEDULES, Validated, fit, keep_all, plan
 
@@ -37,7 +40,8 @@ LOGGERS: dict[str, Callable[[Path], Logger]] = {
     "csv": lambda folder: CSVLogger(folder, name="", version=""),
     "tensorboard": lambda folder: TensorBoardLogger(folder, name="", version=""),
 }
-EVERY = {**SCHEDULES, "plateau": Plateau(warmup=2)}
+STEP_LR = TorchSchedule(factory=partial(torch.optim.lr_scheduler.StepLR, step_size=3, gamma=0.5), warmup=2)
+EVERY = {**SCHEDULES, "plateau": Plateau(warmup=2), "torch": STEP_LR}
 
 
 @pytest.mark.parametrize("logger", LOGGERS.values(), ids=LOGGERS.keys())
@@ -92,3 +96,15 @@ def test_comes_back_in_a_fresh_process(tmp_path: Path) -> None:
     command = [sys.executable, "-W", "ignore", "-c", FRESH, *checkpoints]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout.splitlines() == [repr(schedule) for schedule in EVERY.values()], done.stderr
+
+
+def test_code_of_ones_own_stays_code() -> None:
+    """Nothing but torch's own schedulers can be told in words; a pickle holds the rest as it is."""
+    own = TorchSchedule(factory=halving)
+    assert pickle.loads(pickle.dumps(own)).factory is halving
+    assert copy.deepcopy(own).factory is halving
+    assert copy.deepcopy(STEP_LR) == pickle.loads(pickle.dumps(STEP_LR)) == STEP_LR
+
+
+def halving(optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+    return torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)

@@ -89,7 +89,7 @@ def test_the_unchanged_run_resumes_between_epochs(case: str, epoch: int, tmp_pat
 
 
 def test_a_total_that_hangs_on_the_length_is_asked_for_before_the_first_update(tmp_path: Path) -> None:
-    with pytest.raises(HorizonError, match=r"made anew every epoch.* if each keeps its 4 batches, give total_steps=12"):
+    with pytest.raises(HorizonError, match=r"made anew every epoch.* if each keeps its 4 batches, the total is 12"):
         train(schedules.Linear(), tmp_path)
     assert not (tmp_path / "lr.csv").exists()
     train(schedules.Linear(), tmp_path, sizes=(4, 4, 4), total_steps=12)  # as the message says

@@ -11,12 +11,13 @@ import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
 from lightning.pytorch.strategies import SingleDeviceStrategy
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import StepLR
 
 from lr_recipes import LearningRateLogger, LearningRateScheduler, LearningRateWarmup, schedules
 from lr_recipes.schedules import Schedule
-from tests.callbacks.harness import Tiny, Validated, fit, plan, record_lrs, sgd
+from tests.callbacks.harness import Tiny, Validated, fit, loader, plan, quiet_trainer, record_lrs, sgd
 from tests.messages.doors import COSINE, RUN, TOTAL, Both, Case, a_file, resumed, saved, trained, warmed
 
 
@@ -58,6 +59,77 @@ class Binds(Tiny):
 def with_step_lr(weights: Any) -> Any:
     optimizer = sgd(weights)
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": StepLR(optimizer, 4, 0.5), "interval": "step"}}
+
+
+class OwnRate(Optimizer):
+    """Has no LR that could be scheduled."""
+
+    def __init__(self, weights: Any) -> None:
+        super().__init__(weights, {"lr": None})
+
+    def step(self, closure: Any = None) -> Any:
+        with torch.enable_grad():
+            return closure()
+
+
+class Joins(Callback):
+    """Adds a second optimizer in mid-run, and steps it."""
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        if trainer.current_epoch:
+            trainer.optimizers = [*trainer.optimizers, sgd(pl_module.weights)]
+            trainer.optimizers[1].step()
+
+
+class Secret(Optimizer):
+    """Changes parameters past ``step``."""
+
+    def __init__(self, weights: Any) -> None:
+        super().__init__(weights, {"lr": 0.1})
+
+    def step(self, closure: Any = None) -> Any: ...
+
+    @torch.no_grad()
+    def update(self) -> None:
+        for weight in self.param_groups[0]["params"]:
+            weight.sub_(weight.grad)
+
+
+class Secretly(Tiny):
+    def __init__(self) -> None:
+        super().__init__(Secret)
+        self.automatic_optimization = False
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> None:
+        self.manual_backward(self.loss(batch))
+        self.trainer.optimizers[0].update()  # type: ignore[attr-defined]
+
+
+class Wrapper(Optimizer):
+    """Keeps the optimizer that does the updates, and shares its groups."""
+
+    def __init__(self, weights: Any) -> None:
+        self.inner = sgd(weights)
+        super().__init__(self.inner.param_groups, self.inner.defaults)
+        self.param_groups = self.inner.param_groups
+
+    def step(self, closure: Any = None) -> Any:
+        return self.inner.step(closure)
+
+
+def emptied() -> Optimizer:
+    optimizer = sgd([nn.Parameter(torch.ones(1))])
+    optimizer.param_groups.clear()
+    return optimizer
+
+
+def untouched() -> None:
+    fit(max_epochs=2, module=Tiny(lambda weights: None))
+
+
+def both() -> None:
+    run = fit({0: COSINE, 1: COSINE}, module=Both(), max_epochs=2, options={"total_steps": 16})
+    assert run.used == plan(COSINE, 16)
 
 
 class Silent(Validated):
@@ -126,7 +198,43 @@ CALLBACKS: dict[str, Case] = {
     "optimizer of the strategy's own": Case(
         lambda: fit(COSINE, max_epochs=2, strategy=OwnOptimizer()),
         ["OwnOptimizer trains with a Foreign", "not a torch.optim.Optimizer"],
-        {"a strategy that keeps torch's optimizer": lambda: trained(COSINE, strategy="auto")},
+        {"choose a strategy that keeps it": lambda: trained(COSINE, strategy="auto")},
+    ),
+    "no optimizer": Case(
+        lambda: fit(COSINE, max_epochs=2, module=Tiny(lambda weights: None)),
+        ["Tiny.configure_optimizers() returns no optimizer"],
+        {"return one": lambda: trained(COSINE), "remove the LearningRateScheduler": lambda: untouched()},
+    ),
+    "no LR": Case(
+        lambda: fit(COSINE, max_epochs=2, module=Tiny(OwnRate)),
+        ["OwnRate has lr=None in group0"],
+        {
+            "with a number as in lr=1e-3": lambda: trained(COSINE),
+            "leave the schedule out": lambda: quiet_trainer([], max_epochs=1).fit(Tiny(OwnRate), loader(8)),
+        },
+    ),
+    "no groups": Case(
+        lambda: COSINE.bind(emptied(), RUN),
+        ["SGD has no parameter groups"],
+        {"give it parameters": lambda: COSINE.bind(sgd([nn.Parameter(torch.ones(1))]), RUN)},
+    ),
+    "an optimizer that joins the run": Case(
+        lambda: fit(COSINE, max_epochs=2, callbacks=[Joins()]),
+        ["the Trainer has 2 optimizers now, and had 1 when training began", "SGD-1 has no schedule"],
+        {"Return all optimizers from configure_optimizers": lambda: both()},
+    ),
+    "updates that nobody can count": Case(
+        lambda: fit(schedules.Fixed(), max_epochs=2, module=Secretly()),
+        ["Secret changed parameters in this epoch", "0 calls of step() were seen"],
+        {
+            "Call its step()": lambda: trained(COSINE),
+            "keep that one in an attribute and share its param_groups": lambda: trained(COSINE, module=Tiny(Wrapper)),
+        },
+    ),
+    "updates that nobody can record": Case(
+        lambda: fit(max_epochs=2, module=Secretly(), callbacks=[record_lrs(Path())]),
+        ["Secret changed parameters in this epoch", "0 calls of step() were seen"],
+        {"Call its step()": lambda: fit(max_epochs=2, callbacks=[record_lrs(Path())])},
     ),
     "two owners": Case(
         lambda: fit(COSINE, max_epochs=2, module=Tiny(with_step_lr)),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
@@ -33,19 +34,23 @@ def endless(schedule: Schedule, module: Any = Validated) -> None:
     assert run.used == [PEAK * factor for factor in factors(schedule, None, count=16, steps_per_epoch=8)]
 
 
+def changing() -> GradientAccumulationScheduler:
+    return GradientAccumulationScheduler({0: 2, 1: 1})
+
+
 def begun(**arguments: Any) -> None:
     """Train the first 16 updates of a run of 8000."""
     assert fit(COSINE, callbacks=[StopAfter()], **arguments).used == plan(COSINE, 8000)[:16]
 
 
-def needing_no_total(module: Any) -> dict[str, Door]:
+def needing_no_total(module: Any, units: str = "epochs or steps") -> dict[str, Door]:
     """The schedules that a message names because they need no total."""
     return {
         "fixed": lambda: endless(schedules.Fixed(), module),
         "warmup_constant": lambda: endless(schedules.Fixed(warmup=4), module),
-        "step in epochs or steps": lambda: endless(schedules.Step(step_size=4), module),
+        f"step in {units}": lambda: endless(schedules.Step(step_size=4), module),
         "plateau": lambda: endless(schedules.Plateau(), module),
-        "inverse_sqrt with a warmup in epochs or steps": lambda: endless(schedules.InverseSqrt(warmup=4), module),
+        f"inverse_sqrt with a warmup in {units}": lambda: endless(schedules.InverseSqrt(warmup=4), module),
     }
 
 
@@ -110,18 +115,18 @@ TRAINERS: dict[str, Case] = {
         {
             "LearningRateScheduler(..., total_steps=...)": lambda: trained(COSINE, module=Manual(), **TOTAL),
             "callbacks.learning_rate_scheduler.total_steps=... on a command line": from_the_command_line,
-            **needing_no_total(ManualValidated),
+            **needing_no_total(ManualValidated, "steps"),
         },
-        never=["max_steps", "limit_train_batches"],
+        never=["max_steps", "limit_train_batches", "epochs"],
     ),
     "epochs in manual optimization": Case(
         lambda: fit(EPOCH, max_epochs=2, module=Manual(), options={"total_steps": 15}),
-        ["warmup='1 epoch' needs steps_per_epoch", "in manual optimization the Trainer does not know it"],
+        ["warmup='1 epoch' needs steps_per_epoch", "the Trainer does not decide when an optimizer steps"],
         {
             "in steps ('500 steps')": lambda: trained(
                 schedules.Cosine(warmup="7 steps"), 15, module=Manual(), options={"total_steps": 15}, max_steps=15
             ),
-            "total_steps=... on a command line, a multiple of max_epochs": lambda: trained(
+            "total_steps=... on a command line, a multiple of Trainer(max_epochs=...)": lambda: trained(
                 EPOCH, module=Manual(), **TOTAL
             ),
         },
@@ -129,14 +134,46 @@ TRAINERS: dict[str, Case] = {
     ),
     "samples in manual optimization": Case(
         lambda: fit(FOUR, max_epochs=2, module=Manual(), **TOTAL),
-        ["warmup='4 samples' needs samples_per_step", "in manual optimization the Trainer does not know it"],
+        ["warmup='4 samples' needs samples_per_step", "the Trainer does not decide when an optimizer steps"],
         {"in steps ('500 steps')": lambda: trained(schedules.Cosine(warmup="4 steps"), module=Manual(), **TOTAL)},
         never=["max_steps", "limit_train_batches", "loader", "total_steps"],
     ),
     "total of a strategy that accumulates": Case(
         lambda: fit(COSINE, max_epochs=2, strategy=OwnAccumulation()),
         ["OwnAccumulation accumulates gradients by its own rule"],
-        {"LearningRateScheduler(..., total_steps=...)": lambda: trained(COSINE, strategy=OwnAccumulation(), **TOTAL)},
+        {
+            "LearningRateScheduler(..., total_steps=...)": lambda: trained(COSINE, strategy=OwnAccumulation(), **TOTAL),
+            "step in steps": lambda: fit(schedules.Step(step_size=4), max_epochs=2, strategy=OwnAccumulation()),
+        },
+        never=["max_steps", "limit_train_batches", "epochs"],
+    ),
+    "warmup's total of a strategy that accumulates": Case(
+        lambda: fit(callbacks=[LearningRateWarmup("25%")], max_epochs=2, strategy=OwnAccumulation()),
+        ["OwnAccumulation accumulates gradients by its own rule"],
+        {"'500 steps'": lambda: warmed(4, duration="4 steps", strategy=OwnAccumulation())},
+        never=["max_steps", "limit_train_batches", "epochs", "total_steps"],
+    ),
+    "samples where the accumulation changes": Case(
+        lambda: fit(FOUR, max_epochs=2, callbacks=[changing()]),
+        ["warmup='4 samples' needs samples_per_step"],
+        {
+            "in steps ('500 steps')": lambda: fit(COSINE, max_epochs=2, callbacks=[changing()]),
+            "in epochs ('2 epochs')": lambda: fit(EPOCH, max_epochs=2, callbacks=[changing()]),
+        },
+        never=["batch_size"],
+    ),
+    "total of a loader that is made anew": Case(
+        lambda: fit(COSINE, max_epochs=2, reload_dataloaders_every_n_epochs=1),
+        ["the loader is made anew every epoch", "if each keeps its 8 batches, the total is 16"],
+        {
+            "Trainer(max_steps=...) and leave out max_epochs": lambda: trained(
+                COSINE, max_steps=16, max_epochs=-1, reload_dataloaders_every_n_epochs=1
+            ),
+            "LearningRateScheduler(..., total_steps=...)": lambda: trained(
+                COSINE, reload_dataloaders_every_n_epochs=1, **TOTAL
+            ),
+        },
+        never=["limit_train_batches"],
     ),
     "warmup's total of a loader without length": Case(
         lambda: fit(callbacks=[LearningRateWarmup("25%")], max_epochs=2, **UNSIZED),
@@ -173,7 +210,7 @@ TRAINERS: dict[str, Case] = {
     ),
     "warmup's epochs in manual optimization": Case(
         lambda: fit(callbacks=[LearningRateWarmup("1 epoch")], max_epochs=2, module=Manual()),
-        ["warmup='1 epoch' needs steps_per_epoch", "in manual optimization the Trainer does not know it"],
+        ["warmup='1 epoch' needs steps_per_epoch", "the Trainer does not decide when an optimizer steps"],
         {"'500 steps'": lambda: warmed(8, duration="8 steps", module=Manual())},
         never=["max_steps", "limit_train_batches", "total_steps", "loader"],
     ),
