@@ -10,10 +10,8 @@ import torch
 from lr_recipes import Horizon
 from tests.torture import reference
 from tests.torture.case import LRS, Case, optimizer_class
-from tests.torture.check import Refused
+from tests.torture.check import RIGHTLY_REFUSED, Refused
 from tests.torture.reference import Facts, PlateauCuts
-
-_RIGHTLY_REFUSED = ("would never be reached", "do not fit into", "last phase would begin", "does not come after")
 
 
 def check_bound(case: Case) -> str:
@@ -25,7 +23,7 @@ def check_bound(case: Case) -> str:
     try:
         scheduler = loop.bind(horizon)
     except ValueError as error:
-        if any(words in str(error) for words in _RIGHTLY_REFUSED):
+        if any(words in str(error) for words in RIGHTLY_REFUSED):
             raise Refused(str(error)) from error
         raise
     facts = Facts(total, [length], 2, LRS["a"])

@@ -382,7 +382,10 @@ def _draw_groups(case: Case, dice: Dice) -> None:
     case.changes_in = rng.choice(
         ["on_train_batch_start", "on_train_batch_start", "on_train_batch_end", "on_train_epoch_start"]
     )
-    if dice.chance("joined", 0.25):
+    goes_on = case.range_test and case.story != "whole"
+    joins = dice.chance("joined", 0.25) and (not goes_on or dice.chance("joined after a range test", 1.0))
+    case.features -= set() if joins else {"joined"}
+    if joins:
         case.joins_at = rng.randrange(batches)
     if dice.chance("left", 0.12):
         case.leaves = (rng.randrange(batches), rng.choice(["a", "b"]))

@@ -149,7 +149,7 @@ def _prepared(case: Case, record: Record, plain: bool, first: bool) -> tuple[Tra
     folder = record.path.parent
     module = Module(case, record)
     module.stops = first and case.stop is not None
-    callbacks = [] if plain else _ours(case, folder, first)
+    callbacks = [] if plain else _ours(case, folder)
     if case.accumulate_by_epoch:
         callbacks.append(GradientAccumulationScheduler(dict(case.accumulate_by_epoch)))
     if first:
@@ -181,18 +181,16 @@ def _prepared(case: Case, record: Record, plain: bool, first: bool) -> tuple[Tra
     return trainer, module
 
 
-def _ours(case: Case, folder: Path, first: bool) -> list[Callback]:
+def _ours(case: Case, folder: Path) -> list[Callback]:
     callbacks: list[Callback] = [LearningRateLogger(folder, audit="error", plot=False)]
     if case.owner == "warmup":
         callbacks.append(LearningRateWarmup(case.warmup, case.warmup_type, resume=case.policy))
     if case.owner == "scheduler":
         callbacks.append(
-            LearningRateScheduler(
-                schedule_argument(case), case.interval, case.policy, total_steps=total_argument(case, first)
-            )
+            LearningRateScheduler(schedule_argument(case), case.interval, case.policy, total_steps=total_argument(case))
         )
     if case.range_test:
-        callbacks.append(LearningRateRangeTest(1e-3, 100.0, 20, dirpath=folder, plot=False))
+        callbacks.append(LearningRateRangeTest(1e-4, 10.0, 40, dirpath=folder, plot=False))
     return callbacks
 
 
@@ -203,7 +201,7 @@ def schedule_argument(case: Case) -> Any:
     return {index: schedule for index, schedule in enumerate(case.schedules) if schedule is not None}
 
 
-def total_argument(case: Case, first: bool) -> Any:
+def total_argument(case: Case) -> Any:
     """Return the total that the callback is given: of the whole story, which in a second fit is that of both."""
     if not case.total_given:
         return None
