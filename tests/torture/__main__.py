@@ -113,7 +113,8 @@ def _report(results: Sequence[Result], asked: int, seconds: float) -> str:
 
 
 def _counts(counter: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in sorted(counter.items(), key=lambda item: item[0].lower()))
+    named = sorted(counter.items(), key=lambda item: item[0].lower())
+    return ", ".join(f"{name} {count}" for name, count in named) or "none"
 
 
 if __name__ == "__main__":

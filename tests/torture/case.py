@@ -256,6 +256,7 @@ def _draw_story(case: Case, dice: Dice) -> None:
         _draw_second_fit(case, dice, kind)
     elif dice.chance("longer", 0.15):
         case.more_epochs, case.max_steps = rng.randint(1, 2), -1
+        case.features.discard("max_steps")
         case.policy = dice.one_of(("error", 0.3), ("checkpoint", 0.3), ("config", 0.4))
 
 
@@ -264,7 +265,7 @@ def _draw_second_fit(case: Case, dice: Dice, kind: str) -> None:
     case.features -= {kind}
     case.max_steps = -1  # it counts over both fits: the second would do nothing
     case.accumulate_by_epoch = {}  # Lightning refuses the callback's own number of the first fit in the second
-    case.features -= {"accumulation changes"}
+    case.features -= {"max_steps", "accumulation changes"}
     case.more_epochs = rng.randint(1, 2)
     case.policy = dice.one_of(("error", 0.3), ("checkpoint", 0.25), ("config", 0.25), ("restart", 0.2))
     case.between = [
