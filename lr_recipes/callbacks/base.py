@@ -20,7 +20,6 @@ class Remembering(Recalls, Callback):
         self._stage = ""
         self._repeats: dict[int, int] = {}  # of the epoch in which the earlier fit was broken off, if it was
         self._origin = "nothing"
-        self._ended = False  # whether the earlier fit came to its end
 
     def now(self) -> dict[str, Any]:
         """Return the state of a run that is under way, as plain values; nothing where none is."""
@@ -98,7 +97,7 @@ class Remembering(Recalls, Callback):
             ended: whether the run came to its end, and was not broken off.
         """
         self._state, self._loaded = self.state_dict(), None  # the last position: nothing counts after this
-        self._ended, self._repeats = ended, {} if ended else Fit.repeated_by(trainer)
+        self._repeats = {} if ended else Fit.repeated_by(trainer)
         Fit.end_of(trainer)  # a second call does nothing: several of our callbacks come here
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:

@@ -96,7 +96,7 @@ class Fit:
         self._repeats: dict[int, int] = {}  # and of attempts at an epoch that were broken off
         self._start = Start()
         self._epoch_began = (0, 0)  # the present epoch, and the updates that the loop had counted before it
-        self._changes: dict[str, int] = {}
+        self._versions: dict[str, list[tuple[Any, int]]] = {}
         self._global_hook: Any = None
 
     @classmethod
@@ -231,7 +231,7 @@ class Fit:
         # Every optimizer's, with and without an owner: the logger records those too that nobody of ours writes.
         for clock in self.clocks.values():
             clock.start()
-        self._changes = {name: internals.changes_of(clock.optimizer) for name, clock in self.clocks.items()}
+        self._versions = {name: internals.versions_of(clock.optimizer) for name, clock in self.clocks.items()}
         # Called before any optimizer of the process steps, and before that optimizer's own hooks.
         self._global_hook = register_optimizer_step_pre_hook(_looking_for_rebuilt(weakref.ref(self)))
 
@@ -270,7 +270,7 @@ class Fit:
         unseen = [
             name
             for name, clock in self.clocks.items()
-            if self._started and not clock.stepped and internals.changes_of(clock.optimizer) != self._changes[name]
+            if not clock.stepped and internals.have_changed(self._versions.get(name, []))
         ]
         if not unseen:
             return ""

@@ -114,6 +114,8 @@ class LearningRateRangeTest(Remembering):
         self.optimizer, self.dirpath, self.plot = optimizer, dirpath, plot
         self.result: RangeTest | None = None
         self._peak: float | None = None
+        self._groups: int | None = None
+        self._ratio = 1.0
         self._module_hooks: frozenset[int] = frozenset()
 
     # Hooks
@@ -140,7 +142,13 @@ class LearningRateRangeTest(Remembering):
         self._peak = self._state.get("peak")
         if self._peak is not None:
             tell(trainer, f"LR range test: not made again, this run goes on at the peak LR {self._peak:g}")
-            set_peak(optimizer, schedulers_of(trainer), self._peak)
+            self._groups, self._ratio = self._state.get("groups"), self._state.get("ratio", 1.0)
+            peak = self._peak
+            if self._groups is not None and len(optimizer.param_groups) < self._groups:
+                peak = self._ratio * max(
+                    peak_lrs(optimizer, schedulers_of(trainer))
+                )  # groups have left since, perhaps the one with the peak
+            set_peak(optimizer, schedulers_of(trainer), peak, self._groups)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Make the sweep of a run that starts, and use its suggestion.
@@ -169,8 +177,8 @@ class LearningRateRangeTest(Remembering):
         self.remember(trainer)
 
     def now(self) -> dict[str, Any]:
-        """Return the peak that was set, as a plain value."""
-        return {"peak": self._peak}
+        """Return the peak that was set, for how many groups, and what their LRs were multiplied by, as plain values."""
+        return {"peak": self._peak, "groups": self._groups, "ratio": self._ratio}
 
     # What the hooks do
 
@@ -228,6 +236,8 @@ class LearningRateRangeTest(Remembering):
             warn(trainer, f"the LR range test suggests nothing, so training goes on at LR {before:g}: {why}")
             return
         self._peak = peak
+        # Groups that join have an LR of their own.
+        self._groups, self._ratio = len(optimizer.param_groups), peak / before
         set_peak(optimizer, schedulers_of(trainer), peak)
         tell(trainer, f"LR range test: the peak LR is now {peak:g} ({self.rule}); it was {before:g}")
 
@@ -320,7 +330,7 @@ def range_test(
     return test.result
 
 
-def set_peak(optimizer: Optimizer, schedulers: Sequence[Any], peak: float) -> None:
+def set_peak(optimizer: Optimizer, schedulers: Sequence[Any], peak: float, groups: int | None = None) -> None:
     """Make ``peak`` the largest base LR of an optimizer; its other LRs, and torch's schedulers on it, keep their ratio.
 
     Where one of torch's ``OneCycleLR`` and ``CyclicLR`` is on it, its largest ``max_lr`` becomes ``peak``.
@@ -329,15 +339,16 @@ def set_peak(optimizer: Optimizer, schedulers: Sequence[Any], peak: float) -> No
         optimizer: whose groups to change; a tensor LR is filled in place.
         schedulers: schedulers of torch, of which those of this optimizer are changed.
         peak: the LR.
+        groups: how many of its groups to change; ``None`` for all.
     """
-    top = max(peak_lrs(optimizer, schedulers))
+    top = max(peak_lrs(optimizer, schedulers)[:groups])
     # Built already, so they have taken their base LRs from the groups: into lists of their own, and `initial_lr`.
     ours = [one for one in internals.with_parts(schedulers) if getattr(one, "optimizer", None) is optimizer]
     keys = ["lr", "initial_lr"]
     if any(isinstance(one, OneCycleLR) for one in ours):
         keys += ["max_lr", "min_lr"]  # where it keeps what it anneals between
     done: set[int] = set()  # groups may share one tensor
-    for group, key in product(optimizer.param_groups, keys):
+    for group, key in product(optimizer.param_groups[:groups], keys):
         # Each times `peak / top`, so `lr` too keeps what a scheduler has already made of it, as LinearLR does at once.
         if isinstance(group.get(key), Tensor) and id(group[key]) not in done:
             done.add(id(group[key]))
@@ -347,7 +358,9 @@ def set_peak(optimizer: Optimizer, schedulers: Sequence[Any], peak: float) -> No
     for scheduler in ours:
         for name in internals.LR_LISTS:
             if hasattr(scheduler, name):
-                setattr(scheduler, name, [peak * (lr / top) for lr in getattr(scheduler, name)])
+                lrs = getattr(scheduler, name)
+                changed = [peak * (lr / top) for lr in lrs[:groups]]
+                setattr(scheduler, name, [*changed, *lrs[len(changed) :]])
     note_peak(optimizer, peak)
 
 

@@ -67,7 +67,7 @@ class LearningRateScheduler(Remembering):
         resume: what to do when a checkpoint, or an earlier fit of the same Trainer, was made with another plan:
             ``"error"`` stops and shows both; ``"checkpoint"`` follows the old plan to its end; ``"config"`` follows the
             new one from the restored position on; ``"restart"`` begins a new one at position 0, over what is left of
-            the run, also where an earlier fit has come to its end.
+            the run, and does so in each further fit of a Trainer.
         total_steps: total number of updates, for runs whose end the Trainer does not know; with several optimizers
             also a mapping like that of ``schedule``.
         replace: take over from schedulers that the module itself returns. By default two owners are an error.
@@ -267,9 +267,9 @@ class LearningRateScheduler(Remembering):
 
     def _begins_anew(self, fit: Fit, plans: Mapping[str, Plan], saved: Mapping[str, Any]) -> bool:
         """Whether a new schedule is to begin here, should that be the policy."""
-        if self._origin == "earlier fit" and self._ended:
+        if self._origin == "earlier fit":
             return True
-        # Else only where the plans differ: a run that has begun anew, and was killed, goes on.
+        # From a checkpoint only where the plans differ: a run that has begun anew, and was killed, goes on.
         if set(saved) != set(plans):
             return self._origin != "nothing"
         return any(self._choose(fit, saved[name], plan).differences for name, plan in plans.items())
@@ -277,6 +277,7 @@ class LearningRateScheduler(Remembering):
     def _plan_anew(self, fit: Fit) -> None:
         """Follow the same schedules over the lengths that epochs are now known to have."""
         for bound in self.bound.values():
+            bound.adopt()
             plan, total = bound.plan, bound.horizon.total_steps
             horizon = replace(plan.horizon, steps_per_epoch=fit.horizon(total).steps_per_epoch)
             if horizon != plan.horizon:

@@ -90,7 +90,8 @@ class LearningRateWarmup(Remembering):
         plan = self._chosen(fit)
         for name, clock in fit.clocks.items():
             fit.check_position(name)
-            lrs = saved.get(name, {}).get("lrs")
+            # Of a checkpoint; a second fit of a Trainer has an optimizer that was built anew, and a scheduler.
+            lrs = saved.get(name, {}).get("lrs") if self._origin == "checkpoint" else None
             self._warmups[name] = WarmupOver(plan, clock, fit.schedulers_on(name), lrs)
             tell(trainer, _warmup_opening(name, self._warmups[name]))
         fit.on_rebuilt.append(partial(self._go_on_rebuilt, fit))
@@ -135,8 +136,8 @@ class LearningRateWarmup(Remembering):
     def _chosen(self, fit: Fit) -> Plan:
         """The warmup to follow: the configured one, or by the policy the checkpoint's."""
         configured = self._plan(fit)
-        ended = self._origin == "earlier fit" and self._ended
-        if self.resume == "restart" and (ended or (self._origin != "nothing" and not self._state)):
+        further = self._origin == "earlier fit" or (self._origin != "nothing" and not self._state)
+        if self.resume == "restart" and further:
             return self._begin_anew(fit)
         if not self._state:
             return configured

@@ -363,6 +363,7 @@ class BoundSchedule(LRScheduler):
                 "the state that a schedule of lr_recipes has saved, or start at its position with step(position)"
             )
         self._check_bound()
+        self.adopt()
         plan, differences = choose(state_dict, self.plan, resume)
         self._follow(plan)
         if resume == "restart" and differences:

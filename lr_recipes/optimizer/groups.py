@@ -32,15 +32,13 @@ class Roster:
 
     def places(self, optimizer: Optimizer) -> list[int | None]:
         """Return which of the groups that were there each group is; ``None`` for a new one."""
-        # `load_state_dict` makes new dicts around the lists of parameters that are there; a group that somebody has
-        # built has a list of its own.
-        before = {id(params): index for index, params in enumerate(self._params)}
-        return [before.get(id(group["params"])) for group in optimizer.param_groups]
+        # By identity: `load_state_dict` makes new groups too, which hold what was loaded.
+        before = {id(group): index for index, group in enumerate(self._groups)}
+        return [before.get(id(group)) for group in optimizer.param_groups]
 
     def look(self, optimizer: Optimizer) -> None:
         """Note the groups that are there now."""
         self._list, self._groups = optimizer.param_groups, list(optimizer.param_groups)
-        self._params = [group["params"] for group in self._groups]  # kept, so that no other list gets the same id
 
 
 def _same_ends(now: Sequence[Group], then: Sequence[Group]) -> bool:

@@ -52,10 +52,15 @@ def has_hook(optimizer: Optimizer, key: int) -> bool:
     return key in optimizer._optimizer_step_pre_hooks
 
 
-def changes_of(optimizer: Optimizer) -> int:
-    """Return a number that grows whenever somebody changes parameters of an optimizer."""
+def versions_of(optimizer: Optimizer) -> list[tuple[Any, int]]:
+    """Return each parameter of an optimizer, and how often it has been changed."""
     # torch counts for each tensor how often it was written in place, to find gradients that would be wrong.
-    return sum(p._version for group in optimizer.param_groups for p in group["params"])
+    return [(p, p._version) for group in optimizer.param_groups for p in group["params"]]
+
+
+def have_changed(versions: Sequence[tuple[Any, int]]) -> bool:
+    """Whether somebody has changed a parameter since ``versions_of``."""
+    return any(p._version != version for p, version in versions)
 
 
 def step_hooks_of(optimizer: Any) -> list[dict[int, Any]]:

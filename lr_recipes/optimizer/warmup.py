@@ -61,6 +61,9 @@ class WarmupOver:
         """Multiply what these schedulers write, in place of those before."""
         self.let_go()
         self._schedulers = internals.without_parts(schedulers)
+        # A checkpoint may hold what they wrote before a group left, or joined.
+        said = [internals.last_lrs(one) for one in self._schedulers]
+        self._outdated = [lrs for lrs in said if lrs is not None and [*map(float, lrs)] != [*map(float, self._own)]]
         if self.over:
             return
         # Another class, and not an attribute `step` on the object: torch saves all of a scheduler's attributes.
@@ -98,8 +101,9 @@ class WarmupOver:
         said = [internals.last_lrs(one) for one in self._schedulers]
         if any(lrs is None for lrs in said):  # it writes by a step of its own, which only the warmup looks at
             return None if self.over else own
+        valid = [lrs for lrs in said if lrs is not None and all(lrs is not old for old in self._outdated)]
         for index, group in enumerate(self.optimizer.param_groups[: len(own)]):
-            words = [snapshot(lrs[index]) for lrs in said if lrs is not None and index < len(lrs)]
+            words = [snapshot(lrs[index]) for lrs in valid if index < len(lrs)]
             if words:  # with several on one optimizer the last to step has written: the one whose word the group holds
                 own[index] = next((word for word in words[1:] if word == group["lr"]), words[0])
         return own
@@ -144,7 +148,11 @@ class WarmupOver:
         was, now = self.roster.places(self.optimizer), copies(self.optimizer)
         self.roster.look(self.optimizer)
         own, written = self._own, self._written
-        self._own = [lr if index is None else own[index] for index, lr in zip(was, now, strict=True)]
+        kept = [lr if index is None else own[index] for index, lr in zip(was, now, strict=True)]
+        self._own = now if self.over else kept
+        # What schedulers wrote is by the index of the groups before, until they step again.
+        said = [internals.last_lrs(one) for one in self._schedulers]
+        self._outdated = [lrs for lrs in said if lrs is not None]
         self._written = [lr if index is None else written[index] for index, lr in zip(was, now, strict=True)]
         own_tensor_lrs(self.optimizer)
 

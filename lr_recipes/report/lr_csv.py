@@ -51,15 +51,22 @@ class LrCsv:
     def __init__(self, path: Path, columns: Sequence[str], position: int = 0, history: Path | None = None) -> None:
         self.path = path
         self.columns = list(columns)
+        self._gone: list[str] = []  # columns of groups that were there before: they are kept, and stay empty
         self.kept = self.dropped = 0
         path.parent.mkdir(parents=True, exist_ok=True)
         # The checkpoint knows which file its run wrote; one that lies here already may be another run's.
         older = history if history is not None and history.exists() else path
-        self._begin(self._older_rows(older, position) if position and older.exists() else [])
+        if position and older.exists():
+            groups = [name for name in read_columns(older) if name.partition("/")[0] in KINDS]
+            self._gone = [name for name in groups if name not in self.columns]
+            self._begin(self._older_rows(older, position))
+        else:
+            self._begin([])
 
     def write(self, rows: Iterable[Sequence[Any]]) -> None:
         """Append rows and hand them to the operating system, so that they outlive this process."""
-        _writer(self._file).writerows(rows)
+        empty = [""] * len(self._gone)
+        _writer(self._file).writerows([*row, *empty] if empty else row for row in rows)
         self._file.flush()  # to the system, which keeps it when this process is killed; not to the disk (no fsync)
 
     def add_groups(self, names: Mapping[str, Sequence[str]]) -> None:
@@ -70,6 +77,7 @@ class LrCsv:
         """Change to ``columns``, which hold the present ones; older rows get empty values for the new ones."""
         self._file.close()
         self.columns = list(columns)
+        self._gone = [name for name in self._gone if name not in self.columns]
         self._begin(read_rows(self.path))
 
     def close(self) -> None:
@@ -96,8 +104,9 @@ class LrCsv:
         fresh = self.path.with_suffix(f".{os.getpid()}.tmp")
         with fresh.open("w", newline="", encoding="utf-8") as file:
             writer = _writer(file)
-            writer.writerow(self.columns)
-            writer.writerows([row.get(name, "") for name in self.columns] for row in rows)
+            columns = [*self.columns, *self._gone]
+            writer.writerow(columns)
+            writer.writerows([row.get(name, "") for name in columns] for row in rows)
         os.replace(fresh, self.path)
         self._file: TextIO = self.path.open("a", newline="", encoding="utf-8")
 
@@ -117,6 +126,12 @@ def read_rows(path: Path, stride: int = 1) -> Iterator[dict[str, str]]:
                 yield _row(columns, line)
         if index % stride:
             yield _row(columns, line)
+
+
+def read_columns(path: Path) -> list[str]:
+    """Return the names of a file's columns."""
+    with path.open(newline="\n", encoding="utf-8", errors="replace") as file:
+        return _values(next(file, ""))
 
 
 def _row(columns: list[str], line: str) -> dict[str, str]:

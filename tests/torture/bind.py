@@ -91,6 +91,8 @@ class _Loop:
             self.optimizer.add_param_group(self._group("c"))
         if self.case.leaves is not None and batch == self.case.leaves[0]:
             place = self.names.index(self.case.leaves[1])
+            for weight in self.optimizer.param_groups[place]["params"]:
+                self.optimizer.state.pop(weight, None)  # else torch cannot save the optimizer
             del self.names[place], self.optimizer.param_groups[place]
 
     def step(self, batch: int) -> bool:

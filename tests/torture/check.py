@@ -25,6 +25,7 @@ RIGHTLY_REFUSED = (
     "last phase would begin",
     "does not come after",
     "is less than one",
+    "is above the peak LR",
 )
 
 
@@ -42,7 +43,7 @@ def check(case: Case, folder: Path) -> str:
             raise Refused(f"plain Lightning: {error}") from error
     try:
         outcome = run(case, folder / "run")
-    except FirstFitRefused as refused:
+    except (FirstFitRefused, ValueError) as refused:
         if any(words in str(refused) for words in RIGHTLY_REFUSED):
             raise Refused(str(refused)) from refused
         raise
@@ -122,8 +123,8 @@ class _ByPlain:
         for event in self.plain.events:
             if isinstance(event, Update) and event.optimizer == index:
                 lrs.append({name: lr * warm(len(lrs) - begins) for name, lr in event.lrs.items()})
-            elif isinstance(event, Fact) and event.name == "fit" and case.policy == "restart":
-                begins = len(lrs)
+            elif isinstance(event, Fact) and event.name == "fit" and case.policy == "restart" and event.value >= 0:
+                begins = len(lrs)  # not from a checkpoint, whose warmup is this one
         return lrs
 
     def tolerance(self, index: int) -> Callable[[int], float]:
@@ -171,7 +172,8 @@ class _ByPlans:
             return [given_total(case, index)] * 2
         second = case.total(more, index)
         for n, one in enumerate(self.events):
-            if isinstance(one, Fact) and one.name == "fit" and "broken epoch" in case.features:
+            goes_back = isinstance(one, Fact) and one.value < 0  # to a checkpoint: nothing of the epoch is done again
+            if isinstance(one, Fact) and one.name == "fit" and "broken epoch" in case.features and not goes_back:
                 # The second fit begins with the epoch that was broken off.
                 done = sum(isinstance(event, Update) and event.optimizer == index for event in self.events[:n])
                 second = done + sum(case.updates(more, index)[int(one.value) :])
@@ -220,7 +222,8 @@ class _ByPlans:
                 bases = {name: lr * (1.0 if name == "c" else ratio) for name, lr in bases.items()}
             elif event.name == "fit":
                 plan, facts = self.plans[index][0 if self._goes_on and case.policy == "checkpoint" else 1]
-                if case.policy == "restart":
+                differ = any(self.differ(one) for one in range(len(self.plans)))
+                if case.policy == "restart" and (event.value >= 0 or differ):
                     start, epoch = len(lrs), -1
                     cuts = PlateauCuts(schedule) if cuts else None
         return lrs

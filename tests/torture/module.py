@@ -96,6 +96,7 @@ class Module(LightningModule):
         self.done: list[str] = []  # which of the changes have been made
         self.stops = False
         self.epoch_values: list[float] = []
+        self.saved_values: tuple[int, list[float]] = (0, [])  # an epoch, and what it had logged in a checkpoint
 
     # Optimizers
 
@@ -208,6 +209,15 @@ class Module(LightningModule):
         if value is not None:
             self.record.fact("metric", value)
 
+    def on_train_start(self) -> None:
+        epoch, values = self.saved_values
+        # Lightning never ends the epoch of a checkpoint that was written with its last batch; a plateau decides on it.
+        if epoch < self.trainer.current_epoch and len(values) >= self.trainer.num_training_batches:
+            self.record.fact("metric", sum(values) / len(values))
+        elif epoch == self.trainer.current_epoch:
+            self.epoch_values = values  # the epoch goes on; else it begins, and forgets them
+        self.saved_values = (0, [])
+
     def on_train_epoch_start(self) -> None:
         self.epoch_values = []
         self.maybe_change("on_train_epoch_start")
@@ -216,8 +226,10 @@ class Module(LightningModule):
         if self.case.metric == "metric at epoch end":
             self.epoch_values = [self._value(self.current_epoch)]
             self.log("train_loss", self.epoch_values[0])
-        if self.epoch_values:
+        batches = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        if self.epoch_values and batches >= self.trainer.num_training_batches:  # else it was stopped: no value
             self.record.fact("metric", sum(self.epoch_values) / len(self.epoch_values))
+        self.epoch_values = []
         if self.case.manual and self.case.module_scheduler and self.case.interval == "epoch":
             for scheduler in self._schedulers():
                 plateau = self.case.module_scheduler == "ReduceLROnPlateau"
@@ -261,6 +273,7 @@ class Module(LightningModule):
         for optimizer in self.trainer.optimizers:
             for weight in optimizer.param_groups[place]["params"]:
                 weight.grad = None
+                optimizer.state.pop(weight, None)  # else torch cannot save the optimizer
             del optimizer.param_groups[place]
 
     def _rebuilt(self) -> None:
@@ -298,10 +311,12 @@ class Module(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["torture"] = [self.record.length, list(self.names), self.scale, list(self.done)]
+        checkpoint["torture_values"] = [self.current_epoch, list(self.epoch_values)]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if self.trainer.state.fn == "fit":  # what is only tested is not gone on from
             length, self.names, self.scale, self.done = checkpoint["torture"]
+            self.saved_values = tuple(checkpoint["torture_values"])
             self.record.cut(length)
             self.record.fact("fit", -1)
 

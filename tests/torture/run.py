@@ -97,7 +97,8 @@ def _again(case: Case, record: Record, plain: bool, outcome: Outcome) -> None:
     chosen = checkpoints[case.pick % len(checkpoints)] if checkpoints else None
     for what in case.between:
         check = trainer.test if what.startswith("test") else trainer.validate
-        check(module, ckpt_path=chosen if what.endswith("checkpoint") else None, verbose=False)
+        there = chosen is not None and chosen.exists()  # OnExceptionCheckpoint takes its own away after a test
+        check(module, ckpt_path=chosen if what.endswith("checkpoint") and there else None, verbose=False)
     module.stops = False
     trainer.fit_loop.max_epochs = case.epochs + case.more_epochs
     record.fact("fit", trainer.current_epoch)
