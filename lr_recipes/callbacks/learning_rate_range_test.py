@@ -115,7 +115,7 @@ class LearningRateRangeTest(Remembering):
         self.result: RangeTest | None = None
         self._peak: float | None = None
         self._groups: int | None = None
-        self._ratio = 1.0
+        self._before: float | None = None
         self._module_hooks: frozenset[int] = frozenset()
 
     # Hooks
@@ -142,13 +142,11 @@ class LearningRateRangeTest(Remembering):
         self._peak = self._state.get("peak")
         if self._peak is not None:
             tell(trainer, f"LR range test: not made again, this run goes on at the peak LR {self._peak:g}")
-            self._groups, self._ratio = self._state.get("groups"), self._state.get("ratio", 1.0)
-            peak = self._peak
-            if self._groups is not None and len(optimizer.param_groups) < self._groups:
-                peak = self._ratio * max(
-                    peak_lrs(optimizer, schedulers_of(trainer))
-                )  # groups have left since, perhaps the one with the peak
-            set_peak(optimizer, schedulers_of(trainer), peak, self._groups)
+            self._groups, self._before = self._state.get("groups"), self._state.get("before")
+            # Groups that have joined since have LRs of their own; and the one with the largest may have left.
+            left = self._groups is not None and len(optimizer.param_groups) < self._groups
+            before = self._before if left else None
+            set_peak(optimizer, schedulers_of(trainer), self._peak, self._groups, before)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Make the sweep of a run that starts, and use its suggestion.
@@ -177,8 +175,8 @@ class LearningRateRangeTest(Remembering):
         self.remember(trainer)
 
     def now(self) -> dict[str, Any]:
-        """Return the peak that was set, for how many groups, and what their LRs were multiplied by, as plain values."""
-        return {"peak": self._peak, "groups": self._groups, "ratio": self._ratio}
+        """Return the peak that was set, for how many groups, and in place of which, as plain values."""
+        return {"peak": self._peak, "groups": self._groups, "before": self._before}
 
     # What the hooks do
 
@@ -236,8 +234,7 @@ class LearningRateRangeTest(Remembering):
             warn(trainer, f"the LR range test suggests nothing, so training goes on at LR {before:g}: {why}")
             return
         self._peak = peak
-        # Groups that join have an LR of their own.
-        self._groups, self._ratio = len(optimizer.param_groups), peak / before
+        self._groups, self._before = len(optimizer.param_groups), before
         set_peak(optimizer, schedulers_of(trainer), peak)
         tell(trainer, f"LR range test: the peak LR is now {peak:g} ({self.rule}); it was {before:g}")
 
@@ -330,7 +327,13 @@ def range_test(
     return test.result
 
 
-def set_peak(optimizer: Optimizer, schedulers: Sequence[Any], peak: float, groups: int | None = None) -> None:
+def set_peak(
+    optimizer: Optimizer,
+    schedulers: Sequence[Any],
+    peak: float,
+    groups: int | None = None,
+    before: float | None = None,
+) -> None:
     """Make ``peak`` the largest base LR of an optimizer; its other LRs, and torch's schedulers on it, keep their ratio.
 
     Where one of torch's ``OneCycleLR`` and ``CyclicLR`` is on it, its largest ``max_lr`` becomes ``peak``.
@@ -340,8 +343,9 @@ def set_peak(optimizer: Optimizer, schedulers: Sequence[Any], peak: float, group
         schedulers: schedulers of torch, of which those of this optimizer are changed.
         peak: the LR.
         groups: how many of its groups to change; ``None`` for all.
+        before: the largest base LR until now; ``None`` for that of these groups.
     """
-    top = max(peak_lrs(optimizer, schedulers)[:groups])
+    top = max(peak_lrs(optimizer, schedulers)[:groups]) if before is None else before
     # Built already, so they have taken their base LRs from the groups: into lists of their own, and `initial_lr`.
     ours = [one for one in internals.with_parts(schedulers) if getattr(one, "optimizer", None) is optimizer]
     keys = ["lr", "initial_lr"]

@@ -212,10 +212,10 @@ class Module(LightningModule):
     def on_train_start(self) -> None:
         epoch, values = self.saved_values
         # Lightning never ends the epoch of a checkpoint that was written with its last batch; a plateau decides on it.
-        if epoch < self.trainer.current_epoch and len(values) >= self.trainer.num_training_batches:
+        whole = len(values) >= self.trainer.num_training_batches
+        if epoch < self.trainer.current_epoch and whole:
             self.record.fact("metric", sum(values) / len(values))
-        elif epoch == self.trainer.current_epoch:
-            self.epoch_values = values  # the epoch goes on; else it begins, and forgets them
+        self.epoch_values = values if epoch == self.trainer.current_epoch else []  # if it is the epoch that goes on
         self.saved_values = (0, [])
 
     def on_train_epoch_start(self) -> None:

@@ -38,9 +38,12 @@ def factor(schedule: Any, facts: Facts) -> Factor:
     warmup = mark(schedule.warmup, facts)
     body, end, during_warmup = _BODIES[type(schedule).__name__](schedule, facts, warmup)
     ramp = warmup_factor(schedule.warmup_type, schedule.warmup_start_factor, warmup)
+    level = ramp(0) if warmup and schedule.warmup_type == "constant" else 1.0
 
     def at(n: int) -> float:
         if facts.total is not None and n >= facts.total:
+            if warmup and warmup == facts.total:  # all of it was warmup, and it stays where that has led
+                return level * (end() if during_warmup else 1.0)
             return end()
         if n >= warmup:
             return body(n)
