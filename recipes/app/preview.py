@@ -9,7 +9,7 @@ can be seen on a machine without one.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +27,7 @@ from lr_recipes.callbacks.learning_rate_scheduler import check_optimizers, posit
 from lr_recipes.optimizer.clock import Clock
 from lr_recipes.optimizer.follow import check_plan
 from lr_recipes.optimizer.groups import built_lrs, group_names
+from lr_recipes.plan.loop import Limits, Start
 from lr_recipes.plan.plan import Plan
 from lr_recipes.plan.resume import choose
 from lr_recipes.report.chart import Point
@@ -81,16 +82,20 @@ def previews_of(cfg: DictConfig) -> dict[str, Preview]:
     limits = limits_of_run(cfg.trainer, data, callbacks, automatic=model.automatic_optimization)
     _refuse_others(scheduler, model, configured, callbacks)
     optimizers = configured.optimizers
-    plans = scheduler.plans(
-        {name: built_lrs(one) for name, one in optimizers.items()},
-        limits.horizon,
-        automatic=limits.automatic,
-        fast_dev_run=bool(cfg.trainer.get("fast_dev_run", False)),
-    )
+
+    def plans_over(part: Limits) -> dict[str, Plan]:
+        return scheduler.plans(
+            {name: built_lrs(one) for name, one in optimizers.items()},
+            part.horizon,
+            automatic=part.automatic,
+            fast_dev_run=bool(cfg.trainer.get("fast_dev_run", False)),
+        )
+
+    followed = _followed(scheduler, plans_over, limits, cfg.ckpt_path)
     notes = ["the peak will be what the LR range test suggests"] if _will_be_swept(callbacks, cfg) else []
     notes += [scaling_in_words(cfg)] if is_scaled(cfg) else []
     previews = {}
-    for name, (plan, position) in _followed(scheduler, plans, _saved(cfg, scheduler), limits.max_steps).items():
+    for name, (plan, position) in followed.items():
         check_plan(plan, optimizers[name])
         on = [f"the run goes on at update {position:,}"] if position else []
         previews[name] = Preview(plan, group_names(optimizers[name]), scheduler.interval, name, notes=[*on, *notes])
@@ -178,30 +183,39 @@ class Followed(NamedTuple):
     position: int = 0
 
 
-def _saved(cfg: DictConfig, scheduler: LearningRateScheduler) -> dict[str, Any] | None:
-    """What the checkpoint, if there is one, holds of the schedule of each optimizer."""
-    if cfg.ckpt_path is None:
-        return None
-    states = read_checkpoint(cfg.ckpt_path, "ckpt_path").get("callbacks", {})
-    saved: dict[str, Any] | None = states.get(scheduler.state_key, {}).get("optimizers")
-    return saved
-
-
 def _followed(
-    scheduler: LearningRateScheduler, plans: dict[str, Plan], saved: dict[str, Any] | None, max_steps: int | None
+    scheduler: LearningRateScheduler,
+    plans_over: Callable[[Limits], dict[str, Plan]],
+    limits: Limits,
+    ckpt_path: str | None,
 ) -> dict[str, Followed]:
     """Choose between the plans of the checkpoint and those of the settings, as the callback does."""
+    plans = plans_over(limits)
+    checkpoint = {} if ckpt_path is None else read_checkpoint(ckpt_path, "ckpt_path")
+    saved = checkpoint.get("callbacks", {}).get(scheduler.state_key, {}).get("optimizers")
     if saved is None:
         return {name: Followed(plan) for name, plan in plans.items()}
-    check_optimizers(saved, plans)
+    policy = scheduler.resume
+    if policy != "restart":
+        check_optimizers(saved, plans)
+    elif set(saved) != set(plans) or any(choose(saved[n], plan, policy).differences for n, plan in plans.items()):
+        return {name: Followed(plan) for name, plan in plans_over(limits._replace(start=_start(checkpoint))).items()}
     followed = {}
     for name, configured in plans.items():
-        plan = choose(saved[name], configured, scheduler.resume).plan
-        own = scheduler.resume == "config"
-        followed[name] = Followed(
-            plan, position_in(plan.horizon, saved[name], max_steps) if own else saved[name]["position"]
-        )
+        plan, position = choose(saved[name], configured, policy).plan, saved[name]["position"]
+        if policy == "config":
+            position = position_in(plan.horizon, saved[name], limits.max_steps)
+        followed[name] = Followed(plan, position)
     return followed
+
+
+def _start(checkpoint: dict[str, Any]) -> Start:
+    """Where the run of a checkpoint was: a schedule that begins anew there has what is left of it."""
+    loop = checkpoint["loops"]["fit_loop"]
+    epoch = int(loop["epoch_progress"]["current"]["processed"])
+    under_way = loop["epoch_progress"]["current"]["started"] > epoch
+    steps = loop["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]["step"]["current"]["completed"]
+    return Start(epoch, int(checkpoint["global_step"]), int(steps) if under_way else 0)
 
 
 # A sweep: each job writes its table; all tables that are there make one picture

@@ -43,14 +43,14 @@ class OfInterest(logging.Filter):
 def run_folder(ckpt_path: str | None, resume: str, now: str) -> str:
     """Return the folder of a run: the old one where it goes on, else ``runs/<now>``.
 
-    A run goes on in its folder when it is given one of its own checkpoints. With ``resume=config`` it is a branch, and
-    gets a new folder.
+    A run goes on in its folder when it is given one of its own checkpoints. With ``resume=config`` or ``restart`` it is
+    a branch, and gets a new folder.
 
     Example:
         >>> run_folder(None, "error", "2030-01-31_12-00-00-123456")
         'runs/2030-01-31_12-00-00-123456'
     """
-    old = None if resume == "config" else folder_of(ckpt_path)
+    old = None if resume in ("config", "restart") else folder_of(ckpt_path)
     return f"runs/{now}" if old is None else str(old)
 
 

@@ -25,7 +25,7 @@ _GROUPS = ("model", "data", "optimizer", "schedule", "trainer", "callbacks", "lo
 _SETTINGS: dict[str, Any] = {
     "seed": int,
     "ckpt_path": str | None,
-    "resume": Literal["error", "checkpoint", "config"],
+    "resume": Literal["error", "checkpoint", "config", "restart"],
     "weights": str | None,
     "pretraining": list[str] | None,
     "pretrained_dir": str,

@@ -162,9 +162,18 @@ class _ByPlans:
         samples = 2 * case.accumulate
         plans = []
         for total, epochs in zip(self._totals(index), (case.epochs, case.epochs + case.more_epochs), strict=True):
-            facts = Facts(total, case.updates(epochs, index), samples, peak * SHARES[index])
+            lengths = case.updates(epochs, index)
+            if plans and case.policy == "restart":  # its first epoch is that of the second fit
+                lengths = lengths[self._begins_with :] or lengths
+            facts = Facts(total, lengths, samples, peak * SHARES[index])
             plans.append((reference.factor(schedule, facts), facts))
         return plans
+
+    @property
+    def _begins_with(self) -> int:
+        """The epoch that a second fit begins with; 0 where it goes on from a checkpoint."""
+        fits = (one.value for one in self.events if isinstance(one, Fact) and one.name == "fit")
+        return max(int(next(fits, 0)), 0)
 
     def _totals(self, index: int) -> list[int]:
         case, more = self.case, self.case.epochs + self.case.more_epochs

@@ -50,7 +50,7 @@ def composed(*overrides: str) -> DictConfig:
         (["data=text_file"], r"data.path has no value yet: give one, as in data.path=VALUE"),
         (["seed=abc"], r"^seed='abc': should be a valid integer"),
         (["seed=-1"], r"^seed=-1: should be from 0 to 4,294,967,295"),
-        (["resume=maybe"], r"^resume='maybe': should be 'error', 'checkpoint' or 'config'"),
+        (["resume=maybe"], r"^resume='maybe': should be 'error', 'checkpoint', 'config' or 'restart'"),
         (["ckpt_path=3"], r"^ckpt_path=3: should be a valid string"),
         (["pretraining=glyphs"], r"^pretraining='glyphs': should be a valid array"),
         (["pretrained_dir=null"], r"^pretrained_dir=None: should be a valid string"),
