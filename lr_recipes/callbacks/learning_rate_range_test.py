@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -34,6 +34,7 @@ from lr_recipes.callbacks.telling import live_display_aside, tell, warn
 from lr_recipes.callbacks.training_state import TrainingState
 from lr_recipes.optimizer import internals
 from lr_recipes.optimizer.as_built import note_peak, peak_lrs
+from lr_recipes.optimizer.groups import group_names
 from lr_recipes.sweep.result import PEAK, RULES, DivergenceWatch, RangeTest, Sweep
 
 FILES = ("range_test.csv", "range_test.json", "range_test.png")
@@ -114,7 +115,7 @@ class LearningRateRangeTest(Remembering):
         self.optimizer, self.dirpath, self.plot = optimizer, dirpath, plot
         self.result: RangeTest | None = None
         self._peak: float | None = None
-        self._groups: int | None = None
+        self._groups: list[str] | None = None
         self._before: float | None = None
         self._module_hooks: frozenset[int] = frozenset()
 
@@ -144,7 +145,7 @@ class LearningRateRangeTest(Remembering):
             tell(trainer, f"LR range test: not made again, this run goes on at the peak LR {self._peak:g}")
             self._groups, self._before = self._state.get("groups"), self._state.get("before")
             # Groups that have joined since have LRs of their own; and the one with the largest may have left.
-            left = self._groups is not None and len(optimizer.param_groups) < self._groups
+            left = not set(self._groups or ()) <= set(group_names(optimizer))
             before = self._before if left else None
             set_peak(optimizer, schedulers_of(trainer), self._peak, self._groups, before)
 
@@ -175,7 +176,7 @@ class LearningRateRangeTest(Remembering):
         self.remember(trainer)
 
     def now(self) -> dict[str, Any]:
-        """Return the peak that was set, for how many groups, and in place of which, as plain values."""
+        """Return the peak that was set, for which groups, and in place of which, as plain values."""
         return {"peak": self._peak, "groups": self._groups, "before": self._before}
 
     # What the hooks do
@@ -234,7 +235,7 @@ class LearningRateRangeTest(Remembering):
             warn(trainer, f"the LR range test suggests nothing, so training goes on at LR {before:g}: {why}")
             return
         self._peak = peak
-        self._groups, self._before = len(optimizer.param_groups), before
+        self._groups, self._before = group_names(optimizer), before
         set_peak(optimizer, schedulers_of(trainer), peak)
         tell(trainer, f"LR range test: the peak LR is now {peak:g} ({self.rule}); it was {before:g}")
 
@@ -331,7 +332,7 @@ def set_peak(
     optimizer: Optimizer,
     schedulers: Sequence[Any],
     peak: float,
-    groups: int | None = None,
+    groups: Collection[str] | None = None,
     before: float | None = None,
 ) -> None:
     """Make ``peak`` the largest base LR of an optimizer; its other LRs, and torch's schedulers on it, keep their ratio.
@@ -342,17 +343,20 @@ def set_peak(
         optimizer: whose groups to change; a tensor LR is filled in place.
         schedulers: schedulers of torch, of which those of this optimizer are changed.
         peak: the LR.
-        groups: how many of its groups to change; ``None`` for all.
+        groups: names of the groups to change; ``None`` for all.
         before: the largest base LR until now; ``None`` for that of these groups.
     """
-    top = max(peak_lrs(optimizer, schedulers)[:groups]) if before is None else before
+    names, peaks = group_names(optimizer), peak_lrs(optimizer, schedulers)
+    among = [index for index, name in enumerate(names) if groups is None or name in groups]
+    top = max(peaks[index] for index in among) if before is None else before
     # Built already, so they have taken their base LRs from the groups: into lists of their own, and `initial_lr`.
     ours = [one for one in internals.with_parts(schedulers) if getattr(one, "optimizer", None) is optimizer]
     keys = ["lr", "initial_lr"]
     if any(isinstance(one, OneCycleLR) for one in ours):
         keys += ["max_lr", "min_lr"]  # where it keeps what it anneals between
     done: set[int] = set()  # groups may share one tensor
-    for group, key in product(optimizer.param_groups[:groups], keys):
+    for index, key in product(among, keys):
+        group = optimizer.param_groups[index]
         # Each times `peak / top`, so `lr` too keeps what a scheduler has already made of it, as LinearLR does at once.
         if isinstance(group.get(key), Tensor) and id(group[key]) not in done:
             done.add(id(group[key]))
@@ -362,9 +366,8 @@ def set_peak(
     for scheduler in ours:
         for name in internals.LR_LISTS:
             if hasattr(scheduler, name):
-                lrs = getattr(scheduler, name)
-                changed = [peak * (lr / top) for lr in lrs[:groups]]
-                setattr(scheduler, name, [*changed, *lrs[len(changed) :]])
+                lrs = enumerate(getattr(scheduler, name))
+                setattr(scheduler, name, [peak * (lr / top) if index in among else lr for index, lr in lrs])
     note_peak(optimizer, peak)
 
 

@@ -322,7 +322,9 @@ def _draw_schedule(case: Case, dice: Dice) -> schedules.Schedule:
         warmups += ["0.5 epochs", "1 epoch"] + ([] if case.accumulate_by_epoch else ["4 samples"])
     elif case.loaders and not _cuts_epochs_short(case):
         lengths += ["1 epoch", "2 epochs"]
-    cut = rng.choice(lengths)
+    cut = rng.choice(
+        lengths
+    )  # an exponential comes down towards it from the start, when later epochs are not known yet
     stepped = functools.partial(lr_scheduler.StepLR, step_size=3, gamma=0.5)
     cosine = functools.partial(lr_scheduler.CosineAnnealingLR, T_max=9, eta_min=0.001)
     by_epoch = "epoch" if "1 epoch" in lengths and rng.random() < 0.3 else "step"
@@ -331,7 +333,7 @@ def _draw_schedule(case: Case, dice: Dice) -> schedules.Schedule:
         "Fixed": schedules.Fixed,
         "Step": functools.partial(schedules.Step, step_size=cut, gamma=0.5),
         "MultiStep": functools.partial(schedules.MultiStep, milestones=[rng.choice([2, "40%"]), "80%"], gamma=0.3),
-        "Exponential": functools.partial(schedules.Exponential, gamma=0.7, every=cut),
+        "Exponential": functools.partial(schedules.Exponential, gamma=0.7, every=3 if case.loaders else cut),
         "Cosine": functools.partial(schedules.Cosine, min_lr_ratio=rng.choice([None, 0.1])),
         "Cosine to min_lr": functools.partial(schedules.Cosine, min_lr=0.001),
         "Linear": schedules.Linear,
