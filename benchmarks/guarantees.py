@@ -64,16 +64,26 @@ def marked_tests(folder: Path) -> dict[str, list[str]]:
         module = ast.parse(path.read_text(encoding="utf-8"))
         for test in (node for node in module.body if isinstance(node, ast.FunctionDef)):
             node_id = f"{path.relative_to(folder.parent).as_posix()}::{test.name}"
-            for name in _marks(test):
+            for name in [*_marks(test.decorator_list), *_marks(_of_module(module))]:
                 if name not in found:
                     raise ValueError(f"{node_id} is marked {name!r}, and rows are {', '.join(found)}")
                 found[name].append(node_id)
     return found
 
 
-def _marks(test: ast.FunctionDef) -> list[str]:
-    """Return the arguments of a test's ``@pytest.mark.behaviour(...)``."""
-    calls = [node for node in test.decorator_list if isinstance(node, ast.Call)]
+def _of_module(module: ast.Module) -> list[ast.expr]:
+    """Return the marks of all tests of a file: its ``pytestmark``, one or a list of them."""
+    given = [node.value for node in module.body if isinstance(node, ast.Assign) and _assigns(node, "pytestmark")]
+    return [mark for one in given for mark in (one.elts if isinstance(one, ast.List) else [one])]
+
+
+def _assigns(node: ast.Assign, name: str) -> bool:
+    return any(isinstance(target, ast.Name) and target.id == name for target in node.targets)
+
+
+def _marks(given: Sequence[ast.expr]) -> list[str]:
+    """Return the arguments of each ``pytest.mark.behaviour(...)``."""
+    calls = [node for node in given if isinstance(node, ast.Call)]
     marks = [call for call in calls if ast.unparse(call.func) == "pytest.mark.behaviour"]
     return [ast.literal_eval(name) for mark in marks for name in mark.args]
 

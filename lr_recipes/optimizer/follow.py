@@ -190,26 +190,29 @@ class BoundSchedule(LRScheduler):
         self._held_from = position
         # Position n is that of the next update: it is update n that uses the factor of n.
         factor = self.planned_factor = self._factor(position) * self.scale
-        optimizer = self.clock.optimizer
-        if self.roster.has_changed(optimizer):
+        # Most changes of the groups are seen by this; the others by `adopt`, before the next step, and until then the
+        # groups of before are written: a new one keeps the LR that it was built with, which is its base.
+        groups = self.clock.optimizer.param_groups
+        if groups is not self._list or len(groups) != len(self._pairs):
             self._regroup()
-        groups = optimizer.param_groups
-        if self._floats and type(groups[0]["lr"]) is float:  # nearly always; asking each group takes as long as writing
-            for group, base in zip(groups, self._bases, strict=True):
+        pairs = self._pairs
+        if self._floats and type(pairs[0][0]["lr"]) is float:  # nearly always; asking each one takes as long as writing
+            for group, base in pairs:
                 group["lr"] = base * factor
         elif self.plan.uniform:
-            for group, base in zip(groups, self._bases, strict=True):
+            for group, base in pairs:
                 write_lr(group, base * factor)
         else:
             self._planned = [lr * self.scale for lr in self.plan.lrs(position)]
-            for group, lr in zip(groups, self._planned, strict=True):
+            for (group, _), lr in zip(pairs, self._planned, strict=True):
                 write_lr(group, lr)
         for line in self._others:
-            write_momentum(groups[line.group], line.base * line.curve(position))
+            write_momentum(pairs[line.group][0], line.base * line.curve(position))
 
     def adopt(self) -> None:
         """Take in groups that have joined, left or been replaced, before the next update."""
         if self.roster.has_changed(self.clock.optimizer):
+            self._regroup()
             # Not at the clock's position: where the LR is held for an epoch, a late group holds it with the others.
             self.write(self._held_from)
 
@@ -225,7 +228,9 @@ class BoundSchedule(LRScheduler):
         """Keep what every update needs at hand."""
         self._bases, self._factor, self._others = self.plan.base_lrs, self.plan.curve.factor, self.plan.others
         own_tensor_lrs(self.optimizer)
-        for group, base in zip(self.optimizer.param_groups, self._bases, strict=True):
+        self._list = self.optimizer.param_groups
+        self._pairs = list(zip(self._list, self._bases, strict=True))
+        for group, base in self._pairs:
             note_base(group, base)
         self._floats = are_floats(self.optimizer) and self.plan.uniform
 
@@ -243,7 +248,8 @@ class BoundSchedule(LRScheduler):
         clock = self.clock
         if epoch is None and clock.counting:
             return
-        self._check_bound()
+        if clock.owner is not self:
+            self._check_bound()
         if not self._order_checked:
             self._check_caller()
         if epoch is None:
@@ -267,8 +273,9 @@ class BoundSchedule(LRScheduler):
                 UserWarning,
                 stacklevel=3,
             )
-        # A ChainedScheduler asks nothing of its parts before it steps them.
-        if inspect.stack(0)[2].frame.f_globals.get("__name__") == LRScheduler.__module__:
+        # A ChainedScheduler asks nothing of its parts before it steps them: who has called `step` is looked up.
+        here: Any = inspect.currentframe()
+        if here.f_back.f_back.f_globals.get("__name__") == LRScheduler.__module__:
             raise ValueError(
                 f"{self.schedule!r} is stepped by a scheduler of torch, such as ChainedScheduler, whose parts multiply "
                 f"the LR that they find, and this one writes the LR of its plan: {_PHASES}"

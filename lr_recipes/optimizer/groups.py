@@ -27,8 +27,10 @@ class Roster:
     def has_changed(self, optimizer: Optimizer) -> bool:
         """Whether there may be other groups now; asked at every update, so not each group is looked at."""
         now, then = optimizer.param_groups, self._groups
-        # Whoever adds, removes or loads groups changes their number, their list, or the first or last of them.
-        return now is not self._list or len(now) != len(then) or (len(now) > 0 and not _same_ends(now, then))
+        # Whoever adds, removes or loads groups changes their list, their number, or the first or last of them.
+        if now is not self._list or len(now) != len(then):
+            return True
+        return bool(now) and (now[0] is not then[0] or now[-1] is not then[-1])
 
     def places(self, optimizer: Optimizer) -> list[int | None]:
         """Return which of the groups that were there each group is; ``None`` for a new one."""
@@ -39,10 +41,6 @@ class Roster:
     def look(self, optimizer: Optimizer) -> None:
         """Note the groups that are there now."""
         self._list, self._groups = optimizer.param_groups, list(optimizer.param_groups)
-
-
-def _same_ends(now: Sequence[Group], then: Sequence[Group]) -> bool:
-    return now[0] is then[0] and now[-1] is then[-1]
 
 
 def group_names(optimizer: Optimizer) -> list[str]:

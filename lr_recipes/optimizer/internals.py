@@ -84,7 +84,8 @@ def without_parts(schedulers: Sequence[Any]) -> list[Any]:
 def last_lrs(scheduler: Any) -> list[Any] | None:
     """Return what a scheduler wrote when it stepped last; ``None`` where its class has a step that is not torch's."""
     # Nothing but torch's own step is known to keep it. `functools.wraps` keeps the module of what it wraps.
-    own = getattr(type(scheduler).step, "__module__", "") != LRScheduler.__module__
+    step = getattr(type(scheduler), "step", None)  # Lightning steps any object, by the module's own rule
+    own = getattr(step, "__module__", "") != LRScheduler.__module__
     return None if own else scheduler._last_lr
 
 

@@ -129,13 +129,18 @@ def read_rows(path: Path, stride: int = 1) -> Iterator[dict[str, str]]:
 
 
 def read_columns(path: Path) -> list[str]:
-    """Return the names of a file's columns."""
+    """Return the names of a file's columns; none where its first line is damaged."""
     with path.open(newline="\n", encoding="utf-8", errors="replace") as file:
-        return _values(next(file, ""))
+        first = next(file, "")
+    return _values(first) if _is_complete(first) else []
+
+
+def _is_complete(line: str) -> bool:
+    return line.endswith("\n") and "\0" not in line
 
 
 def _row(columns: list[str], line: str) -> dict[str, str]:
-    values = _values(line) if line.endswith("\n") and "\0" not in line else []
+    values = _values(line) if _is_complete(line) else []
     return dict(zip(columns, values, strict=True)) if len(values) == len(columns) else {}
 
 

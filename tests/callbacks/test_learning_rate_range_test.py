@@ -344,7 +344,8 @@ def test_a_run_that_goes_on_makes_no_sweep_and_keeps_the_peak(tmp_path: Path, ca
     assert resumed.used == whole.used[8:]
     assert f"goes on at the peak LR {max(whole.used):g}" in messages(caplog)
     checkpoint = torch.load(tmp_path / "step=8.ckpt", weights_only=True)
-    assert checkpoint["callbacks"]["LearningRateRangeTest"] == {"peak": max(whole.used)}
+    state = {"peak": max(whole.used), "groups": ["group0"], "before": 0.001}
+    assert checkpoint["callbacks"]["LearningRateRangeTest"] == state
 
 
 def test_a_second_fit_of_the_same_trainer_goes_on_at_the_peak(test: LearningRateRangeTest) -> None:

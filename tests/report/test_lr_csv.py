@@ -219,16 +219,16 @@ def test_going_on_without_any_file(path: Path) -> None:
 
 
 def test_going_on_with_other_columns(path: Path) -> None:
-    """Columns are matched by name: new ones are empty, those that are gone are left out."""
+    """Columns are matched by name: new ones are empty above, those of groups that are gone are empty below."""
     written(path, range(2))
     file = LrCsv(path, columns_of({"lr": ["head", "late"], "momentum": ["head"]}), position=2)
     file.write([[2, 0, 96, "cosine", 0.5, 0.1, 0.2, 0.9]])
     file.close()
     rows = [{name: text for name, text in one.items() if name not in FIXED} for one in read_rows(path)]
     assert rows == [
-        {"lr/head": "0.0", "lr/late": "", "momentum/head": ""},
-        {"lr/head": str(1 / 7), "lr/late": "", "momentum/head": ""},
-        {"lr/head": "0.1", "lr/late": "0.2", "momentum/head": "0.9"},
+        {"lr/head": "0.0", "lr/late": "", "momentum/head": "", "lr/body": "0.0"},
+        {"lr/head": str(1 / 7), "lr/late": "", "momentum/head": "", "lr/body": str(1 / 3)},
+        {"lr/head": "0.1", "lr/late": "0.2", "momentum/head": "0.9", "lr/body": ""},
     ]
 
 
