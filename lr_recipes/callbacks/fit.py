@@ -97,6 +97,7 @@ class Fit:
         self._start = Start()
         self._epoch_began = (0, 0)  # the present epoch, and the updates that the loop had counted before it
         self._versions: dict[str, list[tuple[Any, int]]] = {}
+        self._known = 0  # optimizers, with those that have joined and been told of
         self._global_hook: Any = None
 
     @classmethod
@@ -255,12 +256,16 @@ class Fit:
                 clock.move_to(optimizer)
                 for rebuilt in self.on_rebuilt:
                     rebuilt(name)
-        if len(now) > len(self.clocks):
+        if len(now) > max(len(self.clocks), self._known):
+            self._known = len(now)
             unknown = ", ".join(optimizer_names(now)[len(self.clocks) :])
-            raise ValueError(
+            found = (
                 f"the Trainer has {len(now)} optimizers now, and had {len(self.clocks)} when training began: {unknown} "
                 "has no schedule and no record. Return all optimizers from configure_optimizers"
             )
+            if any(clock.owner is not None for clock in self.clocks.values()):
+                raise ValueError(found)
+            warn(self.trainer, found)  # a record alone must not end a training
 
     def uncounted(self) -> str:
         """Say which optimizer changes its parameters in a way that nobody can count; nothing where all is well.

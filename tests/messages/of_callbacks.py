@@ -223,6 +223,11 @@ CALLBACKS: dict[str, Case] = {
         ["the Trainer has 2 optimizers now, and had 1 when training began", "SGD-1 has no schedule"],
         {"Return all optimizers from configure_optimizers": lambda: both()},
     ),
+    "an optimizer that joins a record": Case(
+        lambda: quiet_trainer([record_lrs(Path()), Joins()], max_epochs=2).fit(Tiny(), loader(8)),
+        ["the Trainer has 2 optimizers now, and had 1 when training began", "SGD-1 has no schedule and no record"],
+        {"Return all optimizers from configure_optimizers": lambda: both()},
+    ),
     "updates that nobody can count": Case(
         lambda: fit(schedules.Fixed(), max_epochs=2, module=Secretly()),
         ["Secret changed parameters in this epoch", "0 calls of step() were seen"],
