@@ -242,6 +242,8 @@ class Fit:
             clock.stop()
         if self._global_hook is not None:
             self._global_hook.remove()
+        self.on_rebuilt = []  # callbacks may hold the Trainer, which is not to be kept alive from here
+        self._versions = {}
 
     # Optimizers that are rebuilt in mid-run: to reset their moments, to unfreeze a layer, to change their kind
 

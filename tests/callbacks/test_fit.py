@@ -3,7 +3,10 @@ that cannot be told no update is done."""
 
 from __future__ import annotations
 
+import gc
 import math
+import weakref
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -343,3 +346,25 @@ def test_optimizer_that_is_not_torchs_is_refused(callback: Any) -> None:
     module = Tiny(lambda parameters: NotTorchs(SGD(parameters, lr=0.1)))
     with pytest.raises(TypeError, match=r"SingleDeviceStrategy trains with a NotTorchs, which is not a torch\.optim"):
         fit(module=module, callbacks=[callback], max_epochs=1)
+
+
+# What is left when a fit is over
+
+
+@pytest.mark.parametrize(
+    "owner",
+    [
+        lambda: LearningRateScheduler(COSINE),
+        lambda: LearningRateScheduler(schedules.Plateau()),
+        lambda: LearningRateWarmup(2),
+    ],
+    ids=["schedule", "plateau", "warmup"],
+)
+def test_a_trainer_and_its_module_are_freed(owner: Callable[[], Callback], tmp_path: Path) -> None:
+    def ended() -> list[weakref.ref[Any]]:
+        run = fit(module=Validated(), callbacks=[owner(), record_lrs(tmp_path)], max_epochs=1)
+        return [weakref.ref(run.trainer), weakref.ref(run.module)]
+
+    left = ended()
+    gc.collect()
+    assert [one() for one in left] == [None, None]
