@@ -119,6 +119,7 @@ class Fit:
         """Stop the clocks of the fit that is over, if one had begun; their positions stay."""
         under_way = _FITS.get(trainer)
         if under_way is not None:
+            under_way.look_for_rebuilt()  # a checkpoint may yet be written, as by OnExceptionCheckpoint
             under_way.end()
 
     @staticmethod
@@ -180,6 +181,9 @@ class Fit:
                 self._saved.update(callback.recall(origin))
                 self._take(callback.loop())
         self._note_epoch(steps_of_this_epoch(self.trainer))
+        self._note_length(
+            known=True
+        )  # Lightning begins no epoch where a fit goes on within one, or after its last batch
         # A finetuning callback brings the groups of a checkpoint back in `on_fit_start`, after this object was made:
         # those have not joined late.
         self.group_counts = {name: len(optimizer.param_groups) for name, optimizer in self.optimizers.items()}
@@ -242,6 +246,7 @@ class Fit:
             clock.stop()
         if self._global_hook is not None:
             self._global_hook.remove()
+            self._global_hook = None
         self.on_rebuilt = []  # callbacks may hold the Trainer, which is not to be kept alive from here
         self._versions = {}
 
@@ -249,7 +254,7 @@ class Fit:
 
     def look_for_rebuilt(self) -> None:
         """Let the clock of an optimizer that has been replaced, or built again in place, go on with the new one."""
-        if self._resting or not self._started:
+        if self._resting or self._global_hook is None:
             return
         now = _optimizers_of(self.trainer)
         for (name, clock), optimizer in zip(self.clocks.items(), now, strict=False):
@@ -366,10 +371,14 @@ class Fit:
     def begin_epoch(self) -> None:
         """Note that an epoch begins, and how long it is; its data are set up."""
         self._note_epoch()
-        trainer = self.trainer
-        length = _limits_of(trainer).updates_in(trainer.current_epoch)
-        if self.reloads and length is not None:
-            self._lengths[trainer.current_epoch] = length
+        self._note_length()
+
+    def _note_length(self, known: bool = False) -> None:
+        """Keep the length of the present epoch where loaders change; with ``known``, one that is known stays."""
+        epoch = self.trainer.current_epoch
+        length = _limits_of(self.trainer).updates_in(epoch)
+        if self.reloads and length is not None and not (known and epoch in self._lengths):
+            self._lengths[epoch] = length
 
     def _note_epoch(self, done: int = 0) -> None:
         """Note the epoch that goes on now, of which the loop has counted so many updates."""
