@@ -20,19 +20,25 @@ class Remembering(Recalls, Callback):
         self._stage = ""
         self._repeats: dict[int, int] = {}  # of the epoch in which the earlier fit was broken off, if it was
         self._origin = "nothing"
+        self._fit: Fit | None = None  # from `recall` to `remember`
 
     def now(self) -> dict[str, Any]:
         """Return the state of a run that is under way, as plain values; nothing where none is."""
         raise NotImplementedError
 
-    def recall(self, origin: str) -> dict[str, int]:
+    def recall(self, fit: Fit, origin: str) -> dict[str, int]:
         """Take up the state of the checkpoint or of the earlier fit, or none; return the positions that it holds."""
-        self._origin = origin
+        self._fit, self._origin = fit, origin
         if origin == "checkpoint":  # which may hold nothing of ours: then an earlier fit's state is not to come back
             self._state = self._loaded or {}
         elif origin == "nothing":
             self._state = {}
         return self._positions()
+
+    def loop_now(self) -> dict[str, Any]:
+        """Return, as a part of ``now()``, what a run that goes on must know of the loop; empty in most runs."""
+        facts = self._state.get("loop", {}) if self._fit is None else self._fit.loop()
+        return {"loop": facts} if facts else {}
 
     def loop(self) -> dict[str, Any]:
         """Return what the state holds of the run's loop, and of an earlier fit how far it came in its last epoch."""
@@ -60,6 +66,8 @@ class Remembering(Recalls, Callback):
         Lightning asks whenever a checkpoint is saved, also when nothing is under way: then it must hold what the run
         begins with or has ended with.
         """
+        if self._fit is not None:
+            self._fit.look_for_rebuilt()  # one that has not stepped yet has its own LRs in the checkpoint
         return self.now() or (self._state if self._loaded is None else self._loaded)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -99,6 +107,7 @@ class Remembering(Recalls, Callback):
         self._state, self._loaded = self.state_dict(), None  # the last position: nothing counts after this
         self._repeats = {} if ended else Fit.repeated_by(trainer)
         Fit.end_of(trainer)  # a second call does nothing: several of our callbacks come here
+        self._fit = None
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Keep the state that the run was stopped in.

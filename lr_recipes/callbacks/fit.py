@@ -48,12 +48,13 @@ _NO_TOTAL_NEEDED = "fixed, warmup_constant, step in {0}, plateau, inverse_sqrt w
 class Recalls:
     """A callback that can go on from a checkpoint or an earlier fit, and knows the positions then."""
 
-    def recall(self, origin: str) -> dict[str, int]:
+    def recall(self, fit: Fit, origin: str) -> dict[str, int]:
         """Take up the state that a fit goes on from, and return how many updates each optimizer had completed.
 
         Called once in each fit, by whichever callback of ours comes first in ``on_train_start``.
 
         Args:
+            fit: the fit that goes on.
             origin: see ``goes_on_from``.
         """
         raise NotImplementedError
@@ -178,7 +179,7 @@ class Fit:
         origin = goes_on_from(self.trainer)
         for callback in callbacks_of(self.trainer):
             if isinstance(callback, Recalls):
-                self._saved.update(callback.recall(origin))
+                self._saved.update(callback.recall(self, origin))
                 self._take(callback.loop())
         self._note_epoch(steps_of_this_epoch(self.trainer))
         self._note_length(

@@ -139,7 +139,7 @@ class LearningRateRangeTest(Remembering):
         """
         optimizer = self._chosen(trainer)
         self._module_hooks = step_hooks(trainer)  # the other callbacks come later
-        self.recall(goes_on_from(trainer))
+        self.recall(Fit.of(trainer), goes_on_from(trainer))
         self._peak = self._state.get("peak")
         if self._peak is not None:
             tell(trainer, f"LR range test: not made again, this run goes on at the peak LR {self._peak:g}")

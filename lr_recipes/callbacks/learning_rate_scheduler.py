@@ -102,8 +102,6 @@ class LearningRateScheduler(Remembering):
         self._base_lrs: dict[str, list[float]] = {}
         self._momenta: dict[str, list[float | None]] = {}
         self._built_before: dict[str, list[float]] = {}  # base LRs at the start, of optimizers that have been rebuilt
-        self._loop: Callable[[], dict[str, Any]] = dict
-        self._look: Callable[[], Any] = dict
         self._noting = ExitStack()
         self._epoch, self._fit_begins = -1, False
         self._overrun_told = self._nan_told = self._early_told = False
@@ -148,7 +146,7 @@ class LearningRateScheduler(Remembering):
         leave_out(self, LearningRateScheduler)
         fit = Fit.of(trainer)
         fit.settle()  # a new run begins at position 0; the first LR is written for the position that is set here
-        self._loop, self._look, earlier = fit.loop, fit.look_for_rebuilt, self._state.get("optimizers", {})
+        earlier = self._state.get("optimizers", {})
         before = {name: read_lrs(optimizer) for name, optimizer in fit.optimizers.items()}  # the checkpoint's, perhaps
         # All plans stand before the first LR is written: one that does not fit leaves all optimizers alone.
         chosen = self._chosen(fit)
@@ -235,13 +233,11 @@ class LearningRateScheduler(Remembering):
         """Return each optimizer's position and plan, as plain values; and what plateaus know of their metrics."""
         if not self.bound:
             return {}
-        self._look()  # an optimizer that was rebuilt, and has not stepped yet, has its own LRs in the checkpoint
         saved = {name: bound.state_dict() for name, bound in self.bound.items()}
         for name, bases in self._built_before.items():
             saved[name]["built_lrs"] = bases
-        loop = self._loop()
         metrics = {} if self._metrics is None else {"metrics": self._metrics.state()}
-        return {"optimizers": saved, "epoch": self._epoch, **({"loop": loop} if loop else {}), **metrics}
+        return {"optimizers": saved, "epoch": self._epoch, **self.loop_now(), **metrics}
 
     # Plans
 

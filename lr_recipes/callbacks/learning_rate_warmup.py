@@ -5,7 +5,6 @@ How a scheduler is kept from seeing the warmup is ``optimizer/warmup.py``'s; her
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -57,7 +56,6 @@ class LearningRateWarmup(Remembering):
         self.resume = checks.one_of("resume", resume, POLICIES)
         self.schedule = Fixed(warmup=duration, warmup_type=warmup_type, warmup_start_factor=warmup_start_factor)
         self._warmups: dict[str, WarmupOver] = {}
-        self._loop: Callable[[], dict[str, Any]] = dict
 
     # Hooks
 
@@ -85,7 +83,6 @@ class LearningRateWarmup(Remembering):
         leave_out(self, LearningRateWarmup)
         fit = Fit.of(trainer)
         fit.settle()
-        self._loop = fit.loop
         saved = self._state.get("optimizers", {})
         plan = self._chosen(fit)
         for name, clock in fit.clocks.items():
@@ -127,9 +124,8 @@ class LearningRateWarmup(Remembering):
         if not self._warmups:
             return {}
         (plan, *_) = (warmup.plan for warmup in self._warmups.values())
-        loop = self._loop()
         states = {name: one.state() for name, one in self._warmups.items()}
-        return {"plan": plan.state(), "optimizers": states, **({"loop": loop} if loop else {})}
+        return {"plan": plan.state(), "optimizers": states, **self.loop_now()}
 
     # What the hooks do
 

@@ -1,6 +1,6 @@
 """The parameter groups of a torch optimizer: their names, and reading and writing their hyper-parameters.
 
-Functions without a state. What is written, and when, is decided by whoever calls them.
+What is written, and when, is decided by whoever calls this.
 """
 
 from __future__ import annotations
@@ -90,10 +90,10 @@ def honours_scales(optimizer: Optimizer) -> bool:
     lrs = [_unscaled(group) for group in groups]
     multiplied = [lr / _scale_of(group) for lr, group in zip(lrs, groups, strict=True) if _scale_of(group)]
     # All LRs over their scales are one LR, and the LRs themselves are not: somebody has multiplied.
-    return len(set(lrs)) == 1 or not _nearly_one(multiplied)
+    return len(set(lrs)) == 1 or not _nearly_equal(multiplied)
 
 
-def _nearly_one(values: Sequence[float]) -> bool:
+def _nearly_equal(values: Sequence[float]) -> bool:
     return max(values, default=0.0) - min(values, default=0.0) <= 1e-6 * max(values, default=0.0)
 
 

@@ -99,9 +99,8 @@ class Recorder:
         self._flush_at = 0.0
         self._announced = False
         self._updates = 0
-        self._there = (
-            self._present_in_groups()
-        )  # for each column: whether it has a momentum, then whether a weight decay
+        # For each column whether it has a momentum, then for each whether it has a weight decay.
+        self._there = self._present_in_groups()
 
     @property
     def present(self) -> list[str]:

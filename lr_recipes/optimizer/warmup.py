@@ -97,16 +97,17 @@ class WarmupOver:
 
     def _words(self) -> list[Any] | None:
         """What the scheduler wrote last, by group; for groups that it does not know, what they joined with."""
-        own = [snapshot(lr) for lr in self._own]
         said = [internals.last_lrs(one) for one in self._schedulers]
-        if any(lrs is None for lrs in said):  # it writes by a step of its own, which only the warmup looks at
-            return None if self.over else own
-        valid = [lrs for lrs in said if lrs is not None and all(lrs is not old for old in self._outdated)]
-        for index, group in enumerate(self.optimizer.param_groups[: len(own)]):
-            words = [snapshot(lrs[index]) for lrs in valid if index < len(lrs)]
-            if words:  # with several on one optimizer the last to step has written: the one whose word the group holds
-                own[index] = next((word for word in words[1:] if word == group["lr"]), words[0])
-        return own
+        words = list(self._own)
+        if all(lrs is not None for lrs in said):
+            valid = [lrs for lrs in said if lrs is not None and all(lrs is not old for old in self._outdated)]
+            for index, group in enumerate(self.optimizer.param_groups[: len(words)]):
+                here = [lrs[index] for lrs in valid if index < len(lrs)]
+                if here:  # with several on one optimizer the last to step has written: whose word the group holds
+                    words[index] = next((word for word in here[1:] if word == group["lr"]), here[0])
+        elif self.over:  # one writes by a step of its own, which only the warmup looks at
+            return None
+        return [snapshot(lr) for lr in words]
 
     def state(self) -> dict[str, Any]:
         """Return the position and, while the warmup lasts, the scheduler's own LRs, as plain values."""

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from lr_recipes import Horizon, LearningRateLogger, LearningRateScheduler, LearningRateWarmup, schedules
 from lr_recipes.report.lr_csv import read_rows
-from tests.callbacks.harness import Oracle, Tiny, loader, messages, quiet_trainer
+from tests.callbacks.harness import Oracle, OwnRate, Tiny, loader, messages, quiet_trainer
 
 pytestmark = [
     pytest.mark.behaviour("B47"),
@@ -135,17 +135,6 @@ def test_lr_scale_of_a_group_that_joins() -> None:
 
 
 # No LR, and an LR of 0
-
-
-class OwnRate(Optimizer):
-    """Computes its LR itself, after Adafactor."""
-
-    def __init__(self, weights: Any) -> None:
-        super().__init__(weights, {"lr": None})
-
-    def step(self, closure: Any = None) -> Any:
-        with torch.enable_grad():
-            return closure()
 
 
 @pytest.mark.parametrize("owner", [lambda: LearningRateScheduler(schedules.Cosine()), lambda: LearningRateWarmup(2)])

@@ -17,7 +17,20 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lr_recipes import LearningRateScheduler, schedules
 from lr_recipes.schedules import Plateau
-from tests.callbacks.harness import PEAK, Tiny, Validated, fit, go, keep_all, loader, messages, plan, prepare, sgd
+from tests.callbacks.harness import (
+    PEAK,
+    Preempted,
+    Tiny,
+    Validated,
+    fit,
+    go,
+    keep_all,
+    loader,
+    messages,
+    plan,
+    prepare,
+    sgd,
+)
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Be aware that when using `ckpt_path`",  # the resumed runs save nothing
@@ -248,17 +261,6 @@ def test_metric_of_the_end_of_a_validation_epoch_is_seen() -> None:
 
 
 # Checkpoints
-
-
-class Preempted(Callback):
-    """Ends the run without warning when its second epoch starts."""
-
-    epochs = 0
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.epochs += 1
-        if self.epochs == 2:
-            raise RuntimeError("preempted")
 
 
 @pytest.mark.behaviour("B18")

@@ -20,7 +20,7 @@ from torchmetrics import MeanMetric
 
 from lr_recipes.callbacks.lightning import AfterHook
 from lr_recipes.schedules import Plateau
-from tests.callbacks.harness import Endless, Run, Tiny, go, keep_all, loader, messages, prepare, sgd
+from tests.callbacks.harness import Endless, Preempted, Run, Tiny, go, keep_all, loader, messages, prepare, sgd
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Be aware that when using `ckpt_path`",  # the resumed runs save nothing
@@ -263,17 +263,6 @@ def test_what_waits_is_saved_as_plain_values_and_may_be_missing(tmp_path: Path) 
     assert metrics["waiting"] == {MONITOR: {"how": "mean", "total": 2 * MEANS[0], "weight": 2.0}}
     torch.save(saved, path)  # as an older version has written it
     assert train(halving(), "both", ckpt_path=path, max_epochs=3).used == decided_on(MEANS[:3])[2:]
-
-
-class Preempted(Callback):
-    """Ends the run without warning when its second epoch starts."""
-
-    epochs = 0
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.epochs += 1
-        if self.epochs == 2:
-            raise RuntimeError("preempted")
 
 
 @pytest.mark.behaviour("B41")

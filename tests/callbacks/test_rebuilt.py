@@ -171,6 +171,26 @@ def test_a_run_is_resumed_before_and_after(way: Way, cut: int, tmp_path: Path) -
     assert [float(row["lr/group0"]) for row in rows] == whole
 
 
+class RebuiltAndSaved(Callback):
+    """Rebuilds the optimizer after update 3 and saves at once, before the new one has stepped."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        if trainer.fit_loop.total_batch_idx == 3:
+            set_up(trainer, None)
+            trainer.save_checkpoint(self.path)
+
+
+def test_a_checkpoint_before_its_first_step_knows_the_new_one(tmp_path: Path) -> None:
+    """What a warmup saves is the LR of the scheduler that has begun again with it."""
+    expected = [PEAK * 0.9 ** (n - 4) * min((n + 1) / 8, 1) for n in range(4, 16)]
+    path = tmp_path / "rebuilt.ckpt"
+    assert train(LearningRateWarmup(8), RebuiltAndSaved(path), build=decaying)[4:] == pytest.approx(expected)
+    assert train(LearningRateWarmup(8), build=decaying, ckpt_path=path) == pytest.approx(expected)
+
+
 def test_a_second_optimizer_that_joins_is_refused() -> None:
     def add(trainer: Trainer, module: Any) -> None:
         trainer.optimizers = [*trainer.optimizers, SGD(list(module.weights), lr=1.0)]

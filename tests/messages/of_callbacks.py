@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import StepLR
 
 from lr_recipes import LearningRateLogger, LearningRateScheduler, LearningRateWarmup, schedules
 from lr_recipes.schedules import Schedule
-from tests.callbacks.harness import Tiny, Validated, fit, loader, plan, quiet_trainer, record_lrs, sgd
+from tests.callbacks.harness import OwnRate, Tiny, Validated, fit, loader, plan, quiet_trainer, record_lrs, sgd
 from tests.messages.doors import COSINE, RUN, TOTAL, Both, Case, a_file, resumed, saved, trained, warmed
 
 
@@ -59,17 +59,6 @@ class Binds(Tiny):
 def with_step_lr(weights: Any) -> Any:
     optimizer = sgd(weights)
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": StepLR(optimizer, 4, 0.5), "interval": "step"}}
-
-
-class OwnRate(Optimizer):
-    """Has no LR that could be scheduled."""
-
-    def __init__(self, weights: Any) -> None:
-        super().__init__(weights, {"lr": None})
-
-    def step(self, closure: Any = None) -> Any:
-        with torch.enable_grad():
-            return closure()
 
 
 class Joins(Callback):

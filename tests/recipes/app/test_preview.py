@@ -166,6 +166,12 @@ def test_a_run_that_goes_on_shows_the_plan_that_it_will_follow(tmp_path: Path) -
     assert (old.updates, new.updates) == (14, 21)
     for one in (old, new):
         assert "the run goes on at update 14" in one.table
+    anew = previewed(composed(*longer, "resume=restart"))
+    assert (anew.updates, "goes on" in anew.table) == (7, False)  # what is left of the run
+    logged = ["callbacks=[learning_rate_scheduler,learning_rate_logger]", f"output_dir={tmp_path}/anew"]
+    run(composed(*longer, "resume=restart", *logged))
+    used = [float(row["planned_factor"]) for row in read_rows(tmp_path / "anew" / "lr.csv")]
+    assert used == [anew.factor(n) for n in range(7)]
 
 
 def test_a_run_that_goes_on_with_other_batches_goes_on_at_the_same_share_of_the_data(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ def run(tmp_path: Path) -> Path:
 def test_a_run_goes_on_in_its_folder_and_a_branch_gets_its_own(run: Path) -> None:
     last = str(run / "checkpoints" / "last.ckpt")
     assert run_folder(last, "error", "now") == run_folder(last, "checkpoint", "now") == str(run)
+    assert run_folder(last, "restart", "now") == "runs/now"
     assert run_folder(last, "config", "now") == run_folder(None, "error", "now") == "runs/now"
 
 
