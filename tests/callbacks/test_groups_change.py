@@ -184,6 +184,23 @@ def test_a_warmup_is_compared_to_the_end_of_the_run(
 
 
 @pytest.mark.parametrize("batch", [1, 5], ids=["within the warmup", "after it"])
+def test_what_the_scheduler_wrote_is_not_of_a_group_that_takes_anothers_place(batch: int, tmp_path: Path) -> None:
+    """Until it steps again: what it has said is by the index of the groups before."""
+
+    def each_epoch(weights: Any) -> Any:
+        optimizer = two(weights)
+        return [optimizer], [LambdaLR(optimizer, lambda n: 0.5**n)]
+
+    def swap(optimizer: Optimizer) -> None:
+        take_out(1)(optimizer)
+        add(7.0)(optimizer)
+
+    log = LearningRateLogger(tmp_path, plot=False, audit="error")
+    used = train(LearningRateWarmup(3), log, At(**{f"at_{batch}": swap}), build=each_epoch)
+    assert [lrs[1] for lrs in used[batch:]] == pytest.approx([7.0 * min((n + 1) / 3, 1) for n in range(batch, 8)])
+
+
+@pytest.mark.parametrize("batch", [1, 5], ids=["within the warmup", "after it"])
 def test_a_foreign_write_is_found_under_a_warmup(batch: int, tmp_path: Path) -> None:
     class Writes(Callback):
         def on_before_optimizer_step(self, trainer: Trainer, pl_module: Any, optimizer: Optimizer) -> None:

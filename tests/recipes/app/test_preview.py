@@ -155,6 +155,7 @@ def test_the_file_is_the_lr_csv_that_the_run_will_write(tmp_path: Path) -> None:
         assert row == {name: real[name] for name in row}
 
 
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")
 def test_a_run_that_goes_on_shows_the_plan_that_it_will_follow(tmp_path: Path) -> None:
     limits = ["trainer.limit_train_batches=7", "model.width=4", "schedule=one_cycle"]
     keep = "callbacks=[learning_rate_scheduler,checkpoint]"
@@ -168,7 +169,7 @@ def test_a_run_that_goes_on_shows_the_plan_that_it_will_follow(tmp_path: Path) -
         assert "the run goes on at update 14" in one.table
     anew = previewed(composed(*longer, "resume=restart"))
     assert (anew.updates, "goes on" in anew.table) == (7, False)  # what is left of the run
-    logged = ["callbacks=[learning_rate_scheduler,learning_rate_logger]", f"output_dir={tmp_path}/anew"]
+    logged = ["callbacks=[learning_rate_scheduler,learning_rate_logger,checkpoint]", f"output_dir={tmp_path}/anew"]
     run(composed(*longer, "resume=restart", *logged))
     used = [float(row["planned_factor"]) for row in read_rows(tmp_path / "anew" / "lr.csv")]
     assert used == [anew.factor(n) for n in range(7)]
