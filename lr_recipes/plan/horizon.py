@@ -182,6 +182,22 @@ class Horizon:
                 if value is not None and not checks.is_whole(value):
                     raise ValueError(f"{name}={given!r}: must be a whole number of at least 1, or None")
 
+    @classmethod
+    def of(cls, given: Horizon | int) -> Horizon:
+        """Return a horizon as it is, and for a whole number the one of a run of so many updates.
+
+        Raises:
+            TypeError: it is something else.
+        """
+        if isinstance(given, cls):
+            return given
+        if not isinstance(given, int) or isinstance(given, bool):
+            raise TypeError(
+                f"horizon={given!r}: must be the facts about a run, as in Horizon(total_steps=1000, "
+                "steps_per_epoch=100), or its number of updates, as in 1000"
+            )
+        return cls(total_steps=given)
+
     def describe(self) -> dict[str, Any]:
         """Return the facts as plain numbers, strings and lists, for checkpoints."""
         epochs = self.steps_per_epoch

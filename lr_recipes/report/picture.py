@@ -1,7 +1,6 @@
 """Draws LRs over the updates: ``lr.png`` from ``lr.csv``, with the phases of the plan, and several curves in one.
 
-matplotlib is imported where a picture is made: a run that draws none must not wait for it. ``Figure`` and not
-``pyplot``, which would choose a window system and keep every figure until it is closed.
+matplotlib is imported where a picture is made: a run that draws none must not wait for it.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lr_recipes.report.chart import Point
 from lr_recipes.report.lr_csv import read_rows, with_replacement
+from lr_recipes.report.shown import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,11 +61,9 @@ def draw(source: Path, target: Path, title: str = "", peaks: Mapping[str, float]
 
 def figure_of(rows: Rows, title: str, peaks: Mapping[str, float]) -> Figure:
     """Return the picture of ``rows`` as a matplotlib figure."""
-    from matplotlib.figure import Figure
-
     momenta = [curve for curve in dict.fromkeys(_series(rows, "momentum/").values()) if _moves(curve)]
     heights = [3, 1] if momenta else [1]
-    figure = Figure(figsize=(8, 5.6 if momenta else 4.2), layout="constrained", dpi=120)
+    figure = new_figure(figsize=(8, 5.6 if momenta else 4.2), dpi=120)
     axes = list(figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0])
     _draw_lrs(axes[0], rows, peaks)
     if momenta:
@@ -225,9 +223,7 @@ def figure_of_several(curves: Mapping[str, Sequence[Point]], title: str, y_title
         title: a line above it.
         y_title: what is drawn.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 4.6), layout="constrained", dpi=120)
+    figure = new_figure(figsize=(8, 4.6), dpi=120)
     axis = figure.subplots()
     sharing: dict[tuple[Point, ...], list[str]] = {}
     for name, curve in curves.items():

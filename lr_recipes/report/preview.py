@@ -21,6 +21,7 @@ from lr_recipes.plan.plan import INTERVALS, Plan
 from lr_recipes.report.chart import WIDTH, Point, draw_chart, is_plain, sparkline
 from lr_recipes.report.lr_csv import LrCsv, columns_of, with_replacement, write_several
 from lr_recipes.report.picture import figure_of, figure_of_several, log_axis, set_lr_scale
+from lr_recipes.report.shown import Shown
 from lr_recipes.report.words import cut, in_words
 from lr_recipes.schedules import Schedule
 
@@ -40,7 +41,7 @@ Column = tuple[str, Sequence[str]]
 
 def preview(
     schedule: Schedule | Mapping[str, Schedule],
-    horizon: Horizon,
+    horizon: Horizon | int,
     lr: float | Mapping[str, float] | None = None,
     interval: str = "step",
     title: str = "",
@@ -49,7 +50,7 @@ def preview(
 
     Args:
         schedule: one schedule; or several by name, to compare them.
-        horizon: the facts about the run.
+        horizon: the facts about the run; or, for a schedule that needs no others, its number of updates.
         lr: base LR, as the optimizer is built with: of all groups, or by the name of the group. Without it, LRs are
             shown as shares of the peak.
         interval: ``"step"``, or ``"epoch"`` for an LR that is held for each epoch, as in ``LearningRateScheduler``.
@@ -77,6 +78,7 @@ def preview(
                  75%     750  0.0003572
                 100%     999  6.092e-09
     """
+    horizon = Horizon.of(horizon)
     if isinstance(schedule, Mapping):
         if not schedule:
             raise ValueError("schedule={}: give at least one schedule by name, as in {'cosine': Cosine()}")
@@ -95,7 +97,7 @@ def preview(
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Preview:
+class Preview(Shown):
     """The sight of a plan, before training; prints as the plan, its LRs and its curve.
 
     Attributes:
@@ -295,7 +297,7 @@ class Preview:
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Comparison:
+class Comparison(Shown):
     """Several previews by name; prints as a row for each.
 
     Attributes:

@@ -56,6 +56,16 @@ PREVIEWS: dict[str, Case] = {
         ["schedule={}"],
         {"{'cosine': Cosine()}": lambda: preview({"cosine": schedules.Cosine()}, RUN)},
     ),
+    "run that is none": Case(
+        lambda: preview(schedules.Cosine(), "1000"),  # type: ignore[arg-type]
+        ["horizon='1000'"],
+        {
+            "Horizon(total_steps=1000, steps_per_epoch=100)": lambda: preview(
+                schedules.Cosine(), Horizon(total_steps=1000, steps_per_epoch=100)
+            ),
+            "as in 1000": lambda: preview(schedules.Cosine(), 1000),
+        },
+    ),
     "schedule that is none": Case(
         lambda: preview("cosine", RUN),
         ["schedule='cosine'"],
