@@ -318,8 +318,8 @@ class Marks(Sequence[int]):
 
     def around(self, position: int) -> tuple[int, int, int]:
         """Return how many of them a position has reached, the last of these (0 for none) and the next one."""
-        latest = self._latest
-        if latest[1] <= position < latest[2]:  # nearly always: positions are asked for one after another
+        _, since, until = latest = self._latest
+        if since <= position < until:  # nearly always: positions are asked for one after another
             return latest
         position = min(position, FOREVER - 1)
         count = max(int(self._about(position)), 0)
