@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -470,13 +469,9 @@ def goes_on_from(trainer: Trainer) -> str:
 
 def optimizer_names(optimizers: Sequence[Any]) -> list[str]:
     """Return a name for each optimizer: its class, numbered where several are of one class (``Adam``, ``Adam-1``)."""
-    seen: Counter[str] = Counter()
-    names = []
-    for optimizer in optimizers:
-        name = type(optimizer).__name__
-        names.append(f"{name}-{seen[name]}" if seen[name] else name)
-        seen[name] += 1
-    return names
+    classes = [type(optimizer).__name__ for optimizer in optimizers]
+    seen = [classes[:index].count(name) for index, name in enumerate(classes)]
+    return [f"{name}-{count}" if count else name for name, count in zip(classes, seen, strict=True)]
 
 
 def optimizer_key(given: Any, names: Sequence[str], what: str) -> str:

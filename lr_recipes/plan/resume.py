@@ -19,7 +19,6 @@ POLICIES = ("error", "checkpoint", "config", "restart")
 _SAMPLES = 10**5  # runs up to this long are compared at every update
 _FEW_SAMPLES = 10**3  # of runs without a known end, whose curves take longer
 _FAR = 10**5  # how far plans without a known end are compared
-_MANY_VALUES = 20  # of a longer list the first three and the last are shown, as the LRs of very many groups
 
 
 class ResumeError(ValueError):
@@ -140,8 +139,18 @@ def _differences(saved: dict[str, Any], configured: Plan) -> list[str]:
             pairs.append((key, saved[part].get(key), state[part].get(key)))
     read = configured.schedule.read
     # The source says in words where the total came from; the total has a line of its own.
-    differing = [pair for pair in pairs if pair[1] != pair[2] and pair[0] != "source"]
-    return [f"{name}: {_side_by_side(old, new, read)}" for name, old, new in differing]
+    shown = [(name, _side_by_side(old, new, read)) for name, old, new in pairs if old != new and name != "source"]
+    return [f"{name}: {both}" for name, both in shown]
+
+
+def _side_by_side(old: Any, new: Any, read: Callable[[dict[str, Any]], Any]) -> str:
+    """Old and new; of two long lists, as of the LRs of very many groups, the first entry that differs."""
+    lists = isinstance(old, list) and isinstance(new, list)
+    if not lists or len(old) != len(new) or len(old) <= 20:
+        return f"{_show(old, read)} -> {_show(new, read)}"
+    differing = [k for k, (one, other) in enumerate(zip(old, new, strict=True)) if one != other]
+    first, count = differing[0], f"{len(differing):,} of {len(old):,} differ"
+    return f"{_show(old[first], read)} -> {_show(new[first], read)} in entry {first:,}; {count}"
 
 
 def _question(differences: list[str], position: int, origin: str) -> str:
@@ -156,28 +165,12 @@ def _question(differences: list[str], position: int, origin: str) -> str:
     )
 
 
-def _side_by_side(old: Any, new: Any, read: Callable[[dict[str, Any]], Any]) -> str:
-    """Old and new; of two long lists, as of the LRs of very many groups, the first entry that differs."""
-    lists = isinstance(old, list) and isinstance(new, list)
-    if lists and len(old) == len(new) > _MANY_VALUES:
-        differing = [k for k, (one, other) in enumerate(zip(old, new, strict=True)) if one != other]
-        first = differing[0]
-        return (
-            f"{_show(old[first], read)} -> {_show(new[first], read)} in entry {first:,}; {len(differing):,} of "
-            f"{len(old):,} differ"
-        )
-    return f"{_show(old, read)} -> {_show(new, read)}"
-
-
 def _show(value: Any, read: Callable[[dict[str, Any]], Any]) -> str:
     """A value as somebody would write it; a schedule within it is built by ``read``, to be shown as it shows itself."""
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, list):
-        left = [f"... {len(value) - 4:,} more ..."] if len(value) > _MANY_VALUES else []
-        shown = [*value[:3], *value[-1:]] if left else value
-        items = [_show(item, read) for item in shown]
-        return "[" + ", ".join([*items[:-1], *left, *items[-1:]]) + "]"
+        return "[" + ", ".join(_show(item, read) for item in value) + "]"
     if isinstance(value, dict) and "schedule" in value:
         return _show_schedule(value, read)
     if isinstance(value, dict):
