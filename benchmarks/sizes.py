@@ -186,15 +186,14 @@ def measure(sizes: Sequence[Size] = SIZES, repeats: int = 3) -> dict[Size, dict[
 
 
 def table(found: dict[Size, dict[str, Took]]) -> str:
-    """Return it as Markdown; what is there without a schedule in the first row, and in the others what is added."""
-    lines = ["| epochs / groups / optimizers | what | start (ms) | update (ms) | end (ms) |", "|---|---|---|---|---|"]
+    """Return start / update / end in milliseconds as Markdown; beside a run without a schedule what each one adds."""
+    lines = [f"| epochs / groups / optimizers | {' | '.join(VARIANTS)} |", "|" + "---|" * (len(VARIANTS) + 1)]
     for size, runs in found.items():
-        bare = runs["nothing"]
-        for name, one in runs.items():
-            added = Took(*(ours - without for ours, without in zip(one, bare, strict=True)))
-            sign = "" if one is bare else "+"
-            cells = " | ".join(f"{value:{sign}.3g}" for value in (one if one is bare else added))
-            lines.append(f"| {size} | {name} | {cells} |")
+        bare, *others = runs.values()
+        cells = [" / ".join(f"{value:.3g}" for value in bare)]
+        for one in others:
+            cells.append(" / ".join(f"{value - without:+.2g}" for value, without in zip(one, bare, strict=True)))
+        lines.append(f"| {size} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -344,11 +344,9 @@ def _times(count: int, growth: float) -> float:
     """How long ``count`` stretches are together, in units of the first: 1 + growth + growth^2 + ..."""
     if growth == 1:
         return count
-    grown = count * math.log1p(growth - 1)
-    if grown > _GROWN + math.log(growth):  # further than any run, and perhaps than any float
+    if (count - 1) * math.log(growth) > _GROWN:  # further than any run, and perhaps than any float
         return FOREVER
-    # Near 1 the difference of the powers would lose its digits.
-    return (growth**count - 1 if grown > 1 else math.expm1(grown)) / (growth - 1)
+    return (growth**count - 1) / (growth - 1)
 
 
 def _count(times: float, growth: float) -> float:
