@@ -192,7 +192,7 @@ def table(found: dict[Size, dict[str, Took]]) -> str:
         bare, *others = runs.values()
         cells = [" / ".join(f"{value:.3g}" for value in bare)]
         for one in others:
-            cells.append(" / ".join(f"{value - without:+.2g}" for value, without in zip(one, bare, strict=True)))
+            cells.append(" / ".join(f"{value - without:+.3g}" for value, without in zip(one, bare, strict=True)))
         lines.append(f"| {size} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
