@@ -32,6 +32,7 @@ from lr_recipes.callbacks.lightning import (
     Callback,
     GradientAccumulationScheduler,
     Trainer,
+    accumulates_by_list,
     callbacks_of,
     steps_of_this_epoch,
 )
@@ -299,15 +300,18 @@ class Fit:
         """Give an optimizer a clock without an owner: a schedule that the module has bound is not to write any more."""
         self.clocks[name] = Clock(self.optimizers[name])
 
-    def schedulers_on(self, name: str) -> list[Any]:
-        """Return whatever may write the LR of an optimizer: schedulers that Lightning or the module itself steps."""
-        optimizer = self.optimizers[name]
+    def schedulers(self) -> dict[str, list[Any]]:
+        """Return, by optimizer, whatever may write its LR: schedulers that Lightning or the module itself steps."""
         # Lightning lists what `configure_optimizers` returned, of any class; one that a module keeps to itself and
-        # steps by hand is in no list, and is found as an object of torch's class.
-        configs = self.trainer.strategy.lr_scheduler_configs
-        listed = [config.scheduler for config in configs if getattr(config.scheduler, "optimizer", None) is optimizer]
-        # Compared with `is`: equality is the schedulers' own, and nothing is known of it.
-        return [*listed, *(one for one in internals.schedulers_on(optimizer) if all(one is not it for it in listed))]
+        # steps by hand is in no list, and is found as an object of torch's class. All at once: the search takes its
+        # time.
+        listed = [config.scheduler for config in self.trainer.strategy.lr_scheduler_configs]
+        # Compared by identity: equality is the schedulers' own, and nothing is known of it.
+        found = {id(one): one for one in (*listed, *internals.all_schedulers())}
+        theirs: dict[int, list[Any]] = {}
+        for one in found.values():
+            theirs.setdefault(id(getattr(one, "optimizer", None)), []).append(one)
+        return {name: theirs.get(id(optimizer), []) for name, optimizer in self.optimizers.items()}
 
     # The horizon
 
@@ -358,6 +362,11 @@ class Fit:
     def reloads(self) -> bool:
         """Whether the loader is made anew between epochs, and may then have another length."""
         return bool(self.trainer.reload_dataloaders_every_n_epochs)  # type: ignore[attr-defined]
+
+    @property
+    def batches(self) -> float:
+        """Batches of the loader that there is now; infinite where it does not say."""
+        return self.trainer.num_training_batches
 
     def loop(self) -> dict[str, Any]:
         """Return what a run that goes on must know of the loop, as plain values: nothing in most runs."""
@@ -552,6 +561,7 @@ def _limits_of(trainer: Trainer) -> Limits:
         batch_size=batch_size_of(trainer.train_dataloader),
         automatic=trainer.lightning_module.automatic_optimization,
         reload_every=trainer.reload_dataloaders_every_n_epochs,  # type: ignore[attr-defined]
+        changes=changes_of_accumulation(callbacks_of(trainer)),
     )
 
 
@@ -563,11 +573,25 @@ def accumulation_of(trainer: Trainer) -> Callable[[int], int]:
 def accumulation_by(callbacks: Iterable[Callback], every: int) -> Callable[[int], int]:
     """Return epoch -> micro-batches in one update, where a Trainer has these callbacks and else takes ``every``."""
     # The callback sets `trainer.accumulate_grad_batches` when an epoch starts, so the Trainer's own number is that of
-    # the present epoch only. Lightning refuses one above 1 beside the callback.
+    # the present epoch only.
+    callback = _accumulating(callbacks)
+    return (lambda epoch: every) if callback is None else callback.get_accumulate_grad_batches
+
+
+def changes_of_accumulation(callbacks: Iterable[Callback]) -> Iterable[int] | None:
+    """Return the epochs at which the accumulation may change; ``None`` where only asking each epoch can tell."""
+    callback = _accumulating(callbacks)
+    if callback is None:
+        return ()
+    return callback.epochs if accumulates_by_list(callback) else None
+
+
+def _accumulating(callbacks: Iterable[Callback]) -> GradientAccumulationScheduler | None:
+    # Lightning refuses a number above 1 of the Trainer's own beside the callback.
     for callback in callbacks:
         if isinstance(callback, GradientAccumulationScheduler) and callback.going_to_accumulate_grad_batches():
-            return callback.get_accumulate_grad_batches
-    return lambda epoch: every
+            return callback
+    return None
 
 
 def batch_size_of(loader: Any) -> int | None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from lr_recipes import checks
 from lr_recipes.plan.curve import Curve
 from lr_recipes.plan.horizon import Duration, Horizon, HorizonError
-from lr_recipes.plan.plan import INTERVALS, Plan
+from lr_recipes.plan.plan import INTERVALS, Line, Plan
 from lr_recipes.report.chart import WIDTH, Point, draw_chart, is_plain, sparkline
 from lr_recipes.report.lr_csv import LrCsv, columns_of, with_replacement, write_several
 from lr_recipes.report.picture import figure_of, figure_of_several, log_axis, set_lr_scale
@@ -163,12 +163,17 @@ class Preview(Shown):
         return self.plan.momentum(self._written_at(position))
 
     @cached_property
+    def _highest(self) -> Line:
+        """The LR of the group with the highest base LR."""
+        return max((line for line in self.plan.lines if line.key == "lr"), key=lambda line: line.base)
+
+    @property
     def _highest_group(self) -> str:
-        return max(self.base_lrs, key=self.base_lrs.__getitem__)
+        return self.groups[self._highest.group]
 
     def _highest_lr(self, position: int) -> float:
-        """The LR at an update in the group with the highest base LR."""
-        return self.lrs(position)[self._highest_group]
+        """The LR at an update in the group with the highest base LR; the others, which may be many, are not asked."""
+        return self._highest.base * self._highest.curve(self._written_at(position))
 
     @property
     def table(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -68,6 +69,17 @@ def test_a_group_that_joins_has_the_lr_that_it_joins_with() -> None:
     assert bases_of(optimizer, [0, None, None], [0.5]) == [0.5, 0.5, 7.0]
     assert bases_of(optimizer, [0, 1, None], [0.5, 0.1]) == [0.5, 0.1, 7.0]
     assert bases_of(optimizer, [2, 0, 1], [0.5, 0.1, 7.0]) == [7.0, 0.5, 0.1]
+
+
+@pytest.mark.behaviour("B75")
+def test_ten_thousand_groups_that_join_at_once_are_taken_in_at_once() -> None:
+    optimizer = Adam([parameter()], lr=torch.tensor(0.25))
+    first, shared = optimizer.param_groups[0], torch.tensor(0.5)
+    optimizer.param_groups += [{**first, "lr": shared if n % 2 else 0.1} for n in range(10_000)]
+    begun = time.perf_counter()
+    bases = bases_of(optimizer, [0, *[None] * 10_000], [0.25])
+    assert time.perf_counter() - begun < 0.5
+    assert bases == [0.25, *[0.1 if n % 2 == 0 else 0.5 for n in range(10_000)]]
 
 
 # Floats and tensors
