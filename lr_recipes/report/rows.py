@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import os
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,7 +20,7 @@ from lr_recipes.plan.curve import FOREVER
 from lr_recipes.plan.names import numbered
 
 LONGEST = 2**24  # bytes of a line, about: rows of 10,000 groups are a thirtieth of it
-_BLOCK = 2**18  # bytes that are read at once
+_BLOCK = 2**15  # bytes that are read at once; more are no quicker
 _VALUES = 2_000_000  # values that a sample holds, about: of very many columns there are fewer rows
 _DIGITS = 18  # of a step: of thousands of digits Python makes no number
 _NUL = b"\0"
@@ -48,16 +49,21 @@ def sample_rows(path: Path, most: int) -> list[dict[str, str]]:
     with opened(path) as file:
         columns = _columns(file.readline(LONGEST))
         most = max(min(most, _VALUES // max(len(columns), 1)), 2)
-        begin, size, at = file.tell(), os.fstat(file.fileno()).st_size, -1
         rows = list[dict[str, str]]()
-        for place in range(begin, size, max((size - begin) // most, 1)):
-            if place <= at:  # the line that was read last begins here or later
+        begin, size = file.tell(), os.fstat(file.fileno()).st_size
+        at, end = -1, begin  # where the line that was read last begins and ends
+        for place in range(begin, size, max(math.ceil((size - begin) / most), 1)):
+            if place <= at:
                 continue
-            if place > file.tell():
+            if place > end:
                 file.seek(place - 1)
                 file.readline(LONGEST)  # to the end of a line, perhaps of the one before this place
-            at = file.tell()
-            rows += filter(_has_step, _rows(columns, [file.readline(LONGEST)]))
+            at, line = file.tell(), file.readline(LONGEST)
+            if not line:
+                break
+            end = file.tell()
+            rows += filter(_has_step, _rows(columns, [line]))
+        file.seek(end)
         rows += deque(filter(_has_step, _rows(columns, _blocks(file))), maxlen=1)
     return rows
 
@@ -108,10 +114,8 @@ class Continued:
                     self.kept += count
                     yield block
                 else:
-                    kept = list(self._chosen(block, places))
-                    self.kept += len(kept)
-                    self.dropped += count - len(kept)
-                    yield lines_of(kept)
+                    self.dropped += count
+                    yield lines_of(self._chosen(block, places))
 
     def _goes_on(self, block: bytes, count: int) -> bool:
         """Whether these are the very next ``count`` updates, in lines that stay as they are.
@@ -136,6 +140,7 @@ class Continued:
             step = _step(values[places["step"]]) if len(values) == len(places) and "step" in places else -1
             if self._last < step < self.position:
                 self._last = step
+                self.kept, self.dropped = self.kept + 1, self.dropped - 1
                 values.append("")  # at -1: of a column that the file has not
                 yield [values[place] for place in picked]
 
@@ -162,9 +167,12 @@ def lines_of(rows: Iterable[Sequence[str]]) -> bytes:
 
 def _columns(first: bytes) -> list[str]:
     """Names in the first line; a repeated one gets the number of its group, for each name is one column's."""
+    names = _split(first.decode(errors="replace"))
+    if len(set(names)) == len(names):
+        return names
     columns: dict[str, None] = {}
     counts = Counter[str]()
-    for name in _split(first.decode(errors="replace")):
+    for name in names:
         kind = name.partition("/")[0]
         columns[numbered(name, columns, counts[kind])] = None
         counts[kind] += 1
