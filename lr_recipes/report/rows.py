@@ -184,7 +184,7 @@ def _rows(columns: Sequence[str], blocks: Iterable[bytes]) -> Iterator[dict[str,
     count = len(columns)
     for block in blocks:
         for values in _values(block):
-            yield dict(zip(columns, values, strict=True)) if len(values) == count else {}
+            yield dict(zip(columns, values, strict=False)) if len(values) == count else {}
 
 
 def _blocks(file: BinaryIO) -> Iterator[bytes]:
