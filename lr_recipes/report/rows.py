@@ -51,14 +51,12 @@ def sample_rows(path: Path, most: int) -> list[dict[str, str]]:
         most = max(min(most, _VALUES // max(len(columns), 1)), 2)
         rows = list[dict[str, str]]()
         begin, size = file.tell(), os.fstat(file.fileno()).st_size
-        at, end = -1, begin  # where the line that was read last begins and ends
+        end = begin  # of the line that was read last
         for place in range(begin, size, max(math.ceil((size - begin) / most), 1)):
-            if place <= at:
-                continue
             if place > end:
                 file.seek(place - 1)
                 file.readline(LONGEST)  # to the end of a line, perhaps of the one before this place
-            at, line = file.tell(), file.readline(LONGEST)
+            line = file.readline(LONGEST)
             if not line:
                 break
             end = file.tell()
