@@ -11,6 +11,8 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
+from lr_recipes.plan.names import distinct
+
 Group = dict[str, Any]
 
 
@@ -44,12 +46,9 @@ class Roster:
 
 
 def group_names(optimizer: Optimizer) -> list[str]:
-    """Return a name for each group: its own ``name``, else ``group0``, ...; a repeated name gets a number."""
-    names: list[str] = []
-    for index, group in enumerate(optimizer.param_groups):
-        name = str(group.get("name", f"group{index}"))  # torch keeps any further key that a group is given
-        names.append(name if name not in names else f"{name}-{index}")
-    return names
+    """Return a name for each group, and for each another: its own ``name``, else ``group0``, ..., as it is shown."""
+    groups = optimizer.param_groups  # torch keeps any further key that a group is given
+    return distinct(group.get("name", f"group{index}") for index, group in enumerate(groups))
 
 
 def read_lrs(optimizer: Optimizer) -> list[float]:

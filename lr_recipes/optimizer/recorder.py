@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 from lr_recipes.optimizer.clock import Clock
 from lr_recipes.optimizer.groups import Roster, group_names, on_device, read_momentum, snapshot
+from lr_recipes.plan.names import numbered
 
 # Whichever comes first: so much is lost when the process is killed, and so much memory is used.
 _FLUSH_SECONDS = 1.0
@@ -259,7 +260,7 @@ class Recorder:
             if columns[name] not in taken:
                 self.audit.left.pop(name, None)
                 return columns[name]
-            name = f"{name}-{len(self.groups)}"
+            name = numbered(name, columns, len(self.groups))
         self.groups.append(name)
         columns[name] = len(self.groups) - 1
         return columns[name]

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lr_recipes.report.chart import Point
-from lr_recipes.report.lr_csv import read_rows, with_replacement
+from lr_recipes.report.lr_csv import with_replacement
+from lr_recipes.report.rows import sample_rows
 from lr_recipes.report.shown import new_figure
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 STYLES = ("-", "--", "-.", ":")
 GREY = "0.35"
-_POINTS = 4000  # more than a picture has pixels
+_POINTS = 8000  # some times as many as a picture has pixels
 _FEW = 60  # updates that can be told apart, and get a dot each
 _WIDE_RANGE = 20  # peaks further apart than this need a logarithmic axis
 _DECADES = 3  # how far below the lowest peak such an axis goes: a decay to 0 would have no bottom
@@ -51,9 +52,7 @@ def draw(source: Path, target: Path, title: str = "", peaks: Mapping[str, float]
     Raises:
         ValueError: the file has no rows.
     """
-    with source.open("rb") as file:
-        lines = sum(1 for _ in file)
-    rows = [row for row in read_rows(source, max(lines // _POINTS, 1)) if row]
+    rows = sample_rows(source, _POINTS)
     if not rows:
         raise ValueError(f"{source} has no rows to draw: let LearningRateLogger record a run into it first")
     figure_of(rows, title, peaks or {}).savefig(target)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from lr_recipes import checks
 from lr_recipes.plan.curve import Curve
 from lr_recipes.plan.horizon import Duration, Horizon, HorizonError
+from lr_recipes.plan.names import distinct
 from lr_recipes.plan.plan import INTERVALS, Line, Plan
 from lr_recipes.report.chart import WIDTH, Point, draw_chart, is_plain, sparkline
 from lr_recipes.report.lr_csv import LrCsv, columns_of, with_replacement, write_several
@@ -365,7 +366,7 @@ def _base_lrs(lr: float | Mapping[str, float] | None) -> dict[str, float]:
             raise ValueError(f"lr={value!r}{whose}: must be a number above 0, the peak of the schedule, as in 0.001")
     if not base_lrs:
         raise ValueError("lr={}: give the base LR of at least one group, as in {'decay': 0.001}")
-    return {name: float(value) for name, value in base_lrs.items()}
+    return dict(zip(distinct(base_lrs), map(float, base_lrs.values()), strict=True))
 
 
 def _aligned(columns: Sequence[Column]) -> str:

@@ -31,9 +31,10 @@ from lr_recipes.plan.loop import Limits, Start
 from lr_recipes.plan.plan import Plan
 from lr_recipes.plan.resume import choose
 from lr_recipes.report.chart import Point
-from lr_recipes.report.lr_csv import read_rows, write_several
+from lr_recipes.report.lr_csv import write_several
 from lr_recipes.report.picture import figure_of_several, save_figure
 from lr_recipes.report.preview import Preview
+from lr_recipes.report.rows import read_rows
 from recipes.app.batch_scaling import is_scaled, scaling_in_words
 from recipes.app.checkpoints import read_checkpoint
 from recipes.app.limits import limits_of_run

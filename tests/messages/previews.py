@@ -95,6 +95,11 @@ PREVIEWS: dict[str, Case] = {
         ["lr.csv has no rows to draw"],
         {"let LearningRateLogger record a run into it first": lambda: drawn()},
     ),
+    "picture of a folder": Case(
+        lambda: draw(Path(), Path("lr.png")),
+        [". is a folder, a device or a pipe"],
+        {"give the path of a file, such as the lr.csv of a run": lambda: drawn()},
+    ),
     "name that the package has not": Case(
         lambda: lr_recipes.Scheduler,
         ["lr_recipes has no attribute 'Scheduler'"],

@@ -32,6 +32,8 @@ def test_group_names() -> None:
     names: list[dict[str, Any]] = [{"name": "body"}, {}, {"name": "body"}, {"name": 3}]
     optimizer = SGD([{"params": [parameter()], **name} for name in names], lr=0.1)
     assert group_names(optimizer) == ["body", "group1", "body-2", "3"]
+    hostile = SGD([{"params": [parameter()], "name": name} for name in ("a-2", "a", "a", "b\n", None)], lr=0.1)
+    assert group_names(hostile) == ["a-2", "a", "a-2-2", r"b\n", "None"]
     assert group_names(sgd(0.1, 0.1)) == ["group0", "group1"]
 
 
