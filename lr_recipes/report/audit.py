@@ -75,7 +75,9 @@ class Audit:
         """Return the counts as plain values, for checkpoints."""
         return asdict(self)
 
-    def closing_line(self, position: int, total: int | None, planned: bool = True, part: str = "schedule") -> str:
+    def closing_line(
+        self, position: int, total: int | None, planned: bool = True, part: str = "schedule", missing: int = 0
+    ) -> str:
         """Return the sentence that ends a run.
 
         Args:
@@ -83,6 +85,7 @@ class Audit:
             total: updates of the plan; ``None`` when it has no end.
             planned: whether there was a plan to compare with.
             part: what the plan is of the run: its ``"schedule"``, or a ``"warmup"`` over somebody else's.
+            missing: updates whose rows could not be written, or were lost.
 
         Example:
             >>> Audit(compared=100).closing_line(position=100, total=100)
@@ -93,6 +96,7 @@ class Audit:
             parts.append(f"{_updates(self.skipped, 'skipped ')} (the first at position {self.skipped_at:,})")
         parts += [f"group {name} joined at update {at:,}" for name, at in self.late.items()]
         parts += [f"group {name} left at update {at:,}" for name, at in self.left.items()]
+        parts += [f"the record lacks {_updates(missing)}"] if missing else []
         return ", ".join(parts)
 
     def _verdict(self, planned: bool) -> str:
