@@ -27,13 +27,13 @@ from lr_recipes.plan.plan import Plan
 from lr_recipes.report.audit import Audit
 from lr_recipes.report.backlog import Backlog
 from lr_recipes.report.lr_csv import LrCsv, columns_of, with_replacement
-from lr_recipes.report.picture import draw, draw_together
+from lr_recipes.report.picture import draw, draw_many
 
 __all__ = ["LearningRateError", "LearningRateLogger"]
 
 AUDITS = ("warn", "error")
 _COMPLETE = 0.95  # share of the schedule below which its end is worth a warning
-_MANY = 8  # more optimizers than this share one picture
+_MOST_PICTURES = 8  # more optimizers than this share one picture
 
 
 class LearningRateLogger(Remembering):
@@ -297,10 +297,10 @@ class LearningRateLogger(Remembering):
         pictures: dict[Path, Callable[[], None]] = {
             record.picture: partial(record.draw, line) for record, line in drawn.items()
         }
-        if len(drawn) > _MANY:
+        if len(drawn) > _MOST_PICTURES:
             sources = {record.name: record.path for record in drawn}
             together = next(iter(drawn)).folder.path / "lr.png"
-            pictures = {together: partial(draw_together, sources, together, f"{len(drawn)} optimizers")}
+            pictures = {together: partial(draw_many, sources, together, f"{len(drawn)} optimizers")}
         done, failed = [], []
         for picture, draw_it in pictures.items():
             try:

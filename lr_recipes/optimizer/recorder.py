@@ -163,11 +163,16 @@ class Recorder:
             known = [index for index, lr in enumerate(planned) if lr is not None]
             used, planned, names = ([values[index] for index in known] for values in (used, planned, names))
         found = self.audit.compare(update.position, used, planned, names)
-        if found and self.strict and strict:
-            raise LearningRateError(found)
         if found:
             self._found = found if self.strict else ""
+            if strict:
+                self._stop()
             self.tell(found)
+
+    def _stop(self) -> None:
+        found, self._found = self._found, ""  # once: rows are written after it, too
+        if found:
+            raise LearningRateError(found)
 
     # A gradient scaler that finds an overflow does not call the optimizer (a fused one apart), so no step is seen then.
     # What is left to see is that a step was announced, and that the batch ended, or another step was announced, without
@@ -206,8 +211,8 @@ class Recorder:
         for one in read:
             if isinstance(one, _Update):
                 self._judge(one, strict)
-        if strict and self._found:
-            raise LearningRateError(self._found)
+        if strict:
+            self._stop()
 
     def _row(self, update: _Update) -> _Row:
         # Update n is the (n + 1)-th: so many samples are seen when it is done.

@@ -8,12 +8,10 @@ it is moved to its place.
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterable
 from contextlib import suppress
 from io import FileIO
-from itertools import count
 from pathlib import Path
 from weakref import WeakSet
 
@@ -73,8 +71,7 @@ class AppendedFile:
             OSError: it cannot be written; nothing of it is in the file.
         """
         # To the system, which keeps it when this process is killed; not to the disk (no fsync).
-        if self._file is None:
-            raise OSError(errno.EBADF, os.strerror(errno.EBADF), str(self.path))
+        assert self._file is not None, "begin first"
         try:
             _write(self._file, text)
         except OSError:
@@ -113,7 +110,9 @@ class AppendedFile:
         """Return a name that nobody writes, and the empty and locked file that is to be moved there."""
         # The new file has one name for all processes and is locked first: who has the lock is the only one that may
         # replace the file of that name. One that was left behind by a process that was killed is used, and so goes.
-        for number in count(1):
+        number = 0
+        while True:
+            number += 1
             path = self.path if number == 1 else self.path.with_suffix(f".{number}{self.path.suffix}")
             path.parent.mkdir(parents=True, exist_ok=True)
             fresh = _locked(_beside(path), "a+")
@@ -127,7 +126,6 @@ class AppendedFile:
                 _discard(fresh, _beside(path))
                 raise
             _discard(fresh, _beside(path))
-        raise AssertionError("numbers have no end")
 
     def _may_replace(self, path: Path, asked_for: bool) -> bool:
         if not path.exists() or (self._file is not None and _is_at(self._file, path)):

@@ -15,7 +15,7 @@ from lr_recipes.checks import counted
 from lr_recipes.report.lr_csv import Chunk, LrCsv, columns_of
 
 _LIMIT = 64 * 2**20  # bytes of text that wait at most: about a million rows of one group
-_PATIENCE = 20  # a try that failed is repeated after this many times its own length: no run is to wait for a disk
+_REST = 20  # a try that failed is repeated after this many times its own length: no run is to wait for a disk
 
 
 class Backlog:
@@ -70,7 +70,7 @@ class Backlog:
                 self._size -= len(chunk.text)
                 rows += chunk.rows
         except OSError as error:
-            self._retry_at = time.monotonic() + _PATIENCE * (time.monotonic() - began)
+            self._retry_at = time.monotonic() + _REST * (time.monotonic() - began)
             self._say(
                 "waiting",
                 f"{path} cannot be written ({error.strerror or error}): training goes on, and what is recorded waits "

@@ -54,7 +54,7 @@ def draw(source: Path, target: Path, title: str = "", peaks: Mapping[str, float]
     save_figure(figure_of(_rows_of(source, _POINTS), title, peaks or {}), target)
 
 
-def draw_together(sources: Mapping[str, Path], target: Path, title: str = "") -> None:
+def draw_many(sources: Mapping[str, Path], target: Path, title: str = "") -> None:
     """Draw the used LRs of many files in one picture.
 
     Args:

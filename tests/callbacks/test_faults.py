@@ -8,6 +8,7 @@ import resource
 import shutil
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,12 @@ from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lr_recipes import LearningRateLogger, LearningRateRangeTest, range_test, schedules
 from lr_recipes.optimizer import recorder
 from lr_recipes.report import backlog
-from tests.callbacks.harness import Run, fit, go, keep_all, messages, plan, prepare, record_lrs
-from tests.callbacks.test_learning_rate_range_test import Net, data
+from tests.callbacks.harness import Run, fit, go, keep_all, loader, messages, plan, prepare, record_lrs
+from tests.messages.sweeps import Falling
 
 pytestmark = [
     pytest.mark.behaviour("B67"),
-    pytest.mark.filterwarnings("always"),  # they are looked at, and do not end the run
+    pytest.mark.filterwarnings("ignore"),  # a warning must not end these runs; what is said is looked at
 ]
 COSINE = schedules.Cosine(warmup=2, min_lr_ratio=0.1)
 UPDATES = 8
@@ -42,6 +43,13 @@ def _no_limit_stays() -> Iterator[None]:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     yield
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@contextmanager
+def warned() -> Iterator[list[warnings.WarningMessage]]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield caught
 
 
 def steps(path: Path) -> list[int]:
@@ -165,7 +173,7 @@ def test_a_fault_ends_no_run_and_what_is_missing_is_counted(
         fit(COSINE, max_epochs=1, callbacks=[record_lrs(folder), keep_all(tmp_path, FIRST)])
     breaks = Breaks(path, fault, at, mends)
     run = prepare(COSINE, max_epochs=1, callbacks=[breaks, record_lrs(folder), last])
-    with caplog.at_level("INFO"), warnings.catch_warnings(record=True) as caught:
+    with caplog.at_level("INFO"), warned() as caught:
         go(run, ckpt_path=tmp_path / f"step={FIRST}.ckpt" if resumed else None)
     most_bytes(None)
     assert run.used == plan(COSINE, UPDATES)[FIRST if resumed else 0 :]
@@ -218,8 +226,7 @@ def test_checkpoints_are_saved_meanwhile(fault: str, tmp_path: Path) -> None:
         callbacks=[Breaks(path, fault, "during", mends=False), LearningRateLogger(path.parent), saving],
     )
     assert {f"step={n}.ckpt" for n in range(1, 9)} | {"last.ckpt"} <= {one.name for one in tmp_path.iterdir()}
-    with warnings.catch_warnings(record=True):  # the row that a resumed run lacks is told, and it is as it was before
-        run = fit(COSINE, max_epochs=1, callbacks=[record_lrs(tmp_path / "new")], ckpt_path=tmp_path / "step=7.ckpt")
+    run = fit(COSINE, max_epochs=1, callbacks=[record_lrs(tmp_path / "new")], ckpt_path=tmp_path / "step=7.ckpt")
     assert run.used == plan(COSINE, UPDATES)[7:]
 
 
@@ -234,8 +241,7 @@ def test_a_run_that_was_faulty_is_resumed(fault: str, tmp_path: Path, caplog: py
                 trainer.save_checkpoint(tmp_path / "7.ckpt")
 
     breaks = Breaks(path, fault, "during", mends=True)
-    with warnings.catch_warnings(record=True):
-        fit(COSINE, max_epochs=1, callbacks=[breaks, record_lrs(path.parent), Saves()])
+    fit(COSINE, max_epochs=1, callbacks=[breaks, record_lrs(path.parent), Saves()])
     fit(COSINE, max_epochs=1, callbacks=[record_lrs(path.parent)], ckpt_path=tmp_path / "7.ckpt")
     record = path.with_name("lr.2.csv") if fault == "file is exchanged" else path
     assert steps(record) == list(range(UPDATES))
@@ -247,7 +253,7 @@ def test_memory_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
     path = tmp_path / "run" / "lr.csv"
     breaks = Breaks(path, "folder becomes a file", "during", mends=True)
     breaks.mend = None
-    with caplog.at_level("INFO"), warnings.catch_warnings(record=True) as caught:
+    with caplog.at_level("INFO"), warned() as caught:
         fit(COSINE, max_epochs=1, batches=40, callbacks=[breaks, record_lrs(path.parent)])
     assert len(ours(caught)) == 2
     assert any("MB of rows wait for" in said for said in ours(caught))
@@ -305,7 +311,7 @@ def test_a_picture_that_cannot_be_drawn(
             fault(tmp_path / "lr.csv")
 
     last = Last()
-    with caplog.at_level("INFO"), warnings.catch_warnings(record=True) as caught:
+    with caplog.at_level("INFO"), warned() as caught:
         fit(COSINE, max_epochs=1, callbacks=[Faulty(), LearningRateLogger(tmp_path), last])
     most_bytes(None)
     assert last.called == ["end"]
@@ -320,7 +326,7 @@ def test_a_picture_that_cannot_be_drawn(
 
 def test_no_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
-    with warnings.catch_warnings(record=True) as caught:
+    with warned() as caught:
         fit(COSINE, max_epochs=1, callbacks=[LearningRateLogger(tmp_path), last := Last()])
     assert last.called == ["end"]
     assert "the record cannot be drawn: lr.png (import of matplotlib.figure halted" in ours(caught)[0]
@@ -334,12 +340,14 @@ def test_a_sweep_that_is_made_is_not_lost_because_its_files_cannot_be_written(
     alone: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "range_test.png").mkdir()
-    with caplog.at_level("INFO"), warnings.catch_warnings(record=True) as caught:
+    with caplog.at_level("INFO"), warned() as caught:
         if alone:
-            result = range_test(Net(), data(), dirpath=tmp_path, accelerator="cpu", enable_progress_bar=False)
+            result = range_test(
+                Falling(), loader(), dirpath=tmp_path, accelerator="cpu", devices=1, enable_progress_bar=False
+            )
         else:
             test = LearningRateRangeTest(dirpath=tmp_path)
-            fit(COSINE, module=Net(), train=data(), val=data(shuffle=False), callbacks=[test], max_epochs=1)
+            fit(COSINE, module=Falling(), callbacks=[test], max_epochs=1)
             assert test.result is not None
             result = test.result
             assert "range_test.png" not in messages(caplog)
@@ -373,7 +381,7 @@ def lrs(path: Path) -> list[float]:
 def test_two_runs_in_one_folder_have_a_record_each(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     run, checkpoints = tmp_path / "run", tmp_path / "second"
     within = RunsWithin(LearningRateLogger(run), keep_all(checkpoints, 5))
-    with caplog.at_level("INFO"), warnings.catch_warnings(record=True) as caught:
+    with caplog.at_level("INFO"), warned() as caught:
         first = fit(COSINE, max_epochs=1, callbacks=[within, LearningRateLogger(run)])
     (said,) = ours(caught)
     assert "another run records into" in said
@@ -402,7 +410,7 @@ def test_two_runs_in_one_folder_have_a_record_each(tmp_path: Path, caplog: pytes
 def test_a_second_run_that_goes_on_from_the_first_ones_checkpoint_takes_its_rows_along(tmp_path: Path) -> None:
     run = tmp_path / "run"
     within = RunsWithin(record_lrs(run), at=6, ckpt_path=tmp_path / "step=5.ckpt")
-    with warnings.catch_warnings(record=True) as caught:
+    with warned() as caught:
         fit(schedules.Linear(), max_epochs=1, callbacks=[within, record_lrs(run), keep_all(tmp_path, 5)])
     assert len(ours(caught)) == 1
     assert lrs(run / "lr.csv") == lrs(run / "lr.2.csv") == plan(schedules.Linear(), UPDATES)

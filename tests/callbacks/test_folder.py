@@ -26,6 +26,7 @@ from tests.callbacks.test_learning_rate_range_test import Net, data
 pytestmark = [
     pytest.mark.behaviour("B56"),
     pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended"),
+    pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`"),  # some resumed runs save nothing
 ]
 COSINE = schedules.Cosine(warmup=2)
 PNG = b"\x89PNG"

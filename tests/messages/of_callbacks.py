@@ -143,8 +143,11 @@ def more_than_can_wait() -> None:
 
     waiting = Backlog(LrCsv(Path("other/lr.csv"), columns_of({})), tell)
     becomes_a_file(Path("other/lr.csv"))
-    for step in range(70):
-        waiting.write([[step, 0, 1, "x" * 10**6, 1.0]])
+    try:
+        for step in range(70):
+            waiting.write([[step, 0, 1, "x" * 10**6, 1.0]])
+    finally:
+        waiting.close()
 
 
 def beside_another_run(folder: Path, there: Path | None = None) -> None:

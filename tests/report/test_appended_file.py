@@ -88,13 +88,6 @@ def test_what_a_process_that_was_killed_has_left_is_used_up(path: Path) -> None:
     assert (path.read_bytes(), names(path)) == (b"new\n", ["lr.csv"])
 
 
-def test_a_file_that_is_closed_takes_nothing(path: Path) -> None:
-    file = begun(path, b"a\n")
-    file.close()
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        file.append(b"b\n")
-
-
 # What others do to it
 
 

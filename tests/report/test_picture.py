@@ -16,7 +16,7 @@ from matplotlib.text import Text
 
 from lr_recipes.plan.horizon import Horizon
 from lr_recipes.report.lr_csv import LrCsv, columns_of, read_rows
-from lr_recipes.report.picture import COLOURS, STYLES, draw, draw_together, figure_of, figure_together
+from lr_recipes.report.picture import COLOURS, STYLES, draw, draw_many, figure_of, figure_together
 from lr_recipes.schedules import Cosine, CosineRestarts, Fixed, Linear, OneCycle, Schedule, Sequence, WarmupStableDecay
 from tests.report.test_appended_file import most_bytes
 
@@ -415,7 +415,7 @@ def test_files_of_a_picture_of_many(tmp_path: Path) -> None:
         for n in range(3)
     }
     target = tmp_path / "lr.png"
-    draw_together(sources, target, "3 optimizers")
+    draw_many(sources, target, "3 optimizers")
     assert target.read_bytes().startswith(b"\x89PNG")
     assert sorted(one.name for one in tmp_path.iterdir()) == ["lr-SGD-0.csv", "lr-SGD-1.csv", "lr-SGD-2.csv", "lr.png"]
 
