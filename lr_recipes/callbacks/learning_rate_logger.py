@@ -28,6 +28,7 @@ from lr_recipes.report.audit import Audit
 from lr_recipes.report.backlog import Backlog
 from lr_recipes.report.lr_csv import LrCsv, columns_of, with_replacement
 from lr_recipes.report.picture import draw, draw_many
+from lr_recipes.report.words import few
 
 __all__ = ["LearningRateError", "LearningRateLogger"]
 
@@ -153,7 +154,7 @@ class LearningRateLogger(Remembering):
         self._close()
         if folder is not None and files:  # where they are, now that they have been copied there, or could not be
             first, *others = map(folder.shown, files)
-            tell(trainer, f"See {', '.join([first, *map(os.path.basename, others)])}")
+            tell(trainer, f"See {', '.join([first, *few([os.path.basename(one) for one in others], 'files')])}")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Lose nothing: write what is still in memory, and say how far the run came.
