@@ -878,7 +878,7 @@ def test_many_optimizers_share_a_picture(count: int, tmp_path: Path, caplog: pyt
     module.automatic_optimization = False
     callbacks = [LearningRateLogger(tmp_path)]
     with caplog.at_level("INFO"):
-        fit(COSINE, module=module, batches=3, max_epochs=1, options={"total_steps": 3}, callbacks=callbacks)
+        fit(COSINE, module=module, batches=6, max_epochs=1, options={"total_steps": 6}, callbacks=callbacks)
     names = ["SGD", *(f"SGD-{n}" for n in range(1, count))]
     pictures = ["lr.png"] if count == 9 else [f"lr-{name}.png" for name in names]
     assert {one.name for one in tmp_path.iterdir()} == {*pictures, *(f"lr-{name}.csv" for name in names)}
