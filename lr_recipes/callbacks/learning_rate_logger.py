@@ -28,13 +28,12 @@ from lr_recipes.report.audit import Audit
 from lr_recipes.report.backlog import Backlog
 from lr_recipes.report.lr_csv import LrCsv, columns_of, with_replacement
 from lr_recipes.report.picture import draw, draw_many
-from lr_recipes.report.words import few
 
 __all__ = ["LearningRateError", "LearningRateLogger"]
 
 AUDITS = ("warn", "error")
 _COMPLETE = 0.95  # share of the schedule below which its end is worth a warning
-_MOST_PICTURES = 8  # more optimizers than this share one picture
+_AT_ONCE = 8  # more optimizers than this share one picture, and more files are not all named
 
 
 class LearningRateLogger(Remembering):
@@ -154,7 +153,10 @@ class LearningRateLogger(Remembering):
         self._close()
         if folder is not None and files:  # where they are, now that they have been copied there, or could not be
             first, *others = map(folder.shown, files)
-            tell(trainer, f"See {', '.join([first, *few([os.path.basename(one) for one in others], 'files')])}")
+            names = [os.path.basename(one) for one in others]
+            if len(names) > _AT_ONCE:
+                names[3:-1] = [f"... {len(names) - 4:,} more files ..."]
+            tell(trainer, f"See {', '.join([first, *names])}")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Lose nothing: write what is still in memory, and say how far the run came.
@@ -298,7 +300,7 @@ class LearningRateLogger(Remembering):
         pictures: dict[Path, Callable[[], None]] = {
             record.picture: partial(record.draw, line) for record, line in drawn.items()
         }
-        if len(drawn) > _MOST_PICTURES:
+        if len(drawn) > _AT_ONCE:
             sources = {record.name: record.path for record in drawn}
             together = next(iter(drawn)).folder.path / "lr.png"
             pictures = {together: partial(draw_many, sources, together, f"{len(drawn)} optimizers")}

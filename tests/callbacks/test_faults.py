@@ -260,6 +260,25 @@ def test_memory_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
     assert lacks(closing_line(caplog)) == 40
 
 
+def test_the_working_folder_disappears(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The record has a relative path, and there is no place any more that it is relative to."""
+
+    class Leaves(Callback):
+        def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
+            if trainer.global_step == 5:
+                shutil.rmtree(tmp_path / "here")
+
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with caplog.at_level("INFO"):
+        fit(COSINE, max_epochs=1, callbacks=[Leaves(), LearningRateLogger("run"), last := Last()])
+    assert last.called == ["end"]
+    assert steps(tmp_path / "here" / "run" / "lr.csv") == list(range(UPDATES))
+    assert messages(caplog).endswith(f"See {tmp_path}/here/run/lr.png, lr.csv")
+
+
 # Before the first update
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import os
+import random
+import resource
 import shutil
 import time
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 
 from lr_recipes.report import backlog as module
 from lr_recipes.report.backlog import Backlog
-from lr_recipes.report.lr_csv import LrCsv, columns_of
+from lr_recipes.report.lr_csv import LrCsv, columns_of, read_rows
 from tests.report.test_appended_file import most_bytes
 
 pytestmark = pytest.mark.behaviour("B67")
@@ -157,3 +159,56 @@ def test_a_file_that_somebody_has_put_in_its_place_stays(path: Path, backlog: Ba
     assert steps(path.with_name("lr.2.csv")) == [0, 1]
     (sentence,) = told
     assert sentence.startswith(f"{path} was replaced by somebody else: the record goes on, with all of its rows, as ")
+
+
+# At random
+
+
+def one_fault(path: Path, rng: random.Random) -> Any:
+    """Do something to the file or its folder."""
+    kinds: list[Any] = [
+        lambda: shutil.rmtree(path.parent),
+        lambda: (shutil.rmtree(path.parent), path.parent.write_text("a file")),
+        path.unlink,
+        lambda: os.truncate(path, rng.randrange(path.stat().st_size + 1)),
+        lambda: path.write_bytes(path.read_bytes()[: rng.randrange(200)] + rng.randbytes(rng.randrange(200))),
+        lambda: path.write_bytes(path.read_bytes() + b"0,0,1,cosine,0.5,0.1\n" * rng.randrange(1, 4)),
+        lambda: path.write_text("other,columns\n1,2\n" * rng.randrange(99)),
+    ]
+    return rng.choice(kinds)()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_happens_each_row_is_there_once_or_counted(seed: int, path: Path, told: list[str]) -> None:
+    """40 updates among faults of the disk, of the folder and of the file, and groups that join."""
+    rng = random.Random(seed)
+    groups = ["a"]
+    backlog = Backlog(LrCsv(path, columns_of({"lr": groups})), told.append)
+    room = None
+    for step in range(40):
+        if path.is_file() and rng.random() < 0.1:
+            one_fault(path, rng)
+        elif path.parent.is_file() and rng.random() < 0.5:
+            path.parent.unlink()
+        if rng.random() < 0.1:
+            groups = [*groups, f"group{step}"]
+            backlog.add_groups({"lr": groups})
+        if rng.random() < 0.1 and path.is_file():
+            room = rng.choice([None, path.stat().st_size + rng.randrange(30)])
+        with most_bytes(resource.RLIM_INFINITY if room is None else room):
+            backlog.write(rows(*[step] * (rng.random() < 0.9), lrs=tuple(step + n / 8 for n in range(len(groups)))))
+            if rng.random() < 0.3:
+                backlog.flush(now=True)
+    if path.parent.is_file() and rng.random() < 0.5:
+        path.parent.unlink()
+    backlog.flush(now=True)
+    there = list(filter(None, read_rows(path))) if path.is_file() else []
+    assert backlog.file.count() == len(there)
+    assert [int(one["step"]) for one in there] == sorted({int(one["step"]) for one in there})
+    for one in there:
+        lrs = [float(text) for name, text in one.items() if name.startswith("lr/") and text]
+        assert lrs == [int(one["step"]) + n / 8 for n in range(len(lrs))]
+    assert len(told) == len(set(told)) <= 4
+    backlog.close()
+    if path.parent.is_dir():
+        assert {one.name for one in path.parent.iterdir()} <= {"lr.csv"}
