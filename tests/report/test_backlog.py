@@ -186,7 +186,7 @@ def one_fault(path: Path, rng: random.Random) -> Any:
         path.unlink,
         lambda: os.truncate(path, rng.randrange(path.stat().st_size + 1)),
         lambda: path.write_bytes(path.read_bytes()[: rng.randrange(200)] + noise(rng)),
-        lambda: path.write_bytes(path.read_bytes() + b"\n0,0,1,cosine,0.5,0.0" * rng.randrange(1, 4)),
+        lambda: path.write_bytes(path.read_bytes() + b"\0" + b"\n0,0,1,cosine,0.5,0.0" * rng.randrange(1, 4)),
         lambda: path.write_text("other,columns\n1,2\n" * rng.randrange(99)),
     ]
     return rng.choice(kinds)()
