@@ -6,6 +6,7 @@ written on this machine and copied whole, by ``publish``: whoever uses a folder 
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -17,6 +18,9 @@ from fsspec.core import url_to_fs  # type: ignore[import-untyped]
 from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
 
 from lr_recipes.callbacks.telling import shortest
+
+# Under which of these names a file system tells the versions of a file apart is its own affair.
+_VERSION = {"size", "created", "mtime", "modified", "last_modified", "LastModified", "ETag", "etag", "generation"}
 
 
 class Folder:
@@ -35,8 +39,12 @@ class Folder:
         self._tell = tell
         self._system, self._there = _system_of(where)
         self.url = "" if self._system is None else str(where).rstrip("/")
-        self.path = Path(tempfile.mkdtemp(prefix="lr_recipes-")) if self.url else Path(self._there)
+        # Absolute: the working folder may be another one later, or gone.
+        self.path = Path(tempfile.mkdtemp(prefix="lr_recipes-") if self.url else os.path.abspath(self._there))
         self._fetched: list[Path] = []
+        self._left_here = False
+        self._number = 1  # of ours among the runs that write to the same URL
+        self._copied: dict[str, Any] = {}  # paths behind the URL -> what is known of the file that was put there
 
     def __enter__(self) -> Folder:
         return self
@@ -46,11 +54,23 @@ class Folder:
 
     def address(self, name: str) -> str:
         """Return where a file of the folder is, for a later run."""
-        return f"{self.url}/{name}" if self.url else str((self.path / name).resolve())
+        return f"{self.url}/{_numbered(name, self._number)}" if self.url else os.path.realpath(self.path / name)
+
+    def own(self, address: str | None, name: str) -> str:
+        """Return ``name``; or ``lr.2.csv`` in place of ``lr.csv`` where the earlier run had taken that one.
+
+        Args:
+            address: of the earlier run's file, whose folder may have been moved here.
+            name: of the file where nothing is in the way.
+        """
+        there = Path(address or "").name
+        stem, ending = os.path.splitext(name)
+        is_here = there and (address == self.address(there) or (self.path / there).exists())
+        return there if is_here and there.startswith(f"{stem}.") and there.endswith(ending) else name
 
     def shown(self, name: str) -> str:
         """Return where a file of the folder is, for people."""
-        return f"{self.url}/{name}" if self.url else shortest(self.path / name)
+        return self.address(name) if self.url and not self._left_here else shortest(self.path / name)
 
     def publish(self) -> bool:
         """Copy the files to the URL, if there is one; return whether they are there."""
@@ -58,12 +78,44 @@ class Folder:
             return True
         try:
             self._system.makedirs(self._there, exist_ok=True)
+            self._make_way()
             for file in self.path.iterdir():
-                self._system.put_file(str(file), f"{self._there}/{file.name}")
+                there = f"{self._there}/{_numbered(file.name, self._number)}"
+                self._copied.pop(there, None)
+                self._system.put_file(str(file), there)
+                self._copied[there] = self._known_of(there)
+            self._left_here = False
         except Exception as error:  # a file system of somebody else's raises what it likes: no run is to end by it
-            self._tell(f"{self.url} cannot be written ({type(error).__name__}: {error}): the files are in {self.path}")
-            return False
-        return True
+            told, self._left_here = self._left_here, True
+            if not told:
+                self._tell(
+                    f"{self.url} cannot be written ({type(error).__name__}: {error}): the files are in {self.path}"
+                )
+        return not self._left_here
+
+    def _make_way(self) -> None:
+        """Take other names where another run has meanwhile overwritten what we have put there.
+
+        A URL has no locks: so it is the run that began first that sees it, and finds names that are free.
+        """
+        if all(self._known_of(there) in (known, {}) for there, known in self._copied.items()):
+            return
+        names = [file.name for file in self.path.iterdir()]
+        self._copied = {}
+        self._number += 1
+        while any(self._system.exists(f"{self._there}/{_numbered(name, self._number)}") for name in names):
+            self._number += 1
+        now = ", ".join(_numbered(name, self._number) for name in names)
+        self._tell(
+            f"another run writes to {self.url}: this one's files there are {now}; give each run a URL of its own"
+        )
+
+    def _known_of(self, there: str) -> dict[str, Any]:
+        """What tells one version of a file from another; nothing where there is none."""
+        try:
+            return {key: value for key, value in self._system.info(there).items() if key in _VERSION}
+        except FileNotFoundError:
+            return {}
 
     def earlier(self, address: str | None, name: str) -> Path | None:
         """Return, on this machine, the file of an earlier run: the one at ``address``, else this folder's own."""
@@ -71,19 +123,27 @@ class Folder:
             system, there = (None, "") if one is None else _system_of(one)
             if system is None and there and Path(there).exists():
                 return Path(there)
-            if system is not None and system.exists(there):
-                self._fetched.append(Path(tempfile.mkdtemp(prefix="lr_recipes-")))
-                system.get_file(there, str(self._fetched[-1] / name))
-                return self._fetched[-1] / name
+            try:
+                if system is not None and system.exists(there):
+                    self._fetched.append(Path(tempfile.mkdtemp(prefix="lr_recipes-")))
+                    system.get_file(there, str(self._fetched[-1] / name))
+                    return self._fetched[-1] / name
+            except Exception as error:  # see `publish`
+                self._tell(f"{one} cannot be read ({type(error).__name__}: {error}): its rows are not taken along")
         return None
 
     def close(self) -> None:
         """Copy the files a last time, and leave nothing on this machine but what could not be copied."""
         if self.publish() and self.url:
-            shutil.rmtree(self.path)
+            shutil.rmtree(self.path, ignore_errors=True)
         for fetched in self._fetched:
-            shutil.rmtree(fetched)
+            shutil.rmtree(fetched, ignore_errors=True)
         self._fetched = []
+
+
+def _numbered(name: str, number: int) -> str:
+    stem, ending = os.path.splitext(name)
+    return name if number == 1 else f"{stem}.{number}{ending}"
 
 
 def _system_of(where: str | Path) -> tuple[Any, str]:

@@ -6,8 +6,9 @@ comparison and the picture. Here stands when they are asked, and what Lightning'
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,15 @@ from lr_recipes.optimizer.clock import Clock
 from lr_recipes.optimizer.recorder import LearningRateError, Recorder
 from lr_recipes.plan.plan import Plan
 from lr_recipes.report.audit import Audit
-from lr_recipes.report.lr_csv import LrCsv, columns_of
-from lr_recipes.report.picture import draw
+from lr_recipes.report.backlog import Backlog
+from lr_recipes.report.lr_csv import LrCsv, columns_of, with_replacement
+from lr_recipes.report.picture import draw, draw_many
 
 __all__ = ["LearningRateError", "LearningRateLogger"]
 
 AUDITS = ("warn", "error")
 _COMPLETE = 0.95  # share of the schedule below which its end is worth a warning
+_AT_ONCE = 8  # more optimizers than this share one picture, and more files are not all named
 
 
 class LearningRateLogger(Remembering):
@@ -38,7 +41,12 @@ class LearningRateLogger(Remembering):
 
     The used LR is read when the optimizer really steps. It goes to ``lr.csv`` (every update), to the Trainer's loggers
     (every ``log_every_n_steps`` updates, as ``lr/<group>``) and to the progress bar; at the end ``lr.png`` is drawn and
-    one line says whether used and planned were equal. With several optimizers each has a file, ``lr-<optimizer>.csv``.
+    one line says whether used and planned were equal. With several optimizers each has a file, ``lr-<optimizer>.csv``,
+    and a picture; more than eight share one, ``lr.png``.
+
+    Once the first update is done, no file that cannot be written ends a run: rows wait in memory and are tried again,
+    one warning says so, and the closing line how many updates the record lacks. Where another run records into the same
+    folder, this one's file is ``lr.2.csv``.
 
     Args:
         dirpath: folder of ``lr.csv`` and ``lr.png``, a path or a URL; by default the folder of the Trainer's first
@@ -48,7 +56,7 @@ class LearningRateLogger(Remembering):
 
     Raises:
         ValueError: an argument is unknown.
-        OSError: the folder cannot be written (when training starts).
+        OSError: the folder cannot be written (before the first update).
         LearningRateError: with ``audit="error"``, at the first update that did not use the planned LR.
 
     Example:
@@ -131,18 +139,24 @@ class LearningRateLogger(Remembering):
 
         All updates are done and all validations over; Lightning's loggers are not finalized yet.
         """
+        self._flush()
         self.remember(trainer)  # first: once the records are closed there is no state to be had
         end_bar(trainer)
-        for record in self._records.values():
-            line = record.closing_line()
-            if self.plot:
-                record.draw(line)
+        lines = {record: record.closing_line() for record in self._records.values()}
+        files = self._draw(trainer, lines) if self.plot else []
+        for record, line in lines.items():
+            files.append(record.path.name)
             tell(trainer, f"Learning rate{record.suffix}: {line}")
             if not trainer.fast_dev_run:  # type: ignore[attr-defined]
                 record.warn_if_short(trainer)
-        if self._records:
-            tell(trainer, self._where())
+        folder = self._folder
         self._close()
+        if folder is not None and files:  # where they are, now that they have been copied there, or could not be
+            first, *others = map(folder.shown, files)
+            names = [os.path.basename(one) for one in others]
+            if len(names) > _AT_ONCE:
+                names[3:-1] = [f"... {len(names) - 4:,} more files ..."]
+            tell(trainer, f"See {', '.join([first, *names])}")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Lose nothing: write what is still in memory, and say how far the run came.
@@ -151,8 +165,7 @@ class LearningRateLogger(Remembering):
         """
         end_bar(trainer)
         for record in self._records.values():
-            record.recorder.flush(strict=False)  # a second error would hide the first
-            line = f"{record.closing_line()}, see {record.folder.shown(record.file.path.name)}"
+            line = f"{record.closing_line()}, see {record.folder.shown(record.path.name)}"
             tell(trainer, f"Learning rate{record.suffix}: {line}")
         super().on_exception(trainer, pl_module, exception)
         self._close()
@@ -165,12 +178,12 @@ class LearningRateLogger(Remembering):
 
         What is still in memory is written first: a run that goes on from a checkpoint misses no row and no count.
         """
-        self._flush()
+        self._flush(strict=False)  # whoever saves a checkpoint is not to be kept from it
         if self._folder is None or not self._records:
             return {}
         self._folder.publish()
         return {
-            "files": {name: self._folder.address(one.file.path.name) for name, one in self._records.items()},
+            "files": {name: self._folder.address(one.path.name) for name, one in self._records.items()},
             "audits": {name: record.audit.state_dict() for name, record in self._records.items()},
             "positions": {name: record.clock.position for name, record in self._records.items()},
         }
@@ -180,6 +193,7 @@ class LearningRateLogger(Remembering):
     def _begin(self, trainer: Trainer) -> None:
         """Open the files and begin to watch the optimizers."""
         self._begun = True
+        self._close()  # should another callback have kept us from the end of the fit before
         fit = Fit.of(trainer)
         fit.start()
         # `log_dir` sends its value from the first process to the others, so all must ask; the record is the first's
@@ -188,9 +202,10 @@ class LearningRateLogger(Remembering):
         if trainer.is_global_zero:
             self._folder = Folder(folder, partial(warn, trainer))
             samples = fit.samples_per_step()
-            self._records = {
-                name: self._record(trainer, name, clock, self._folder, samples) for name, clock in fit.clocks.items()
-            }
+            for name, clock in fit.clocks.items():
+                self._records[name] = self._record(trainer, name, clock, self._folder, samples)
+            for record in self._records.values():
+                record.introduce(trainer)
             if self._folder.url:
                 self._folder.publish()  # should it fail, that is said now
                 note = (
@@ -207,7 +222,8 @@ class LearningRateLogger(Remembering):
         state = self._state if before is None else {}
         counts = state.get("audits", {}).get(name, {})  # also at position 0: steps may have been skipped
         earlier = state.get("files", {}).get(name)
-        history = folder.earlier(earlier, f"lr{suffix}.csv") if clock.position else None
+        file = folder.own(earlier, f"lr{suffix}.csv")
+        history = folder.earlier(earlier, file) if clock.position else None
         audit = Audit(**counts)
         recorder = Recorder(
             clock,
@@ -220,9 +236,15 @@ class LearningRateLogger(Remembering):
         late = recorder.groups[fit.group_counts[name] :]
         audit.late.update(dict.fromkeys(late, clock.position))
         record = _Record(name, suffix, clock, recorder, audit, folder)
-        if before is not None:
-            record.keep(trainer, before)
-        record.open(trainer, history)
+        try:
+            if before is not None:
+                record.keep(trainer, before)
+            record.open(trainer, file, history)
+        except OSError as error:
+            raise OSError(
+                f"dirpath={str(folder.path)!r}: {file} cannot be written there ({error.strerror or error}); give "
+                "LearningRateLogger a folder that can be written"
+            ) from error
         return record
 
     def _idle_hooks(self, trainer: Trainer, pl_module: LightningModule) -> list[str]:
@@ -268,15 +290,30 @@ class LearningRateLogger(Remembering):
         self._bar = bar
         bar.get_metrics = get_metrics
 
-    def _flush(self) -> None:
+    def _flush(self, strict: bool = True) -> None:
         for record in self._records.values():
-            record.recorder.flush()
+            record.recorder.flush(strict)
 
-    def _where(self) -> str:
-        """Say where the files are: the first as it can be typed here, then the names of those beside it."""
-        assert self._folder is not None
-        first, *others = [name for record in self._records.values() for name in record.files(self.plot)]
-        return f"See {', '.join([self._folder.shown(first), *others])}"
+    def _draw(self, trainer: Trainer, lines: Mapping[_Record, str]) -> list[str]:
+        """Draw a picture for each optimizer, or where they are many one for all; return the names of the files."""
+        drawn = {record: line for record, line in lines.items() if record.clock.position}
+        pictures: dict[Path, Callable[[], None]] = {
+            record.picture: partial(record.draw, line) for record, line in drawn.items()
+        }
+        if len(drawn) > _AT_ONCE:
+            sources = {record.name: record.path for record in drawn}
+            together = next(iter(drawn)).folder.path / "lr.png"
+            pictures = {together: partial(draw_many, sources, together, f"{len(drawn)} optimizers")}
+        done, failed = [], []
+        for picture, draw_it in pictures.items():
+            try:
+                draw_it()
+                done.append(picture.name)
+            except Exception as error:  # of the disk, of matplotlib: the training that is done is not to fail by it
+                failed.append(f"{picture.name} ({error})")
+        if failed:
+            warn(trainer, f"the record cannot be drawn: {', '.join(failed)}; make room for it, or give plot=False")
+        return done
 
     def _close(self) -> None:
         for record in self._records.values():
@@ -302,35 +339,50 @@ class _Record:
         older = self.folder.earlier(None, f"lr{self.suffix}.csv")
         if older is not None:
             kept = f"lr{self.suffix}-until-{position}.csv"
-            shutil.copyfile(older, self.folder.path / kept)
+            with_replacement(self.folder.path / kept, partial(shutil.copyfile, older))
             tell(trainer, f"The record of the schedule before is kept as {self.folder.shown(kept)}")
 
-    def open(self, trainer: Trainer, history: Path | None) -> None:
+    def open(self, trainer: Trainer, name: str, history: Path | None) -> None:
         """Open the file, and begin to watch."""
-        path, position = self.folder.path / f"lr{self.suffix}.csv", self.clock.position
-        try:
-            self.file = LrCsv(path, columns_of(self.recorder.names()), position, history)
-        except OSError as error:
-            raise OSError(
-                f"dirpath={str(self.folder.path)!r}: {path.name} cannot be written there ({error.strerror}); give "
-                "LearningRateLogger a folder that can be written"
-            ) from error
+        self._asked_for = name
+        file = LrCsv(self.folder.path / name, columns_of(self.recorder.names()), self.clock.position, history)
+        self._rows_before = file.rows
+        self.file = self.recorder.file = Backlog(file, partial(warn, trainer))
+        self.clock.witnesses.append(self.recorder)
+
+    def introduce(self, trainer: Trainer) -> None:
+        """Say where the record is, if not where it was to be, and what it lacks from the start."""
+        file, position = self.file.file, self.clock.position
+        if self.path.name != self._asked_for:
+            warn(
+                trainer,
+                f"another run records into {self.folder.shown(self._asked_for)}: this one's record is "
+                f"{self.path.name}; give each run a folder of its own",
+            )
         # Rows of updates 0 to `position - 1` are kept: update `position` is the next that this run does.
-        if position and self.file.kept < position:
-            there = f"{self.folder.shown(path.name)} has rows for {self.file.kept:,} of the"
+        if position and file.kept < position:
+            there = f"{self.folder.shown(self.path.name)} has rows for {file.kept:,} of the"
             tell(
                 trainer,
                 f"{there} {checks.counted(position, 'update')} before this one; the others were not recorded, or their "
                 "lines were damaged",
             )
-        self.recorder.file = self.file
-        self.clock.witnesses.append(self.recorder)
 
     def close(self) -> None:
         """Write what is still in memory, stop watching and close the file."""
         self.recorder.flush(strict=False)
         self.clock.witnesses.remove(self.recorder)
         self.file.close()
+
+    @property
+    def path(self) -> Path:
+        """Where the file is."""
+        return self.file.file.path
+
+    @property
+    def picture(self) -> Path:
+        """Where the picture is to be."""
+        return self.path.with_suffix(".png")
 
     @property
     def plan(self) -> Plan | None:
@@ -350,25 +402,20 @@ class _Record:
         return "none" if lr is None else f"{float(lr):.3g}"
 
     def closing_line(self) -> str:
-        """Return the sentence that ends a run."""
+        """Write what is still in memory, if it can be, and return the sentence that ends a run."""
+        self.recorder.flush(strict=False)
+        self.file.flush(now=True)
+        missing = max(self._rows_before + self.recorder.noted - self.file.file.count(), 0)
         owner, position = self.clock.owner, self.clock.position
         if owner is None or self.plan is None:
-            return self.audit.closing_line(position, None, planned=False)
-        return self.audit.closing_line(position, owner.total, part=owner.part)
+            return self.audit.closing_line(position, None, planned=False, missing=missing)
+        return self.audit.closing_line(position, owner.total, part=owner.part, missing=missing)
 
     def draw(self, title: str) -> None:
         """Draw the picture beside the file."""
-        self.recorder.flush()
         plan = self.plan
         groups = [] if plan is None or not plan.uniform else zip(self.recorder.present, plan.base_lrs, strict=False)
-        peaks = dict(groups)
-        if self.clock.position:
-            draw(self.file.path, self.file.path.with_suffix(".png"), f"{self.name}: {title}", peaks)
-
-    def files(self, plot: bool) -> list[str]:
-        """Return the names of what was written: the picture, if there is one, and the file."""
-        drawn = [self.file.path.with_suffix(".png").name] if plot and self.clock.position else []
-        return [*drawn, self.file.path.name]
+        draw(self.path, self.picture, f"{self.name}: {title}", dict(groups))
 
     def warn_if_short(self, trainer: Trainer) -> None:
         """Warn when the run ended well before its schedule did."""

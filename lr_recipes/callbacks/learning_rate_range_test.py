@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -220,9 +220,9 @@ class LearningRateRangeTest(Remembering):
         with Folder(self.dirpath or trainer.log_dir or trainer.default_root_dir, partial(warn, trainer)) as folder:
             writable(folder.path)  # before the work is done
             self.result = result = self.run(trainer, before_hooks)
-            if trainer.is_global_zero:
-                write(result, folder.path, self.plot)
-            tell(trainer, f"{result.table}\n  see {folder.shown(FILES[-1 if self.plot else 0])}")
+            there = trainer.is_global_zero and keep(result, folder, partial(warn, trainer), self.plot)
+            where = f"\n  see {folder.shown(FILES[-1 if self.plot else 0])}" if there else ""
+            tell(trainer, f"{result.table}{where}")
         if result.stop == "interrupted":
             raise KeyboardInterrupt  # Ctrl-C was meant for the run: now that the sweep is undone and written, it ends
         return result
@@ -324,7 +324,7 @@ def range_test(
         )
     if dirpath is not None and trainer.is_global_zero:
         with Folder(dirpath, warnings.warn) as folder:
-            write(test.result, folder.path)
+            keep(test.result, folder, warnings.warn)
     return test.result
 
 
@@ -371,12 +371,22 @@ def set_peak(
     note_peak(optimizer, peak)
 
 
-def write(result: RangeTest, folder: Path, plot: bool = True) -> None:
-    """Write the files; the picture only where it is wanted."""
-    result.to_csv(folder / FILES[0])
-    result.to_json(folder / FILES[1])
-    if plot:
-        result.plot(folder / FILES[2])
+def keep(result: RangeTest, folder: Folder, complain: Callable[[str], None], plot: bool = True) -> bool:
+    """Write the files, the picture only where it is wanted; return whether they are there.
+
+    A sweep that is made is not lost, and no training ends, because they cannot be written: that is said.
+    """
+    try:
+        result.to_csv(folder.path / FILES[0])
+        result.to_json(folder.path / FILES[1])
+        if plot:
+            result.plot(folder.path / FILES[2])
+    except Exception as error:  # of the disk, of matplotlib
+        complain(
+            f"the files of the range test cannot be written ({error}); make room for them, or give another dirpath"
+        )
+        return False
+    return True
 
 
 def writable(folder: Path) -> Path:

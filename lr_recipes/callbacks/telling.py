@@ -123,6 +123,6 @@ def shortest(path: Path) -> str:
     """
     try:
         relative = os.path.relpath(path)
-    except ValueError:  # on another drive
+    except (ValueError, OSError):  # on another drive; or there is no working folder any more
         return str(path)
     return str(path) if relative.startswith("..") else relative

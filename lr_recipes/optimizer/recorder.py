@@ -25,13 +25,11 @@ class LearningRateError(RuntimeError):
 
 
 class RowFile(Protocol):
-    """Where the rows go: a file."""
+    """Where the rows go: what cannot be written must not end a run, so nothing here raises for that reason."""
 
     def write(self, rows: Iterable[Sequence[Any]]) -> None: ...
 
     def add_groups(self, names: Mapping[str, Sequence[str]]) -> None: ...
-
-    def close(self) -> None: ...
 
 
 class Auditor(Protocol):
@@ -99,7 +97,8 @@ class Recorder:
         self._pending: list[_Update | _Row] = []
         self._flush_at = 0.0
         self._announced = False
-        self._updates = 0
+        self._updates = self._taken = 0
+        self._found = ""  # what is still to end the run
         # For each column whether it has a momentum, then for each whether it has a weight decay.
         self._there = self._present_in_groups()
 
@@ -165,10 +164,16 @@ class Recorder:
             known = [index for index, lr in enumerate(planned) if lr is not None]
             used, planned, names = ([values[index] for index in known] for values in (used, planned, names))
         found = self.audit.compare(update.position, used, planned, names)
-        if found and self.strict and strict:
-            raise LearningRateError(found)
         if found:
+            self._found = found if self.strict else ""
+            if strict:
+                self._stop()
             self.tell(found)
+
+    def _stop(self) -> None:
+        found, self._found = self._found, ""  # once: rows are written after it, too
+        if found:
+            raise LearningRateError(found)
 
     # A gradient scaler that finds an overflow does not call the optimizer (a fused one apart), so no step is seen then.
     # What is left to see is that a step was announced, and that the batch ended, or another step was announced, without
@@ -188,16 +193,27 @@ class Recorder:
     # Rows
 
     def flush(self, strict: bool = True) -> None:
-        """Write the pending rows."""
+        """Write the pending rows.
+
+        Args:
+            strict: raise what there is to raise. Else it is told, where that is not lost, and raised by a later call.
+        """
         # Taken first: an error below must not have the same rows written again when the run is closed.
         pending, self._pending = self._pending, []
         self._flush_at = time.monotonic() + _FLUSH_SECONDS
-        read = [_read_back(one) if isinstance(one, _Update) else one for one in pending]
+        try:
+            read = [_read_back(one) if isinstance(one, _Update) else one for one in pending]
+        except RuntimeError:  # a device that has failed: what it holds cannot be read any more
+            if strict:
+                raise
+            read = [one for one in pending if not isinstance(one, _Update)]
         # Written before they are judged: with `strict` the first wrong one ends the run, and must be in the file.
         self.file.write(self._row(one) if isinstance(one, _Update) else one for one in read)
         for one in read:
             if isinstance(one, _Update):
                 self._judge(one, strict)
+        if strict:
+            self._stop()
 
     def _row(self, update: _Update) -> _Row:
         # Update n is the (n + 1)-th: so many samples are seen when it is done.
@@ -275,7 +291,13 @@ class Recorder:
     def take_updates(self) -> int:
         """Return how many updates there were since the last question."""
         updates, self._updates = self._updates, 0
+        self._taken += updates
         return updates
+
+    @property
+    def noted(self) -> int:
+        """How many updates were recorded: so many rows were handed to the file, or could not be read from a device."""
+        return self._taken + self._updates
 
 
 def _read_back(update: _Update) -> _Update:

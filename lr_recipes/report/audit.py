@@ -77,7 +77,9 @@ class Audit:
         """Return the counts as plain values, for checkpoints."""
         return asdict(self)
 
-    def closing_line(self, position: int, total: int | None, planned: bool = True, part: str = "schedule") -> str:
+    def closing_line(
+        self, position: int, total: int | None, planned: bool = True, part: str = "schedule", missing: int = 0
+    ) -> str:
         """Return the sentence that ends a run.
 
         Args:
@@ -85,6 +87,7 @@ class Audit:
             total: updates of the plan; ``None`` when it has no end.
             planned: whether there was a plan to compare with.
             part: what the plan is of the run: its ``"schedule"``, or a ``"warmup"`` over somebody else's.
+            missing: updates whose rows could not be written, or were lost.
 
         Example:
             >>> Audit(compared=100).closing_line(position=100, total=100)
@@ -94,6 +97,7 @@ class Audit:
         if self.skipped:
             parts.append(f"{_updates(self.skipped, 'skipped ')} (the first at position {self.skipped_at:,})")
         parts += [*_moved("joined", self.late), *_moved("left", self.left)]
+        parts += [f"the record lacks {_updates(missing)}"] if missing else []
         return ", ".join(parts)
 
     def _verdict(self, planned: bool) -> str:

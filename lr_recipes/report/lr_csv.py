@@ -12,18 +12,23 @@ No torch. The format is public, and its columns are known by their names, not by
 from __future__ import annotations
 
 import csv
+import itertools
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple
 
 from lr_recipes.plan.names import distinct
+from lr_recipes.report.appended_file import AppendedFile
 from lr_recipes.report.chart import Point
 from lr_recipes.report.rows import Continued, lines_of, read_columns
 from lr_recipes.report.rows import read_rows as read_rows  # here too, for whoever looks for it beside the format
 
 FIXED = ("step", "epoch", "samples", "phase", "planned_factor")
 KINDS = ("lr", "momentum", "weight_decay")
+_MANY_ROWS = 250
 
 
 def columns_of(groups: Mapping[str, Sequence[str]]) -> list[str]:
@@ -36,8 +41,16 @@ def columns_of(groups: Mapping[str, Sequence[str]]) -> list[str]:
     return [*FIXED, *(f"{kind}/{name}" for kind in KINDS for name in groups.get(kind, ()))]
 
 
+class Chunk(NamedTuple):
+    """Rows as they will stand in a file with these columns."""
+
+    columns: list[str]
+    text: bytes
+    rows: int
+
+
 class LrCsv:
-    """A file of rows that is written as a stream.
+    """A file of rows that is written as a stream, and by one run only: see ``AppendedFile``.
 
     Args:
         path: the file; its folder is made when missing.
@@ -46,69 +59,87 @@ class LrCsv:
         history: the file of the run before this one, perhaps in another folder, whose rows this one begins with.
 
     Attributes:
-        kept: rows that were kept.
-        dropped: lines that were dropped because they were damaged or belong to updates that are done again.
+        rows: rows that have been written to the file, and are still there as far as is known.
+        kept: rows that were kept when the file was begun, or had to be put right.
+        dropped: lines that were dropped then because they were damaged or belong to updates that are done again.
 
     Raises:
         OSError: the folder or the file cannot be written.
     """
 
     def __init__(self, path: Path, columns: Sequence[str], position: int = 0, history: Path | None = None) -> None:
-        self.path = path
+        self._file = AppendedFile(path)
         self.columns = list(columns)
         self._gone: list[str] = []  # columns of groups that were there before: they are kept, and stay empty
         self.kept = self.dropped = 0
-        path.parent.mkdir(parents=True, exist_ok=True)
         # The checkpoint knows which file its run wrote; one that lies here already may be another run's.
         older = history if history is not None and history.is_file() else path
-        if position and older.is_file():  # a device or a pipe is passed over, and the file takes its place
+        goes_on = bool(position) and older.is_file()  # a device or a pipe is passed over, and the file takes its place
+        if goes_on:
             groups = [name for name in read_columns(older) if name.partition("/")[0] in KINDS]
             self._gone = _without(groups, self.columns)
-            rows = Continued(older, [*self.columns, *self._gone], position)
-            self._begin(rows)
-            self.kept, self.dropped = rows.kept, rows.dropped
-        else:
-            self._begin([])
+        self._columns_wanted = [*self.columns, *self._gone]
+        self._begin(self._columns_wanted, Continued(older, self._columns_wanted, position) if goes_on else None)
+
+    @property
+    def path(self) -> Path:
+        """Where the file is: under another name than was asked for, where another run writes that one."""
+        return self._file.path
 
     def write(self, rows: Iterable[Sequence[Any]]) -> None:
         """Append rows and hand them to the operating system, so that they outlive this process."""
-        empty = [""] * len(self._gone)
-        _writer(self._file).writerows([*row, *empty] if empty else row for row in rows)
-        self._file.flush()  # to the system, which keeps it when this process is killed; not to the disk (no fsync)
+        rows = iter(rows)
+        while some := list(itertools.islice(rows, _MANY_ROWS)):
+            self.append(self.chunk(some))
 
-    def add_groups(self, names: Mapping[str, Sequence[str]]) -> None:
-        """Change to the columns for ``names``, as for ``columns_of``; the present groups are among them."""
-        self.add_columns(columns_of(names))
+    def chunk(self, rows: Sequence[Sequence[Any]]) -> Chunk:
+        """Return rows, with values for the present columns, as text."""
+        empty = [""] * len(self._gone)
+        text = lines_of([*row, *empty] if empty else row for row in rows)
+        return Chunk(self._columns_wanted, text, len(rows))
+
+    def append(self, chunk: Chunk) -> None:
+        """Append rows, all or none; a file with other columns, or that somebody has removed or changed, is put right.
+
+        Raises:
+            OSError: they cannot be written.
+        """
+        if chunk.columns is not self._columns_there or not self._file.is_whole():
+            self._begin(chunk.columns, Continued(self._file.source(), chunk.columns))
+        self._file.append(chunk.text)
+        self.rows += chunk.rows
+
+    def count(self) -> int:
+        """Return how many rows are there, whatever somebody has done to the file since it was last written."""
+        if self._file.is_whole():
+            return self.rows
+        if self._file.source() != self.path:
+            return 0
+        rows = Continued(self.path, self._columns_there)
+        with suppress(OSError):
+            deque(rows, maxlen=0)
+        return rows.kept
 
     def add_columns(self, columns: Sequence[str]) -> None:
-        """Change to ``columns``, which hold the present ones; older rows get empty values for the new ones."""
-        self._file.close()
+        """Change to ``columns``, which hold the present ones, for the rows to come; older ones get empty values."""
         self.columns = list(columns)
         self._gone = _without(self._gone, self.columns)
-        self._begin(Continued(self.path, [*self.columns, *self._gone]))
+        self._columns_wanted = [*self.columns, *self._gone]
 
     def close(self) -> None:
         """Close the file; nothing more can be written."""
         self._file.close()
 
-    def _begin(self, lines: Iterable[bytes]) -> None:
-        """Replace the file by the header and ``lines`` in one move, so that a crash leaves the old or the new one."""
-        # Beside the file, for a move within one folder is one step; with the process's number, for two may do this.
-        fresh = self.path.with_suffix(f".{os.getpid()}.tmp")
-        with fresh.open("wb") as file:
-            file.write(lines_of([[*self.columns, *self._gone]]))
-            file.writelines(lines)
-        os.replace(fresh, self.path)
-        self._file: TextIO = self.path.open("a", newline="", encoding="utf-8")
+    def _begin(self, columns: list[str], rows: Continued | None) -> None:
+        """Replace the file by the header and ``rows`` in one move, so that a crash leaves the old or the new one."""
+        self._file.begin(itertools.chain([lines_of([columns])], rows or ()))
+        self.kept, self.dropped = (rows.kept, rows.dropped) if rows is not None else (0, 0)
+        self._columns_there, self.rows = columns, self.kept
 
 
 def _without(names: Iterable[str], others: Iterable[str]) -> list[str]:
     left_out = set(others)
     return [name for name in names if name not in left_out]
-
-
-def _writer(file: TextIO) -> Any:
-    return csv.writer(file, lineterminator="\n")
 
 
 # Other files

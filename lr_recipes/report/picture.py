@@ -52,10 +52,35 @@ def draw(source: Path, target: Path, title: str = "", peaks: Mapping[str, float]
     Raises:
         ValueError: the file has no rows.
     """
-    rows = sample_rows(source, _POINTS)
+    save_figure(figure_of(_rows_of(source, _POINTS), title, peaks or {}), target)
+
+
+def draw_many(sources: Mapping[str, Path], target: Path, title: str = "") -> None:
+    """Draw the used LRs of many files in one picture.
+
+    Args:
+        sources: an ``lr.csv`` by the name that it gets in the picture.
+        target: the picture to write.
+        title: a line above it.
+
+    Raises:
+        ValueError: a file has no rows.
+    """
+    curves: dict[str, tuple[tuple[int, ...], Values]] = {}
+    for name, source in sources.items():
+        rows = _rows_of(source, max(_POINTS // len(sources), _FEW))
+        lrs = _series(rows, "lr/")
+        steps = tuple(_steps(rows))
+        curves.update({name if len(lrs) == 1 else f"{name} {group}": (steps, used) for group, used in lrs.items()})
+    save_figure(figure_together(curves, title), target)
+
+
+def _rows_of(source: Path, points: int) -> Rows:
+    """Rows of a file, of very many only so many, at equal distances."""
+    rows = sample_rows(source, points)
     if not rows:
         raise ValueError(f"{source} has no rows to draw: let LearningRateLogger record a run into it first")
-    figure_of(rows, title, peaks or {}).savefig(target)
+    return rows
 
 
 def figure_of(rows: Rows, title: str, peaks: Mapping[str, float]) -> Figure:
@@ -92,15 +117,37 @@ def _draw_lrs(axis: Axes, rows: Rows, peaks: Mapping[str, float]) -> None:
     sharing: dict[Values, list[str]] = {}
     for name, used in lrs.items():
         sharing.setdefault(used, []).append(name)
+    _draw_used(axis, [(steps, used, names) for used, names in sharing.items()])
+    if len(rows) == 1:
+        axis.set_xlim(steps[0] - 0.5, steps[0] + 0.5)
+
+
+def _draw_used(axis: Axes, curves: Sequence[tuple[Sequence[int], Values, Sequence[str]]]) -> None:
+    """Updates, LRs, and the names of the groups that used them, each as a line."""
     looks = zip(itertools.cycle(COLOURS), itertools.cycle(STYLES), strict=False)
-    for (used, names), (colour, style) in zip(sharing.items(), looks, strict=False):
+    for (steps, used, names), (colour, style) in zip(curves, looks, strict=False):
         axis.plot(
             steps, used, color=colour, linestyle=style, linewidth=1.6, marker=marker_of(used), label=_label(names)
         )
     axis.set_ylabel("learning rate")
-    if len(rows) == 1:
-        axis.set_xlim(steps[0] - 0.5, steps[0] + 0.5)
-    _scale_for_groups(axis, lrs.values())
+    _scale_for_groups(axis, [used for _, used, _ in curves])
+
+
+def figure_together(curves: Mapping[str, tuple[tuple[int, ...], Values]], title: str) -> Figure:
+    """Return the picture of many used LRs, each with its updates; a line for all that share it."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.2), layout="constrained", dpi=120)
+    axis = figure.subplots()
+    sharing: dict[tuple[tuple[int, ...], Values], list[str]] = {}
+    for name, curve in curves.items():
+        sharing.setdefault(curve, []).append(name)
+    _draw_used(axis, [(*curve, names) for curve, names in sharing.items()])
+    make_quiet(axis)
+    axis.set_xlabel("optimizer update")
+    figure.suptitle(escaped(title), x=0.01, ha="left", fontsize=9)
+    _draw_legend(figure, axis)
+    return figure
 
 
 def _scale_for_groups(axis: Axes, lrs: Any) -> None:

@@ -14,7 +14,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from operator import methodcaller
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from lr_recipes.plan.curve import FOREVER
 from lr_recipes.plan.names import numbered
@@ -156,11 +156,11 @@ def opened(path: Path) -> BinaryIO:
     return path.open("rb")
 
 
-def lines_of(rows: Iterable[Sequence[str]]) -> bytes:
-    """Return rows as lines."""
+def lines_of(rows: Iterable[Sequence[Any]]) -> bytes:
+    """Return rows as lines; all at once, so they are to be few."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode()
+    return text.getvalue().encode("utf-8", "backslashreplace")
 
 
 def _columns(first: bytes) -> list[str]:

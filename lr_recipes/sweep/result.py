@@ -8,6 +8,7 @@ the updates is not known here (``callbacks/sweep_loop.py``), so every rule can b
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 from bisect import bisect_left
@@ -20,6 +21,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lr_recipes import checks
 from lr_recipes.report.chart import draw_chart, is_plain
+from lr_recipes.report.lr_csv import with_replacement
+from lr_recipes.report.picture import save_figure
 from lr_recipes.report.shown import Shown
 from lr_recipes.sweep.smoothing import smooth_without_outliers, weights_around
 
@@ -402,19 +405,20 @@ class RangeTest(Shown):
             title="\n".join(line for line in (head, self._verdict) if line),
         )
         if path is not None:
-            figure.savefig(path)
+            save_figure(figure, Path(path))
         return figure
 
     def to_csv(self, path: str | Path) -> None:
         """Write a row for each update: its LR, its loss and the smoothed loss, in full."""
-        with Path(path).open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["step", "lr", "loss", "smoothed_loss"])
-            writer.writerows(zip(range(len(self.losses)), self.lrs, self.losses, self.smoothed, strict=True))
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["step", "lr", "loss", "smoothed_loss"])
+        writer.writerows(zip(range(len(self.losses)), self.lrs, self.losses, self.smoothed, strict=True))
+        _write_text(path, text.getvalue())
 
     def to_json(self, path: str | Path) -> None:
         """Write ``as_dict()``."""
-        Path(path).write_text(json.dumps(self.as_dict(), indent=2) + "\n", encoding="utf-8")
+        _write_text(path, json.dumps(self.as_dict(), indent=2) + "\n")
 
     def as_dict(self) -> dict[str, Any]:
         """Return settings and findings as plain values."""
@@ -428,3 +432,10 @@ class RangeTest(Shown):
             "usable": list(self.usable) if self.usable else None,
             "reason": self.reason,
         }
+
+
+def _write_text(path: str | Path, text: str) -> None:
+    def write(target: Path) -> None:
+        target.write_text(text, encoding="utf-8", newline="\n")
+
+    with_replacement(Path(path), write)

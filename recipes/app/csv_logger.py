@@ -1,19 +1,24 @@
-"""metrics.csv for runs that go on in the folder of the run before."""
+"""metrics.csv for runs that go on in the folder of the run before, and that a full disk does not end."""
 
 from __future__ import annotations
 
 import csv
+import os
+from contextlib import suppress
 from typing import Any
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+from lightning.pytorch.utilities import rank_zero_warn
+
+_MOST = 100_000  # rows that are kept in memory at most where they cannot be written: some 50 MB
 
 
 class AppendingCSVLogger(CSVLogger):
     """Lightning's ``CSVLogger``, but an existing metrics.csv is continued; the original deletes it.
 
-    Updates that a crash made a run do twice stand there twice.
+    Updates that a crash made a run do twice stand there twice. What cannot be written is kept, and tried again.
 
     Args: those of ``CSVLogger``.
     """
@@ -28,9 +33,49 @@ class AppendingCSVLogger(CSVLogger):
 
 
 class _AppendingWriter(ExperimentWriter):
+    _told = False
+
     def _check_log_dir_exists(self) -> None:
         # The original warns of every folder that is not empty, and deletes the file here. The writer must know the
         # columns that are there: it rewrites the whole file, with a longer header, when a metric is new.
+        self.metrics_keys = []
         if self._fs.isfile(self.metrics_file_path):
             with self._fs.open(self.metrics_file_path, "r", newline="") as file:
                 self.metrics_keys = next(csv.reader(file), [])
+
+    def save(self) -> None:
+        """Write the rows; a file that cannot be written is left as it was, and they wait for the next time."""
+        try:
+            # What a failed write has left of a row is cut off again.
+            self._sound = self._fs.size(self.metrics_file_path) if self._fs.isfile(self.metrics_file_path) else 0
+            self._fs.makedirs(self.log_dir, exist_ok=True)
+            super().save()
+        except OSError as error:
+            self._undo()
+            if not self._told:
+                self._told = True
+                rank_zero_warn(
+                    f"{self.metrics_file_path} cannot be written ({error.strerror or error}): training goes on, and "
+                    f"the last {_MOST:,} rows are kept in memory and tried again; make room there"
+                )
+
+    def _undo(self) -> None:
+        del self.metrics[:-_MOST]
+        with suppress(OSError):
+            os.truncate(self.metrics_file_path, self._sound) if self._sound else os.unlink(self.metrics_file_path)
+        with suppress(OSError):
+            self._check_log_dir_exists()
+
+    def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
+        # The original overwrites the file, whose rows would be lost if there was no room for all of them.
+        there, fresh = self.metrics_file_path, f"{self.metrics_file_path}.new"
+        try:
+            self._fs.cp_file(there, fresh)
+            self.metrics_file_path = fresh
+            super()._rewrite_with_new_header(fieldnames)
+            self._sound = self._fs.size(fresh)
+            self._fs.mv(fresh, there)
+        finally:
+            self.metrics_file_path = there
+            with suppress(OSError):
+                self._fs.rm_file(fresh)

@@ -47,7 +47,9 @@ def run(cfg: DictConfig) -> dict[str, float]:
     result = range_test(model, data, dirpath=folder, **settings, **trainer)
     if model.trainer.is_global_zero:
         save_settings(cfg, folder)
-        log.info("%s\n\nDrawn: %s\n%s", result.table, shown(folder / "range_test.png"), what_next(result, rule))
+        picture = folder / "range_test.png"
+        drawn = f"\n\nDrawn: {shown(picture)}" if picture.exists() else ""
+        log.info("%s%s\n%s", result.table, drawn, what_next(result, rule))
     if result.stop == "interrupted":
         raise KeyboardInterrupt
     suggested = result.suggestions.get(rule)

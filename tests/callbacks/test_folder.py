@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,12 +10,15 @@ from typing import Any
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
 from lr_recipes import LearningRateLogger, LearningRateRangeTest, range_test, schedules
 from lr_recipes.callbacks.folder import Folder
 from lr_recipes.callbacks.learning_rate_range_test import FILES
+from lr_recipes.callbacks.telling import shortest
 from lr_recipes.report.lr_csv import read_rows
 from tests.callbacks.harness import Run, fit, messages
 from tests.callbacks.test_learning_rate_range_test import Net, data
@@ -22,6 +26,7 @@ from tests.callbacks.test_learning_rate_range_test import Net, data
 pytestmark = [
     pytest.mark.behaviour("B56"),
     pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended"),
+    pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`"),  # some resumed runs save nothing
 ]
 COSINE = schedules.Cosine(warmup=2)
 PNG = b"\x89PNG"
@@ -177,3 +182,100 @@ def test_folder_on_this_machine(form: str, tmp_path: Path) -> None:
         assert folder.address("lr.csv") == str(tmp_path / "run" / "lr.csv")
         assert folder.earlier(None, "lr.csv") is None
         assert folder.publish()
+
+
+# Faults
+
+
+class Unreliable(MemoryFileSystem):
+    """A file system that fails from some moment on."""
+
+    protocol = "unreliable"
+    store = MemoryFileSystem.store
+    pseudo_dirs = MemoryFileSystem.pseudo_dirs
+    fails = False
+
+    def put_file(self, *args: Any, **kwargs: Any) -> None:
+        if type(self).fails:
+            raise TimeoutError("no connection")
+        super().put_file(*args, **kwargs)
+
+    def exists(self, *args: Any, **kwargs: Any) -> bool:
+        if type(self).fails:
+            raise TimeoutError("no connection")
+        return bool(super().exists(*args, **kwargs))
+
+
+@pytest.fixture
+def unreliable(monkeypatch: pytest.MonkeyPatch) -> type[Unreliable]:
+    fsspec.register_implementation("unreliable", Unreliable, clobber=True)
+    monkeypatch.setattr(Unreliable, "fails", False)
+    return Unreliable
+
+
+@pytest.mark.behaviour("B67")
+@pytest.mark.parametrize("comes_back", [False, True])
+def test_url_that_fails_in_mid_run_is_said_once_and_ends_nothing(
+    comes_back: bool, unreliable: type[Unreliable], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Fails(Callback):
+        def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
+            unreliable.fails = trainer.global_step >= 3 and not (comes_back and trainer.global_step == 7)
+
+    saving = ModelCheckpoint(tmp_path / "checkpoints", every_n_train_steps=1)
+    logger = LearningRateLogger("unreliable://run", plot=False)
+    caplog.set_level("INFO")
+    with pytest.warns(UserWarning, match="no connection") as caught:
+        run = fit(COSINE, callbacks=[Fails(), logger, saving], max_epochs=1)
+    assert len(run.used) == 8
+    (said,) = [str(one.message) for one in caught if "no connection" in str(one.message)]
+    assert said.startswith("unreliable://run cannot be written (TimeoutError: no connection): the files are in ")
+    see = messages(caplog).splitlines()[-1]
+    if comes_back:
+        assert see == "See unreliable://run/lr.csv"
+        return
+    kept = Path(said.partition(": the files are in ")[2])
+    assert see == f"See {shortest(kept / 'lr.csv')}"
+    assert len((kept / "lr.csv").read_text().splitlines()) == 9
+    shutil.rmtree(kept)
+
+
+@pytest.mark.behaviour("B67")
+def test_record_that_cannot_be_fetched_is_not_taken_along(unreliable: type[Unreliable], tmp_path: Path) -> None:
+    saving = ModelCheckpoint(tmp_path / "checkpoints", filename="{step}", every_n_train_steps=5)
+    fit(COSINE, callbacks=[LearningRateLogger("unreliable://run", plot=False), saving], max_epochs=1)
+    unreliable.fails = True
+    with pytest.warns(UserWarning, match=r"unreliable://run/lr\.csv cannot be read .TimeoutError: no connection"):
+        run = fit(
+            COSINE,
+            callbacks=[LearningRateLogger(tmp_path / "new", plot=False)],
+            ckpt_path=tmp_path / "checkpoints" / "step=5.ckpt",
+            max_epochs=1,
+        )
+    assert len(run.used) == 3
+    assert [row["step"] for row in read_rows(tmp_path / "new" / "lr.csv")] == ["5", "6", "7"]
+
+
+@pytest.mark.behaviour("B72")
+def test_two_runs_at_one_url_have_a_record_each(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Within(Callback):
+        def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
+            if trainer.global_step == 4:
+                fit(schedules.Linear(), callbacks=[LearningRateLogger("memory://bucket/run")], max_epochs=2)
+
+    saving = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=1, save_top_k=-1)
+    first = [Within(), LearningRateLogger("memory://bucket/run"), saving]
+    caplog.set_level("INFO")
+    with pytest.warns(UserWarning, match="another run writes to memory://bucket/run: this one's files") as caught:
+        fit(COSINE, callbacks=first, max_epochs=1)
+    assert sum("another run writes" in str(one.message) for one in caught) == 1
+    assert steps("memory://bucket/run/lr.csv") == list(range(16))
+    assert steps("memory://bucket/run/lr.2.csv") == list(range(8))
+    assert content("memory://bucket/run/lr.png").startswith(PNG)
+    assert content("memory://bucket/run/lr.2.png").startswith(PNG)
+    assert "See memory://bucket/run/lr.2.png, lr.2.csv" in messages(caplog)
+    whole = content("memory://bucket/run/lr.2.csv")
+    again = [LearningRateLogger("memory://bucket/run", plot=False)]
+    fit(COSINE, callbacks=again, max_epochs=1, ckpt_path=tmp_path / "step=6.ckpt")
+    assert content("memory://bucket/run/lr.2.csv") == whole
+    assert steps("memory://bucket/run/lr.csv") == list(range(16))

@@ -861,6 +861,32 @@ def test_picture_is_drawn_where_it_is_asked_for(plot: bool, tmp_path: Path) -> N
     assert (tmp_path / "lr.png").exists() == plot
 
 
+@pytest.mark.behaviour("B75")
+@pytest.mark.parametrize("count", [8, 9])
+def test_many_optimizers_share_a_picture(count: int, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Many(Tiny):
+        def configure_optimizers(self) -> Any:
+            return [SGD([self.weights[0]], lr=0.1) for _ in range(count)]
+
+        def training_step(self, batch: Tensor, batch_idx: int) -> None:
+            for optimizer in self.optimizers():  # type: ignore[union-attr]
+                optimizer.zero_grad()
+                self.manual_backward(self.loss(batch))
+                optimizer.step()
+
+    module = Many()
+    module.automatic_optimization = False
+    callbacks = [LearningRateLogger(tmp_path)]
+    with caplog.at_level("INFO"):
+        fit(COSINE, module=module, batches=6, max_epochs=1, options={"total_steps": 6}, callbacks=callbacks)
+    names = ["SGD", *(f"SGD-{n}" for n in range(1, count))]
+    pictures = ["lr.png"] if count == 9 else [f"lr-{name}.png" for name in names]
+    assert {one.name for one in tmp_path.iterdir()} == {*pictures, *(f"lr-{name}.csv" for name in names)}
+    see = messages(caplog).splitlines()[-1]
+    assert see.startswith(f"See {tmp_path / pictures[0]}, ")
+    assert "more files" in see
+
+
 # Bad input
 
 

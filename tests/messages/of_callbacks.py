@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
+import shutil
+import warnings
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +20,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import StepLR
 
 from lr_recipes import LearningRateLogger, LearningRateScheduler, LearningRateWarmup, schedules
+from lr_recipes.report.backlog import Backlog
+from lr_recipes.report.lr_csv import LrCsv, columns_of
 from lr_recipes.schedules import Schedule
 from tests.callbacks.harness import OwnRate, Tiny, Validated, fit, loader, plan, quiet_trainer, record_lrs, sgd
 from tests.messages.doors import COSINE, RUN, TOTAL, Both, Case, a_file, resumed, saved, trained, warmed
@@ -104,6 +110,57 @@ class Wrapper(Optimizer):
 
     def step(self, closure: Any = None) -> Any:
         return self.inner.step(closure)
+
+
+class AtTheEnd(Callback):
+    """Does something to the file of the record before the last rows are written."""
+
+    def __init__(self, fault: Callable[[Path], Any]) -> None:
+        self.fault = fault
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        self.fault(Path("lrs/lr.csv"))
+
+
+def becomes_a_file(path: Path) -> None:
+    shutil.rmtree(path.parent)
+    path.parent.write_text("a file")
+
+
+def exchanged(path: Path) -> None:
+    path.unlink()
+    path.write_text("theirs")
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+def more_than_can_wait() -> None:
+    def tell(sentence: str) -> None:
+        if "no more are kept" in sentence:
+            warnings.warn(sentence, stacklevel=2)
+
+    waiting = Backlog(LrCsv(Path("other/lr.csv"), columns_of({})), tell)
+    becomes_a_file(Path("other/lr.csv"))
+    try:
+        for step in range(70):
+            waiting.write([[step, 0, 1, "x" * 10**6, 1.0]])
+    finally:
+        waiting.close()
+
+
+def beside_another_run(folder: Path, there: Path | None = None) -> None:
+    other = LrCsv((there or folder) / "lr.csv", columns_of({}))
+    try:
+        trained(COSINE, callbacks=[record_lrs(folder)])
+    finally:
+        other.close()
+
+
+def drawn_over_a_folder(plot: bool) -> None:
+    Path("lrs/lr.png").mkdir(parents=True, exist_ok=True)
+    trained(COSINE, callbacks=[LearningRateLogger("lrs", plot=plot)])
 
 
 def emptied() -> Optimizer:
@@ -294,6 +351,45 @@ CALLBACKS: dict[str, Case] = {
         lambda: fit(COSINE, max_epochs=2, callbacks=[record_lrs(a_file() / "folder")]),
         ["file/folder", "lr.csv cannot be written there"],
         {"give LearningRateLogger a folder that can be written": partial(trained, COSINE)},
+    ),
+    "folder that cannot be written any more": Case(
+        lambda: fit(COSINE, max_epochs=2, callbacks=[AtTheEnd(becomes_a_file), record_lrs(Path("lrs"))]),
+        ["lrs/lr.csv cannot be written (", "training goes on", "waits in memory"],
+        {
+            "put the folder back": lambda: (Path("lrs").unlink(), trained(COSINE)),
+            "make room there": partial(trained, COSINE),
+        },
+    ),
+    "record that another file is in the place of": Case(
+        lambda: fit(COSINE, max_epochs=2, callbacks=[AtTheEnd(exchanged), record_lrs(Path("lrs"))]),
+        ["lrs/lr.csv was replaced by somebody else", "as lr.2.csv"],
+        {"give each run a folder of its own": lambda: trained(COSINE, callbacks=[record_lrs(Path("own"))])},
+    ),
+    "record that somebody else cuts": Case(
+        lambda: fit(COSINE, max_epochs=2, callbacks=[AtTheEnd(cut), record_lrs(Path("lrs"))]),
+        ["lrs/lr.csv was changed by somebody else", "which has cost 1 row"],
+        {"let nobody else write there": partial(trained, COSINE)},
+    ),
+    "rows that find no place": Case(
+        lambda: more_than_can_wait(),
+        ["64 MB of rows wait for", "later ones are dropped"],
+        {"make room there": partial(trained, COSINE), "put the folder back": partial(trained, COSINE)},
+    ),
+    "folder that another run records into": Case(
+        lambda: beside_another_run(Path("lrs")),
+        ["another run records into lrs/lr.csv", "this one's record is lr.2.csv"],
+        {"give each run a folder of its own": lambda: beside_another_run(Path("own"), there=Path("lrs"))},
+    ),
+    "picture that cannot be drawn": Case(
+        lambda: drawn_over_a_folder(plot=True),
+        ["the record cannot be drawn: lr.png"],
+        {
+            "give plot=False": lambda: drawn_over_a_folder(plot=False),
+            "make room for it": lambda: (
+                Path("lrs/lr.png").rmdir(),
+                trained(COSINE, callbacks=[LearningRateLogger("lrs")]),
+            ),
+        },
     ),
     "LR that somebody else writes": Case(
         lambda: fit(COSINE, max_epochs=2, callbacks=[record_lrs(Path()), Writes()]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -127,6 +128,14 @@ def run_while_it_trains() -> None:
 
 
 QUIET: dict[str, Any] = {"accelerator": "cpu", "devices": 1, "enable_progress_bar": False}
+
+
+def over_a_folder(folder: str) -> None:
+    """Where the picture is to be there is a folder."""
+    (Path(folder) / "range_test.png").mkdir(parents=True)
+    range_test(Tiny(), loader(), dirpath=folder, **QUIET)
+
+
 SWEEPS: dict[str, Case] = {
     "LR that is none": Case(
         lambda: LearningRateRangeTest(min_lr=0),
@@ -200,6 +209,17 @@ SWEEPS: dict[str, Case] = {
         lambda: range_test(Tiny(), loader(), dirpath=a_file() / "folder", **QUIET),
         ["file/folder cannot be written"],
         {"another folder, as dirpath": lambda: range_test(Tiny(), loader(), dirpath="range", **QUIET)},
+    ),
+    "files that cannot be written": Case(
+        lambda: over_a_folder("range"),
+        ["the files of the range test cannot be written"],
+        {
+            "another dirpath": lambda: range_test(Tiny(), loader(), dirpath="another", **QUIET),
+            "make room for them": lambda: (
+                Path("range/range_test.png").rmdir(),
+                range_test(Tiny(), loader(), dirpath="range", **QUIET),
+            ),
+        },
     ),
     "LRs of 0": Case(
         lambda: measured(Tiny(partial(sgd, lr=0.0))),

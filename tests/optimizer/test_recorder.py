@@ -32,9 +32,6 @@ class InMemory:
     def add_groups(self, names: Mapping[str, Sequence[str]]) -> None:
         self.lines.append(("columns", {kind: list(of_kind) for kind, of_kind in names.items()}))
 
-    def close(self) -> None:
-        raise AssertionError("whoever opened the file closes it")
-
 
 @pytest.fixture
 def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
@@ -293,3 +290,40 @@ def test_the_last_rows_are_written_without_stopping(now: list[float], on_a_devic
     steps(recorder)
     recorder.flush(strict=False)
     assert (written(recorder), len(told)) == (2, 1)
+
+
+@pytest.mark.behaviour("B67")
+def test_what_is_wrong_is_raised_by_the_next_call_that_may(now: list[float], on_a_device: list[Tensor]) -> None:
+    """Somebody saves a checkpoint in between, and is not to be kept from it."""
+    told: list[str] = []
+    recorder = recorded(sgd(torch.tensor(0.5)), Fixed(), strict=True, tell=told.append)
+    recorder.clock.optimizer.param_groups[0]["lr"].fill_(0.25)
+    recorder._flush_at = now[0] + 1
+    steps(recorder)
+    recorder.flush(strict=False)
+    assert (written(recorder), len(told)) == (1, 1)
+    with pytest.raises(LearningRateError, match=r"update 0 used LR 0.25 in group 'group0', and the plan says 0.5"):
+        recorder.flush()
+
+
+@pytest.mark.behaviour("B67")
+def test_a_device_that_has_failed_hides_no_error(now: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it held is lost, and can be counted."""
+    recorder = recorded(sgd(torch.tensor(0.5)), Fixed())
+    steps(recorder)
+    # A tensor without a value: reading it fails as reading one of a failed device does.
+    monkeypatch.setattr(module, "snapshot", lambda lr: torch.empty((), device="meta"))
+    steps(recorder, 2)
+    recorder.flush(strict=False)
+    assert (written(recorder), recorder.noted, recorder.audit.compared) == (1, 3, 1)
+    steps(recorder)
+    with pytest.raises(RuntimeError, match="meta"):
+        recorder.flush()
+
+
+def test_updates_are_counted_once() -> None:
+    recorder = recorded(sgd(0.1))
+    steps(recorder, 2)
+    assert (recorder.take_updates(), recorder.noted) == (2, 2)
+    steps(recorder)
+    assert (recorder.noted, recorder.take_updates(), recorder.noted) == (3, 1, 3)

@@ -32,6 +32,17 @@ def test_all_as_planned() -> None:
     assert audit.closing_line(3, 3) == "used = planned on 3 of 3 updates, schedule complete"
 
 
+@pytest.mark.behaviour("B67")
+def test_what_the_record_lacks_comes_last() -> None:
+    audit, _ = run_of(GOOD, GOOD)
+    audit.skip(1)
+    line = "used = planned on 2 of 2 updates, schedule complete, 1 skipped update (the first at position 1)"
+    assert audit.closing_line(2, 2, missing=1) == f"{line}, the record lacks 1 update"
+    assert Audit(compared=3).closing_line(3, None, planned=False, missing=1200) == (
+        "recorded 3 updates, there is no plan to compare with, the record lacks 1,200 updates"
+    )
+
+
 def test_the_first_difference_is_said_once() -> None:
     audit, said = run_of(GOOD, (0.0005, 0.07), (0.0009, 0.05), GOOD)
     assert said == [

@@ -16,8 +16,9 @@ from matplotlib.text import Text
 
 from lr_recipes.plan.horizon import Horizon
 from lr_recipes.report.lr_csv import LrCsv, columns_of, read_rows
-from lr_recipes.report.picture import COLOURS, STYLES, draw, figure_of
+from lr_recipes.report.picture import COLOURS, STYLES, draw, draw_many, figure_of, figure_together
 from lr_recipes.schedules import Cosine, CosineRestarts, Fixed, Linear, OneCycle, Schedule, Sequence, WarmupStableDecay
+from tests.report.test_appended_file import most_bytes
 
 
 def recorded(
@@ -383,3 +384,48 @@ def test_no_global_state(path: Path) -> None:
         warnings.simplefilter("error")
         draw(recorded(path, Fixed(), 5, {"a": 0.1}), path.with_suffix(".png"))
     assert dict(matplotlib.rcParams) == before
+
+
+# Many optimizers in one picture
+
+
+@pytest.mark.behaviour("B75")
+def test_many_records_share_a_picture(tmp_path: Path) -> None:
+    """A line for all that used the same LRs at the same updates; a file of several groups names them."""
+    lrs = (0.1, 0.2, 0.3)
+    curves = {f"SGD-{n}": ((0, 1, 2), lrs) for n in range(5)}
+    curves |= {"Adam a": ((0, 1, 2), (0.1, math.nan, 0.4)), "Adam b": ((0, 1), (0.1, 0.2))}
+    drawn = figure_together(curves, "7 optimizers")
+    lines = [([*map(int, line.get_xdata())], [*line.get_ydata()]) for line in drawn.axes[0].lines]
+    assert lines == [
+        ([0, 1, 2], [0.1, 0.2, 0.3]),
+        ([0, 1, 2], pytest.approx([0.1, math.nan, 0.4], nan_ok=True)),
+        ([0, 1], [0.1, 0.2]),
+    ]
+    assert legend(drawn) == ["SGD-0, SGD-1, SGD-2 and 2 more", "Adam a", "Adam b"]
+    assert drawn.texts[0].get_text() == "7 optimizers"
+
+
+@pytest.mark.behaviour("B75")
+def test_files_of_a_picture_of_many(tmp_path: Path) -> None:
+    sources = {
+        f"SGD-{n}": recorded(
+            tmp_path / f"lr-SGD-{n}.csv", Cosine(), 50, {"a": 0.1 * (n + 1)} | ({"b": 1.0} if n else {})
+        )
+        for n in range(3)
+    }
+    target = tmp_path / "lr.png"
+    draw_many(sources, target, "3 optimizers")
+    assert target.read_bytes().startswith(b"\x89PNG")
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["lr-SGD-0.csv", "lr-SGD-1.csv", "lr-SGD-2.csv", "lr.png"]
+
+
+@pytest.mark.behaviour("B67")
+def test_a_picture_is_whole_or_not_there(path: Path) -> None:
+    target = path.with_suffix(".png")
+    target.write_bytes(b"an older one")
+    recorded(path, Cosine(), 50, {"a": 0.1})
+    with most_bytes(5000), pytest.raises(OSError, match="File too large"):
+        draw(path, target)
+    assert target.read_bytes() == b"an older one"
+    assert sorted(one.name for one in path.parent.iterdir()) == ["lr.csv", "lr.png"]
