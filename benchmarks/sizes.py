@@ -164,7 +164,6 @@ def took(variant: Variant, size: Size, folder: str) -> Took:
         enable_model_summary=False,
     )
     module, data = Sized(size, torch_schedule), DataLoader(TensorDataset(torch.zeros(size.updates)), batch_size=None)
-    gc.collect()
     begun = time.thread_time()
     trainer.fit(module, data)
     at, over = watch.at, time.thread_time()
@@ -179,6 +178,7 @@ def measure(sizes: Sequence[Size] = SIZES, repeats: int = 3) -> dict[Size, dict[
         for size in sizes:
             runs: dict[str, list[Took]] = {name: [] for name in VARIANTS}
             for _ in range(repeats):
+                gc.collect()
                 for number, (name, variant) in enumerate(VARIANTS.items()):
                     runs[name].append(took(variant, size, str(Path(folder, str(number)))))
             found[size] = {name: Took(*map(min, zip(*all_, strict=True))) for name, all_ in runs.items()}
