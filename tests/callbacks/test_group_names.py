@@ -124,6 +124,16 @@ def test_groups_that_join_under_the_names_of_others(tmp_path: Path, caplog: pyte
     assert (tmp_path / "lr.png").exists()
 
 
+def test_a_group_that_joins_where_both_of_its_names_are_others(tmp_path: Path) -> None:
+    """The first has left, so it is the fourth now, as the last one was; and the fifth that there has been."""
+    used = train(["x", "a", "a-3-4", "a"], tmp_path, others=[Joins("a")])
+    rows = list(read_rows(tmp_path / "lr.csv"))
+    header = (tmp_path / "lr.csv").read_text().partition("\n")[0].split(",")
+    columns = [name for name in header if name.startswith("lr/")]
+    assert columns == ["lr/x", "lr/a", "lr/a-3-4", "lr/a-3", "lr/a-3-4-4"]
+    assert [float(rows[2][name]) for name in columns[1:]] == [*used[2]]
+
+
 class Strange(Schedule):
     """A schedule of one's own whose phase has two lines."""
 
