@@ -207,7 +207,7 @@ class LearningRateLogger(Remembering):
         state = self._state if before is None else {}
         counts = state.get("audits", {}).get(name, {})  # also at position 0: steps may have been skipped
         earlier = state.get("files", {}).get(name)
-        history = folder.earlier(earlier, f"lr{suffix}.csv") if clock.position else None
+        history = folder.earlier(earlier, f"lr{suffix}.csv", trainer.ckpt_path) if clock.position else None
         audit = Audit(**counts)
         recorder = Recorder(
             clock,

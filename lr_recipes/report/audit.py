@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from lr_recipes.checks import counted
+from lr_recipes.checks import counted, one_line
 
 # A tensor LR holds 32 bits; anything further from the plan was written by somebody else.
 _TOLERANCE = 1e-6
@@ -91,8 +91,8 @@ class Audit:
         parts = [self._verdict(planned), *([share_of(part, position, total)] if planned else [])]
         if self.skipped:
             parts.append(f"{_updates(self.skipped, 'skipped ')} (the first at position {self.skipped_at:,})")
-        parts += [f"group {name} joined at update {at:,}" for name, at in self.late.items()]
-        parts += [f"group {name} left at update {at:,}" for name, at in self.left.items()]
+        parts += [f"group {one_line(name)} joined at update {at:,}" for name, at in self.late.items()]
+        parts += [f"group {one_line(name)} left at update {at:,}" for name, at in self.left.items()]
         return ", ".join(parts)
 
     def _verdict(self, planned: bool) -> str:
@@ -102,7 +102,8 @@ class Audit:
             return f"used = planned on {self.compared:,} of {self.compared:,} updates"
         return (
             f"used = planned on {self.compared - self.different:,} of {self.compared:,} updates, largest difference "
-            f"{self.worst:g} in group {self.worst_group} at update {self.worst_at:,} (the first at {self.first_at:,})"
+            f"{self.worst:g} in group {one_line(self.worst_group)} at update {self.worst_at:,} (the first at "
+            f"{self.first_at:,})"
         )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lr_recipes.checks import counted
+from lr_recipes.checks import counted, one_line
 from lr_recipes.plan.curve import Phase
 from lr_recipes.plan.plan import Plan
 
@@ -35,14 +35,14 @@ def in_words(plan: Plan, title: str, groups: Sequence[str], notes: Sequence[str]
     count, phases = plan.total_steps, plan.curve.phases
     total = "no known end" if count is None else counted(count, "update")
     source = f" ({plan.horizon.source})" if plan.horizon.source else ""
-    labels = [_labelled(name) for name in groups]
+    labels = [_labelled(one_line(name)) for name in groups]
     wide = max(_MANY_LINES, *(len(phase.name) for phase in phases), *map(len, labels))
     longest = max(len(_stretch(phase)) for phase in phases)
     what = [f"{p.name:<{wide}}  {_stretch(p):<{longest}}   {_factors(plan, p)}" for p in phases]
     lrs = _peaks_and_floors(plan) if plan.uniform else _firsts_and_lasts(plan)
     whose = [f"{label:<{wide}}  {said}" for label, said in zip(labels, lrs, strict=False)]
-    lines = [*few(what, "phases"), *few(whose, "groups"), *notes]
-    return "\n".join([f"Learning-rate plan for {title}: {total}{source}", *(f"  {line}" for line in lines)])
+    lines = [*few(what, "phases"), *few(whose, "groups"), *map(one_line, notes)]
+    return "\n".join([f"Learning-rate plan for {one_line(title)}: {total}{source}", *(f"  {line}" for line in lines)])
 
 
 def few(lines: Sequence[str], what: str) -> list[str]:

@@ -19,7 +19,7 @@ from hydra.errors import (
 )
 from omegaconf.errors import OmegaConfBaseException
 
-from lr_recipes.checks import nearest
+from lr_recipes.checks import nearest, visible
 from recipes.app.config import CONF
 
 
@@ -27,8 +27,8 @@ def explain(error: BaseException) -> str | None:
     """Return one message for a mistake; ``None`` where the exception is not a user's mistake."""
     for kind, words in _WORDS:
         if isinstance(error, kind):
-            return words(error)
-    return str(error) if isinstance(error, _lightning_mistakes()) else None
+            return visible(words(error))
+    return visible(str(error)) if isinstance(error, _lightning_mistakes()) else None
 
 
 def unknown_key(key: str, known: Sequence[str]) -> str:
