@@ -81,7 +81,7 @@ def flag(name: str, value: Any) -> None:
 
 
 def visible(text: str) -> str:
-    """Return text for a terminal: what would move its cursor or turn its writing round is written out.
+    r"""Return text for a terminal: what would move its cursor or turn its writing round is written out.
 
     Line breaks stay, as do the letters of all languages.
 
@@ -94,7 +94,7 @@ def visible(text: str) -> str:
 
 
 def one_line(name: str) -> str:
-    """Return a name for a terminal, as ``visible`` does, with its line breaks written out: it cannot pose as a line.
+    r"""Return a name for a terminal, as ``visible`` does, with its line breaks written out: it cannot pose as a line.
 
     Example:
         >>> print(one_line("decay\nused = planned"))
