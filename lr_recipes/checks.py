@@ -87,7 +87,7 @@ def visible(text: str) -> str:
 
     Example:
         >>> print(visible("é\x1b[2J\nb"))
-        é\\x1b[2J
+        é\x1b[2J
         b
     """
     return text if text.isprintable() else "\n".join(map(one_line, text.split("\n")))
@@ -98,7 +98,7 @@ def one_line(name: str) -> str:
 
     Example:
         >>> print(one_line("decay\nused = planned"))
-        decay\\nused = planned
+        decay\nused = planned
     """
     if name.isprintable():
         return name

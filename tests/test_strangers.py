@@ -42,6 +42,7 @@ from lr_recipes.callbacks.telling import tell, warn
 from lr_recipes.checks import one_line, visible
 from lr_recipes.plan.resume import ResumeError, choose
 from lr_recipes.report.audit import Audit
+from lr_recipes.report.words import in_words
 from recipes.app import config
 from recipes.app.checkpoints import check_paths, check_weights, read_checkpoint
 from recipes.app.config import CONF
@@ -599,7 +600,10 @@ def test_names_in_a_checkpoint_are_shown_as_names() -> None:
     name = f"g\n{ESCAPES}"
     audit = Audit(late={name: 3}, left={name: 4}, different=1, worst_group=name, compared=2)
     assert audit.closing_line(4, 4).isprintable()
-    plan = COSINE.plan(Horizon(total_steps=8), [PEAK])
+    plan = COSINE.plan(Horizon(total_steps=8, source=name), [PEAK])
+    (first, *_) = in_words(plan, name, [name], [name]).splitlines()
+    assert first.startswith("Learning-rate plan for g\\n")
+    assert first.endswith(r"]0;title\x07)")
     saved = {**plan.state(), "position": 4}
     saved["schedule"] = {**saved["schedule"], "warmup_type": f"linear{ESCAPES}", f"knob{ESCAPES}": 1}
     with pytest.raises(ResumeError) as caught:

@@ -34,7 +34,7 @@ def in_words(plan: Plan, title: str, groups: Sequence[str], notes: Sequence[str]
     """
     count, phases = plan.total_steps, plan.curve.phases
     total = "no known end" if count is None else counted(count, "update")
-    source = f" ({plan.horizon.source})" if plan.horizon.source else ""
+    source = f" ({one_line(plan.horizon.source)})" if plan.horizon.source else ""
     labels = [_labelled(one_line(name)) for name in groups]
     wide = max(_MANY_LINES, *(len(phase.name) for phase in phases), *map(len, labels))
     longest = max(len(_stretch(phase)) for phase in phases)
