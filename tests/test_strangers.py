@@ -32,6 +32,7 @@ from hydra.utils import get_method, instantiate
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError
 from torch.optim import SGD
 
 from lr_recipes import Horizon, LearningRateLogger, schedules
@@ -334,6 +335,10 @@ def test_a_folder_that_leads_out_is_not_gone_on_in(what: str, tmp_path: Path) ->
     with pytest.raises(ValueError, match=r"is no file of this folder.*set hydra.run.dir=runs/NAME to go on in another"):
         run_folder(path, "error", "now")
     assert run_folder(path, "config", "now") == "runs/now"
+    cfg = OmegaConf.create({"dir": f"${{run_folder:'{path}',error,now}}"})
+    with pytest.raises(InterpolationResolutionError) as caught:
+        _ = cfg.dir
+    assert (explain(caught.value) or "").startswith(str(run))
 
 
 @B66

@@ -79,7 +79,7 @@ def settings_in(file: Path, run: Path, typed: Iterable[str] = ()) -> Settings:
     gone = (*OF_ONE_START, *typed)
     words = [word for word in found if not any(_is_under(key_of(word), key) for key in gone)]
     reasons = {word: why_not(word) for word in words}
-    left_out = [f"{cut(one_line(shlex.quote(word)), _SHOWN)} {reason}" for word, reason in reasons.items() if reason]
+    left_out = [f"{cut(one_line(shlex.quote(word)), _SHOWN)}: {reason}" for word, reason in reasons.items() if reason]
     return Settings([word for word in words if reasons[word] is None], left_out)
 
 
