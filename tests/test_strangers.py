@@ -109,7 +109,7 @@ HOSTILE = {
     "optimizer.lr=${scaled_lr:}${oc.env:X}": ELSEWHERE, "seed=${seed}": ELSEWHERE,
     "schedule=../../evil": PLACE, "schedule=/etc/x": PLACE, "data=evil.yaml": PLACE, "recipe=pkg://evil": PLACE,
     "callbacks=[default,../../evil]": PLACE, "schedule=a/../../b": PLACE, "schedule=file:///evil": PLACE,
-    "output_dir=/etc": PLACE, "checkpoint_dir=x": PLACE, "pretrained_dir=x": PLACE, "data.root=/d": PLACE,
+    "checkpoint_dir=x": PLACE, "pretrained_dir=x": PLACE, "data.root=/d": PLACE,
     "data.path=.env": PLACE, "model.pretrained=../x.pt": PLACE, "model.pretrained=x.pt": PLACE,
     "trainer.default_root_dir=x": PLACE, "callbacks.best_checkpoint.dirpath=x": PLACE, "data.download=true": PLACE,
     "callbacks.best_checkpoint.filename=../../x": PLACE, "callbacks.best_checkpoint.filename='..'": PLACE,
@@ -160,11 +160,27 @@ def test_what_is_typed_is_taken_whatever_it_is(tmp_path: Path) -> None:
 
 
 @B66
+def test_what_belongs_to_one_start_is_not_taken_over(tmp_path: Path) -> None:
+    own = ["output_dir=/etc", "+output_dir=/etc", "resume=config", "weights=/x", "pretraining=['schedule._target_=x']"]
+    typed = a_run(tmp_path / "run", *own, "ckpt_path=/other/last.ckpt")
+    assert with_settings_of_the_run(typed) == (typed, "")
+
+
+@B66
+def test_of_very_much_that_is_left_out_some_is_shown(tmp_path: Path) -> None:
+    typed = a_run(tmp_path / "run", *(f"hydra.x{n}={'y' * 900}" for n in range(60)))
+    lines = with_settings_of_the_run(typed).said.splitlines()
+    assert len(lines) == 23
+    assert lines[-2] == "    and 40 more"
+    assert max(map(len, lines)) < 160
+
+
+@B66
 def test_every_part_of_the_config_tree_is_taken_or_left_on_purpose() -> None:
     groups = {path.name for path in CONF.iterdir() if path.is_dir()} - {"hydra", "__pycache__"}
     top = {key for key in OmegaConf.load(CONF / "config.yaml") if key not in ("defaults", "hydra")}
     assert groups == set(CHOICES)
-    places = {"output_dir", "checkpoint_dir", "pretrained_dir"}
+    places = {"checkpoint_dir", "pretrained_dir"}
     assert top == {*VALUES, *OF_ONE_START, *places}
     assert places < set(PLACES)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,16 +21,15 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from lr_recipes.checks import one_line
-from lr_recipes.report.words import cut, few
+from lr_recipes.report.words import cut
 
 # What stands at the top of the config, as far as a folder may say it: choices of a file, and values.
 CHOICES = ("model", "data", "optimizer", "schedule", "trainer", "callbacks", "logger", "task", "recipe")
 VALUES = ("seed", "batch_scaling")
-# What belongs to one start of a run and is not taken over by the next, which has its weights from the checkpoint.
-OF_ONE_START = ("ckpt_path", "resume", "weights", "pretraining")
+# What belongs to one start of a run: the next has its weights from the checkpoint, and its folder is the run's or new.
+OF_ONE_START = ("ckpt_path", "resume", "weights", "pretraining", "output_dir")
 # The last word of the keys that say where something is read, written or fetched; and all that is sent to a logger.
 PLACES = (
-    "output_dir",
     "checkpoint_dir",
     "pretrained_dir",
     "default_root_dir",
@@ -51,6 +50,7 @@ _SEVERAL = "stands for several values"
 _MOST_BYTES = 1 << 16  # of a file of settings; one of ours has some hundred
 _MOST_CHARACTERS = 1000  # of one of them: the parser takes longer for a line than the line is longer
 _SHOWN = 100  # characters of one that is left out
+_SHOWN_LINES = 20
 _FILE_NAME = re.compile(r"[\w-]+(/[\w-]+)*")  # of a file of the config tree, which no name leads out of
 # From the top of a disk, of a home or of a server, or up: wherever such text stands, a file could be meant.
 _LIKE_A_PLACE = re.compile(r"[/~]|\w+:/|.*(\\|://)|(.*/)?\.\.(/|$)", re.DOTALL)
@@ -119,7 +119,7 @@ def why_not(word: str) -> str | None:
         return _OPTION
     try:
         parsed = _parser().parse_override(word)
-    except (HydraException, RecursionError):
+    except (HydraException, ValueError, RecursionError):  # the last two of endless numbers and brackets
         return _OPTION
     parts = parsed.key_or_group.split(".")
     if parts[-1] in PLACES:
@@ -183,11 +183,13 @@ def _is_under(key: str, other: str) -> bool:
     return key == other or key.startswith(f"{other}.")
 
 
-def going_on_with(taken: Iterable[str], left_out: Iterable[str]) -> str:
+def going_on_with(taken: Sequence[str], left_out: Sequence[str]) -> str:
     """Say what is taken over from a run folder, and what is not."""
     lines = [f"Going on with the settings of the run: {one_line(' '.join(taken))}"] if taken else []
     if left_out:
-        lines += ["Left out of what the run's folder says:", *(f"    {line}" for line in few(list(left_out), "lines"))]
+        shown = [f"    {line}" for line in left_out][:_SHOWN_LINES]
+        lines += ["Left out of what the run's folder says:", *shown]
+        lines += [f"    and {len(left_out) - len(shown):,} more"] if len(left_out) > len(shown) else []
         lines += [
             "A folder may be a stranger's: it sets values and chooses files of conf/, and nothing else. What is yours "
             "of this, and wanted, type beside ckpt_path=..."
