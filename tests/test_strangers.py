@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import http.server
 import logging
@@ -41,6 +42,7 @@ from lr_recipes.callbacks.folder import Folder
 from lr_recipes.callbacks.learning_rate_scheduler import check_optimizers
 from lr_recipes.callbacks.telling import tell, warn
 from lr_recipes.checks import one_line, visible
+from lr_recipes.command_line import main
 from lr_recipes.plan.resume import ResumeError, choose
 from lr_recipes.report.audit import Audit
 from lr_recipes.report.words import in_words
@@ -53,6 +55,7 @@ from recipes.app.preview import _overrides
 from recipes.app.run_folder import Visible, run_folder, with_settings_of_the_run
 from recipes.app.taken_over import CHOICES, OF_ONE_START, PLACES, VALUES, why_not
 from recipes.app.training import best_checkpoint
+from recipes.reproduction.store import Store
 from tests.callbacks.harness import PEAK, Tiny, fit, keep_all, loader, messages, quiet_trainer, record_lrs, sgd
 
 ROOT = Path(__file__).parents[1]
@@ -371,6 +374,25 @@ def test_links_within_a_folder_are_gone_on_in(tmp_path: Path) -> None:
 
 
 @B66
+def test_nothing_of_ours_unpickles() -> None:
+    """Every call that loads is told ``weights_only=True``, and no module that unpickles is imported."""
+    loads = 0
+    for path in [*(ROOT / "lr_recipes").rglob("*.py"), *(ROOT / "recipes").rglob("*.py"), ROOT / "train.py"]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, (ast.Import, ast.ImportFrom)):
+                names = {alias.name for alias in node.names} | {getattr(node, "module", None)}
+                assert not names & {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}, path
+            if not isinstance(node, ast.Call):
+                continue
+            name, given = ast.unparse(node.func), {one.arg: ast.unparse(one.value) for one in node.keywords}
+            assert name not in ("np.load", "numpy.load", "eval", "exec", "OmegaConf.load"), f"{path}: {name}"
+            if (name.startswith("torch.") and "load" in name.rpartition(".")[2]) or "ckpt_path" in given:
+                loads += 1
+                assert given.get("weights_only") == "True", f"{path}: {ast.unparse(node)}"
+    assert loads >= 5
+
+
+@B66
 def test_no_code_of_a_checkpoint_is_run(tmp_path: Path) -> None:
     torch.save({"state_dict": {}, "x": Touches(tmp_path / "canary")}, tmp_path / "x.ckpt")
     with pytest.raises(ValueError, match="damaged or not a checkpoint"):
@@ -648,6 +670,26 @@ def test_what_a_program_prints_of_a_mistake_is_visible() -> None:
     assert Visible("%(message)s").format(record) == r"a\x1b[2J\x1b]0;title\x07" + "\nb"
     settings = OmegaConf.to_container(OmegaConf.load(CONF / "hydra" / "job_logging" / "plain.yaml"))
     assert {one["class"] for one in settings["formatters"].values()} == {"recipes.app.run_folder.Visible"}
+
+
+@B71
+def test_what_lr_recipes_prints_is_visible(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["preview", f"schedule={ESCAPES}", "total_steps=10"]) == 1
+    assert capsys.readouterr().err.rstrip("\n").isprintable()
+
+
+@B71
+def test_results_of_runs_are_lines_of_a_regular_file(tmp_path: Path) -> None:
+    told: list[str] = []
+    store = Store(tmp_path, lambda row, schedule: {}, told.append)
+    os.mkfifo(tmp_path / "pipe.csv")
+    assert store.load("pipe") == {}
+    values = [f"row{ESCAPES}", "step", "0.1", "1", "done", *["0.5"] * 4, "10", "1", "1", *["x"] * 7]
+    (tmp_path / "row.csv").write_text(",".join(values) + "\n")
+    assert store.load("row") == {}
+    (line,) = told
+    assert "of another row (row" in line
+    assert line.isprintable()
 
 
 def optimizers_of(*names: str) -> list[Any]:
