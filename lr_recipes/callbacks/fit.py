@@ -466,12 +466,12 @@ def optimizer_names(optimizers: Sequence[Any]) -> list[str]:
     Files bear these names, so each is a part of a path, and differs from the others in more than capitals.
     """
     names: dict[str, str] = {}
+    numbers: dict[str, int] = {}  # the last one of each class
     for optimizer in optimizers:
         kind = name = _as_file_name(type(optimizer).__name__)
-        count = 0
         while name.casefold() in names:
-            count += 1
-            name = f"{kind}-{count}"
+            numbers[kind] = numbers.get(kind, 0) + 1
+            name = f"{kind}-{numbers[kind]}"
         names[name.casefold()] = name
     return list(names.values())
 
