@@ -17,6 +17,7 @@ optimizer is told is the clock's. A fit goes through Lightning in this order, an
 from __future__ import annotations
 
 import math
+import re
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -43,6 +44,7 @@ from lr_recipes.plan.horizon import Horizon, HorizonError
 from lr_recipes.plan.loop import Limits, Start
 from lr_recipes.plan.resume import ResumeError
 
+_LONGEST_NAME = 150  # bytes; file systems take 255 with what is put before and behind it
 _NO_TOTAL_NEEDED = "fixed, warmup_constant, step in {0}, plateau, inverse_sqrt with a warmup in {0}"
 
 
@@ -468,10 +470,25 @@ def goes_on_from(trainer: Trainer) -> str:
 
 
 def optimizer_names(optimizers: Sequence[Any]) -> list[str]:
-    """Return a name for each optimizer: its class, numbered where several are of one class (``Adam``, ``Adam-1``)."""
-    classes = [type(optimizer).__name__ for optimizer in optimizers]
-    seen = [classes[:index].count(name) for index, name in enumerate(classes)]
-    return [f"{name}-{count}" if count else name for name, count in zip(classes, seen, strict=True)]
+    """Return a name for each optimizer: its class, numbered where several are of one class (``Adam``, ``Adam-1``).
+
+    Files bear these names, so each is a part of a path, and differs from the others in more than capitals.
+    """
+    names: dict[str, str] = {}
+    numbers: dict[str, int] = {}  # the last one of each class
+    for optimizer in optimizers:
+        kind = name = _as_file_name(type(optimizer).__name__)
+        while name.casefold() in names:
+            numbers[kind] = numbers.get(kind, 0) + 1
+            name = f"{kind}-{numbers[kind]}"
+        names[name.casefold()] = name
+    return list(names.values())
+
+
+def _as_file_name(name: str) -> str:
+    """A name of which nothing leads out of a folder, cannot be seen, or is too long for a file system."""
+    plain = re.sub(r"^\.|[^\w.-]", "_", name).encode()[:_LONGEST_NAME].decode(errors="ignore")
+    return plain or "optimizer"
 
 
 def optimizer_key(given: Any, names: Sequence[str], what: str) -> str:

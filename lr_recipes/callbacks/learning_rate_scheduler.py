@@ -451,12 +451,14 @@ class LearningRateScheduler(Remembering):
             before = read_lrs(bound.optimizer)[0]
             if bound.observe(value):
                 now = read_lrs(bound.optimizer)[0]
-                tell(trainer, f"{name}: {reaction.monitor} has stopped improving, LR {before:g} -> {now:g}")
+                metric = checks.one_line(reaction.monitor)
+                tell(trainer, f"{name}: {metric} has stopped improving, LR {before:g} -> {now:g}")
 
     def _warn_nan(self, trainer: Trainer, metric: str) -> None:
         if not self._nan_told:
             self._nan_told = True
-            warn(trainer, f"{metric} is not a number: this value does not count for the plateau, which waits for one")
+            shown = checks.one_line(metric)
+            warn(trainer, f"{shown} is not a number: this value does not count for the plateau, which waits for one")
 
     def _tell_early(self, trainer: Trainer, name: str, metric: str) -> None:
         """Say once that a checkpoint was written before a decision that a run resumed from it cannot make."""
@@ -467,10 +469,10 @@ class LearningRateScheduler(Remembering):
             place = "validation" if validation else "end of the epoch"
             tell(
                 trainer,
-                f"{name}: a checkpoint was written with the batch before the {place} that logs {metric}. Lightning "
-                "does not repeat it when it resumes from there, so a resumed run has one decision of the plateau less. "
-                f"To avoid that, give ModelCheckpoint save_on_train_epoch_end={not validation} and neither "
-                "every_n_train_steps nor train_time_interval",
+                f"{name}: a checkpoint was written with the batch before the {place} that logs "
+                f"{checks.one_line(metric)}. Lightning does not repeat it when it resumes from there, so a resumed run "
+                f"has one decision of the plateau less. To avoid that, give ModelCheckpoint "
+                f"save_on_train_epoch_end={not validation} and neither every_n_train_steps nor train_time_interval",
             )
 
     def _tell_overrun(self, trainer: Trainer) -> None:
@@ -508,9 +510,9 @@ def check_optimizers(saved: Iterable[str], ours: Iterable[str], origin: str = "c
     """
     if set(saved) != set(ours):
         raise ResumeError(
-            f"the {origin} has schedules for {', '.join(saved)}, and this run for {', '.join(ours)}: go on with the "
-            "same optimizers and the same mapping of schedules, or begin new schedules at position 0 with "
-            "resume='restart'"
+            f"the {origin} has schedules for {checks.one_line(', '.join(saved))}, and this run for {', '.join(ours)}: "
+            "go on with the same optimizers and the same mapping of schedules, or begin new schedules at position 0 "
+            "with resume='restart'"
         )
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable
 
+from lr_recipes.checks import one_line
+
 _MOST = 1000  # characters of a name: readers of CSV files have limits
 
 
@@ -18,9 +20,7 @@ def clean(name: object) -> str:
         >>> print(clean("two\nlines"), clean("\x1b[31mred"))
         two\nlines \x1b[31mred
     """
-    text = str(name)
-    if not text.isprintable():
-        text = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+    text = one_line(str(name))
     return text if len(text) <= _MOST else f"{text[: _MOST - 3]}..."
 
 

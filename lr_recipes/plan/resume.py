@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from lr_recipes.checks import counted
+from lr_recipes.checks import counted, one_line
 from lr_recipes.plan.horizon import Horizon
 from lr_recipes.plan.plan import Plan, Source
 
@@ -140,7 +140,7 @@ def _differences(saved: dict[str, Any], configured: Plan) -> list[str]:
     read = configured.schedule.read
     # The source says in words where the total came from; the total has a line of its own.
     shown = [(name, _side_by_side(old, new, read)) for name, old, new in pairs if old != new and name != "source"]
-    return [f"{name}: {both}" for name, both in shown]
+    return [one_line(f"{name}: {both}") for name, both in shown]
 
 
 def _side_by_side(old: Any, new: Any, read: Callable[[dict[str, Any]], Any]) -> str:

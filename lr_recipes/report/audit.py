@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any
 
-from lr_recipes.checks import counted
+from lr_recipes.checks import counted, one_line
 
 # A tensor LR holds 32 bits; anything further from the plan was written by somebody else.
 _TOLERANCE = 1e-6
@@ -107,13 +107,14 @@ class Audit:
             return f"used = planned on {self.compared:,} of {self.compared:,} updates"
         return (
             f"used = planned on {self.compared - self.different:,} of {self.compared:,} updates, largest difference "
-            f"{self.worst:g} in group {self.worst_group} at update {self.worst_at:,} (the first at {self.first_at:,})"
+            f"{self.worst:g} in group {one_line(self.worst_group)} at update {self.worst_at:,} (the first at "
+            f"{self.first_at:,})"
         )
 
 
 def _moved(how: str, groups: Mapping[str, int]) -> list[str]:
     """When each group joined or left; of very many the first few, and how many there were."""
-    told = [f"group {name} {how} at update {at:,}" for name, at in islice(groups.items(), _MANY_GROUPS)]
+    told = [f"group {one_line(name)} {how} at update {at:,}" for name, at in islice(groups.items(), _MANY_GROUPS)]
     more = len(groups) - len(told)
     return [*told, f"{more:,} more groups {how}"] if more else told
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lr_recipes.checks import visible
 from lr_recipes.report.chart import Point
 from lr_recipes.report.lr_csv import with_replacement
 from lr_recipes.report.rows import sample_rows
@@ -254,7 +255,7 @@ def _label(names: Sequence[str]) -> str:
 
 def escaped(text: str) -> str:
     """Text that matplotlib shows as it is: "$" would start a formula, and no text or a first "_" hide the name."""
-    text = text.replace("$", r"\$")
+    text = visible(text).replace("$", r"\$")  # of a control character, which no font has, it would warn
     return text if text and text[0] != "_" else f" {text}"
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lr_recipes.checks import counted
+from lr_recipes.checks import counted, one_line
 from lr_recipes.plan.curve import Phase
 from lr_recipes.plan.plan import Plan
 
@@ -34,15 +34,18 @@ def in_words(plan: Plan, title: str, groups: Sequence[str], notes: Sequence[str]
     """
     count, phases = plan.total_steps, plan.curve.phases
     total = "no known end" if count is None else counted(count, "update")
-    source = f" ({plan.horizon.source})" if plan.horizon.source else ""
-    shown, named = [phases[k] for k in _few(len(phases))], {k: _labelled(groups[k]) for k in _few(len(groups))}
+    source = f" ({one_line(plan.horizon.source)})" if plan.horizon.source else ""
+    shown, named = (
+        [phases[k] for k in _few(len(phases))],
+        {k: _labelled(one_line(groups[k])) for k in _few(len(groups))},
+    )
     wide = max(_MANY_LINES, *(len(phase.name) for phase in shown), *map(len, named.values()))
     longest = max(len(_stretch(phase)) for phase in shown)
     what = [f"{p.name:<{wide}}  {_stretch(p):<{longest}}   {_factors(plan, p)}" for p in shown]
     lrs = _peak_and_floor if plan.uniform else _first_and_last
     whose = [f"{label:<{wide}}  {lrs(plan, k)}" for k, label in named.items()]
-    lines = [*_with_gap(what, len(phases), "phases"), *_with_gap(whose, len(groups), "groups"), *notes]
-    return "\n".join([f"Learning-rate plan for {title}: {total}{source}", *(f"  {line}" for line in lines)])
+    lines = [*_with_gap(what, len(phases), "phases"), *_with_gap(whose, len(groups), "groups"), *map(one_line, notes)]
+    return "\n".join([f"Learning-rate plan for {one_line(title)}: {total}{source}", *(f"  {line}" for line in lines)])
 
 
 def _few(count: int) -> Sequence[int]:
