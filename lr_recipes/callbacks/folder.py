@@ -61,16 +61,17 @@ class Folder:
         """Return where a file of the folder is, for a later run."""
         return f"{self.url}/{_numbered(name, self._number)}" if self.url else os.path.realpath(self.path / name)
 
-    def own(self, address: str | None, name: str) -> str:
+    def own(self, address: Any, name: str) -> str:
         """Return ``name``; or ``lr.2.csv`` in place of ``lr.csv`` where the earlier run had taken that one.
 
         Args:
-            address: of the earlier run's file, whose folder may have been moved here.
+            address: of the earlier run's file, whose folder may have been moved here; as a checkpoint has it, so it may
+                be anything.
             name: of the file where nothing is in the way.
         """
-        there = Path(address or "").name
+        there = os.path.basename(address) if isinstance(address, str) else ""
         stem, ending = os.path.splitext(name)
-        is_here = there and (address == self.address(there) or (self.path / there).exists())
+        is_here = there and (address == self.address(there) or os.path.exists(self.path / there))
         return there if is_here and there.startswith(f"{stem}.") and there.endswith(ending) else name
 
     def shown(self, name: str) -> str:
