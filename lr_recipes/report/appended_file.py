@@ -132,6 +132,8 @@ class AppendedFile:
             return True
         if self._file is not None or not asked_for:  # what somebody has put in our place, or an earlier run's
             return False
+        if not path.is_file():  # nobody writes rows into a pipe; and a folder is not replaced by a file
+            return True
         there = _locked(path, "r+")
         if there is not None:
             there.close()
