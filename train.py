@@ -54,10 +54,9 @@ def main(cfg: DictConfig) -> float | None:
 
 def command_line() -> None:
     """Run ``main`` with the arguments of the command line, and explain mistakes in them."""
-    typed = sys.argv[1:]
-    whole = with_settings_of_the_run(typed)
-    if len(whole) > len(typed) and is_first_process():
-        print("Going on with the settings of the run:", *whole[: len(whole) - len(typed)])
+    whole, said = with_settings_of_the_run(sys.argv[1:])
+    if said and is_first_process():
+        print(said)
     sys.argv[1:] = readable(whole)
     if not wants_traceback():
         # without it Hydra prints its own version of an error and exits; with it exceptions come through to here

@@ -1,6 +1,7 @@
 """What scheduling and recording the LR cost, all in one run: `make bench`, or `python -m benchmarks.bench`.
 
-Each part is a module of its own and runs alone too: `schedule_cost`, `trainer_cost`, `growth`, `startup`, `graphs`.
+Each part is a module of its own and runs alone too: `schedule_cost`, `trainer_cost`, `growth`, `sizes`, `rows`,
+`startup`, `graphs`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Callable, Sequence
 import lightning
 import torch
 
-from benchmarks import graphs, growth, schedule_cost, startup, trainer_cost
+from benchmarks import graphs, growth, rows, schedule_cost, sizes, startup, trainer_cost
 
 # Name -> the part, at its full size or quick.
 PARTS: dict[str, Callable[[bool], str]] = {
@@ -25,6 +26,10 @@ PARTS: dict[str, Callable[[bool], str]] = {
         trainer_cost.measure(100 if quick else 1000, 1 if quick else 15)
     ),
     "A million updates": lambda quick: growth.table(growth.measure(10_000 if quick else 1_000_000)),
+    "Epochs, groups, optimizers": lambda quick: sizes.table(
+        sizes.measure([sizes.Size(updates=10)], 1) if quick else sizes.measure()
+    ),
+    "A million rows": lambda quick: rows.table(rows.measure(10_000 if quick else 1_000_000)),
     "Starting": lambda quick: startup.table(1 if quick else 9),
     "Compiled steps": lambda quick: graphs.table(),
 }

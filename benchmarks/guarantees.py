@@ -19,7 +19,7 @@ from pathlib import Path
 import lightning
 import torch
 
-from benchmarks import plain_cases, plain_paths  # noqa: F401 - each enters its rows, in their order
+from benchmarks import plain_cases, plain_faults, plain_paths  # noqa: F401 - each enters its rows, in their order
 from benchmarks.plain_runs import BEHAVIOURS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,6 +34,7 @@ SECTIONS = {
     "B35": "The LR range test",
     "B40": "Every path through a run",
     "B58": "Messages, loops of one's own, other front doors",
+    "B66": "Strangers, faults and scale",
 }
 HEAD = """# Guarantees
 

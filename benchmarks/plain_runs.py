@@ -331,7 +331,7 @@ def quoted(text: str) -> str:
 def start(call: str, **environment: str) -> subprocess.Popen[str]:
     """Start a process that calls a function of the cases, as in ``"plain_cases.train_until_killed(...)"``."""
     return subprocess.Popen(
-        [sys.executable, "-c", f"from benchmarks import plain_cases, plain_paths\n{call}"],
+        [sys.executable, "-c", f"from benchmarks import plain_cases, plain_faults, plain_paths\n{call}"],
         cwd=ROOT,
         env={**os.environ, **environment},
         text=True,

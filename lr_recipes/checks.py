@@ -1,5 +1,7 @@
 """How a wrong value is answered, once for the whole package: what was given, what is possible, what to change.
 
+And how a name is shown that somebody else has given: a checkpoint or a run's folder may come from anywhere.
+
 The ground floor: everything else may use it, and it uses the standard library alone. What belongs here is what several
 floors say in the same words; what only one kind of value can get wrong, such as a duration, is said where that value is
 read.
@@ -76,3 +78,28 @@ def flag(name: str, value: Any) -> None:
     """
     if not isinstance(value, bool):
         raise ValueError(f"{name}={value!r}: must be true or false")
+
+
+def visible(text: str) -> str:
+    r"""Return text for a terminal: what would move its cursor or turn its writing round is written out.
+
+    Line breaks stay, as do the letters of all languages.
+
+    Example:
+        >>> print(visible("é\x1b[2J\nb"))
+        é\x1b[2J
+        b
+    """
+    return text if text.isprintable() else "\n".join(map(one_line, text.split("\n")))
+
+
+def one_line(name: str) -> str:
+    r"""Return a name for a terminal, as ``visible`` does, with its line breaks written out: it cannot pose as a line.
+
+    Example:
+        >>> print(one_line("decay\nused = planned"))
+        decay\nused = planned
+    """
+    if name.isprintable():
+        return name
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in name)

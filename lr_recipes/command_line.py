@@ -64,10 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             status = _run(typed)
         except (ValueError, OSError) as error:
-            print(f"Error: {_explained(error)}", file=sys.stderr)
+            print(f"Error: {checks.visible(_explained(error))}", file=sys.stderr)
             status = 1
     for warning in caught:
-        print(f"Warning: {warning.message}", file=sys.stderr)
+        print(f"Warning: {checks.visible(str(warning.message))}", file=sys.stderr)
     return status
 
 

@@ -11,7 +11,7 @@ from benchmarks import guarantees
 from benchmarks.guarantees import PAGE, ROOT, main, marked_tests, measured_in, page, refreshed
 from benchmarks.plain_runs import BEHAVIOURS
 
-ROWS = [f"B{number}" for number in range(1, 64)]
+ROWS = [f"B{number}" for number in range(1, 76)]
 TWO_TESTS = """
 @pytest.mark.behaviour("B3", "B4")
 @pytest.mark.parametrize("number", [1, 2])

@@ -55,8 +55,8 @@ RECIPE_ROOMS = {
     "app": {"app", "data", "models"},
     "reproduction": {"app", "data", "models", "reproduction"},
 }
-# Hydra's words, an attribute that we give to optimizers, and `os._exit`, which is documented.
-NOT_PRIVATE = {"_target_", "_partial_", "_lr_recipes_clock", "_exit", "_replace"}
+# Words of Hydra and of notebooks, an attribute that we give to optimizers, and `os._exit`, which is documented.
+NOT_PRIVATE = {"_target_", "_partial_", "_repr_png_", "_lr_recipes_clock", "_exit", "_replace"}
 # Names that several modules give to their own thing of the same kind.
 SHARED = {"log", "main", "run"}
 

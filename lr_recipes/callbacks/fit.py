@@ -17,6 +17,7 @@ optimizer is told is the clock's. A fit goes through Lightning in this order, an
 from __future__ import annotations
 
 import math
+import re
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -32,6 +33,7 @@ from lr_recipes.callbacks.lightning import (
     Callback,
     GradientAccumulationScheduler,
     Trainer,
+    accumulates_by_list,
     callbacks_of,
     steps_of_this_epoch,
 )
@@ -42,6 +44,7 @@ from lr_recipes.plan.horizon import Horizon, HorizonError
 from lr_recipes.plan.loop import Limits, Start
 from lr_recipes.plan.resume import ResumeError
 
+_LONGEST_NAME = 150  # bytes; file systems take 255 with what is put before and behind it
 _NO_TOTAL_NEEDED = "fixed, warmup_constant, step in {0}, plateau, inverse_sqrt with a warmup in {0}"
 
 
@@ -299,15 +302,18 @@ class Fit:
         """Give an optimizer a clock without an owner: a schedule that the module has bound is not to write any more."""
         self.clocks[name] = Clock(self.optimizers[name])
 
-    def schedulers_on(self, name: str) -> list[Any]:
-        """Return whatever may write the LR of an optimizer: schedulers that Lightning or the module itself steps."""
-        optimizer = self.optimizers[name]
+    def schedulers(self) -> dict[str, list[Any]]:
+        """Return, by optimizer, whatever may write its LR: schedulers that Lightning or the module itself steps."""
         # Lightning lists what `configure_optimizers` returned, of any class; one that a module keeps to itself and
-        # steps by hand is in no list, and is found as an object of torch's class.
-        configs = self.trainer.strategy.lr_scheduler_configs
-        listed = [config.scheduler for config in configs if getattr(config.scheduler, "optimizer", None) is optimizer]
-        # Compared with `is`: equality is the schedulers' own, and nothing is known of it.
-        return [*listed, *(one for one in internals.schedulers_on(optimizer) if all(one is not it for it in listed))]
+        # steps by hand is in no list, and is found as an object of torch's class. All at once: the search takes its
+        # time.
+        listed = [config.scheduler for config in self.trainer.strategy.lr_scheduler_configs]
+        # Compared by identity: equality is the schedulers' own, and nothing is known of it.
+        found = {id(one): one for one in (*listed, *internals.all_schedulers())}
+        theirs: dict[int, list[Any]] = {}
+        for one in found.values():
+            theirs.setdefault(id(getattr(one, "optimizer", None)), []).append(one)
+        return {name: theirs.get(id(optimizer), []) for name, optimizer in self.optimizers.items()}
 
     # The horizon
 
@@ -358,6 +364,11 @@ class Fit:
     def reloads(self) -> bool:
         """Whether the loader is made anew between epochs, and may then have another length."""
         return bool(self.trainer.reload_dataloaders_every_n_epochs)  # type: ignore[attr-defined]
+
+    @property
+    def batches(self) -> float:
+        """Batches of the loader that there is now; infinite where it does not say."""
+        return self.trainer.num_training_batches
 
     def loop(self) -> dict[str, Any]:
         """Return what a run that goes on must know of the loop, as plain values: nothing in most runs."""
@@ -459,10 +470,25 @@ def goes_on_from(trainer: Trainer) -> str:
 
 
 def optimizer_names(optimizers: Sequence[Any]) -> list[str]:
-    """Return a name for each optimizer: its class, numbered where several are of one class (``Adam``, ``Adam-1``)."""
-    classes = [type(optimizer).__name__ for optimizer in optimizers]
-    seen = [classes[:index].count(name) for index, name in enumerate(classes)]
-    return [f"{name}-{count}" if count else name for name, count in zip(classes, seen, strict=True)]
+    """Return a name for each optimizer: its class, numbered where several are of one class (``Adam``, ``Adam-1``).
+
+    Files bear these names, so each is a part of a path, and differs from the others in more than capitals.
+    """
+    names: dict[str, str] = {}
+    numbers: dict[str, int] = {}  # the last one of each class
+    for optimizer in optimizers:
+        kind = name = _as_file_name(type(optimizer).__name__)
+        while name.casefold() in names:
+            numbers[kind] = numbers.get(kind, 0) + 1
+            name = f"{kind}-{numbers[kind]}"
+        names[name.casefold()] = name
+    return list(names.values())
+
+
+def _as_file_name(name: str) -> str:
+    """A name of which nothing leads out of a folder, cannot be seen, or is too long for a file system."""
+    plain = re.sub(r"^\.|[^\w.-]", "_", name).encode()[:_LONGEST_NAME].decode(errors="ignore")
+    return plain or "optimizer"
 
 
 def optimizer_key(given: Any, names: Sequence[str], what: str) -> str:
@@ -552,6 +578,7 @@ def _limits_of(trainer: Trainer) -> Limits:
         batch_size=batch_size_of(trainer.train_dataloader),
         automatic=trainer.lightning_module.automatic_optimization,
         reload_every=trainer.reload_dataloaders_every_n_epochs,  # type: ignore[attr-defined]
+        changes=changes_of_accumulation(callbacks_of(trainer)),
     )
 
 
@@ -563,11 +590,25 @@ def accumulation_of(trainer: Trainer) -> Callable[[int], int]:
 def accumulation_by(callbacks: Iterable[Callback], every: int) -> Callable[[int], int]:
     """Return epoch -> micro-batches in one update, where a Trainer has these callbacks and else takes ``every``."""
     # The callback sets `trainer.accumulate_grad_batches` when an epoch starts, so the Trainer's own number is that of
-    # the present epoch only. Lightning refuses one above 1 beside the callback.
+    # the present epoch only.
+    callback = _accumulating(callbacks)
+    return (lambda epoch: every) if callback is None else callback.get_accumulate_grad_batches
+
+
+def changes_of_accumulation(callbacks: Iterable[Callback]) -> Iterable[int] | None:
+    """Return the epochs at which the accumulation may change; ``None`` where only asking each epoch can tell."""
+    callback = _accumulating(callbacks)
+    if callback is None:
+        return ()
+    return callback.epochs if accumulates_by_list(callback) else None
+
+
+def _accumulating(callbacks: Iterable[Callback]) -> GradientAccumulationScheduler | None:
+    # Lightning refuses a number above 1 of the Trainer's own beside the callback.
     for callback in callbacks:
         if isinstance(callback, GradientAccumulationScheduler) and callback.going_to_accumulate_grad_batches():
-            return callback.get_accumulate_grad_batches
-    return lambda epoch: every
+            return callback
+    return None
 
 
 def batch_size_of(loader: Any) -> int | None:

@@ -10,14 +10,19 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from urllib.parse import urlsplit
 
 from fsspec.core import url_to_fs  # type: ignore[import-untyped]
 from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
 
 from lr_recipes.callbacks.telling import shortest
+from lr_recipes.report.lr_csv import FIXED
+
+_BEGINS = ",".join(FIXED).encode()  # of a record
 
 # Under which of these names a file system tells the versions of a file apart is its own affair.
 _VERSION = {"size", "created", "mtime", "modified", "last_modified", "LastModified", "ETag", "etag", "generation"}
@@ -117,20 +122,42 @@ class Folder:
         except FileNotFoundError:
             return {}
 
-    def earlier(self, address: str | None, name: str) -> Path | None:
-        """Return, on this machine, the file of an earlier run: the one at ``address``, else this folder's own."""
-        for one in (address, self.address(name)):
-            system, there = (None, "") if one is None else _system_of(one)
-            if system is None and there and Path(there).exists():
-                return Path(there)
-            try:
-                if system is not None and system.exists(there):
-                    self._fetched.append(Path(tempfile.mkdtemp(prefix="lr_recipes-")))
-                    system.get_file(there, str(self._fetched[-1] / name))
-                    return self._fetched[-1] / name
-            except Exception as error:  # see `publish`
-                self._tell(f"{one} cannot be read ({type(error).__name__}: {error}): its rows are not taken along")
-        return None
+    def earlier(self, address: Any, name: str, beside: str | Path | None = None) -> Path | None:
+        """Return, on this machine, the record of an earlier run: the one at ``address``, else this folder's own.
+
+        Args:
+            address: where a checkpoint says that it is. It may come from anywhere, so only what is an ``lr.csv`` is
+                taken: a regular file on this machine, or one in a store that this run uses itself.
+            name: of the record in this folder.
+            beside: another place that this run uses, such as its checkpoint.
+        """
+        own = self.address(name)
+        if isinstance(address, str) and address != own:
+            ours = _store_of(address) in ("", _store_of(own), _store_of(beside))
+            found = self._fetch(address, name) if ours else None
+            if found is not None and is_record(found):
+                return found
+            if found is not None or not ours:
+                self._tell(
+                    f"{address}, which the checkpoint names as its record, is not a record on this machine or in a "
+                    f"store that this run uses, and is not read: copy it to {self.shown(name)} first, if it is yours"
+                )
+        return self._fetch(own, name)
+
+    def _fetch(self, address: str, name: str) -> Path | None:
+        """A regular file, on this machine; ``None`` where there is none."""
+        try:
+            system, there = _system_of(address)
+            if system is None:
+                return Path(there) if os.path.isfile(there) else None
+            if not system.exists(there):
+                return None
+            self._fetched.append(Path(tempfile.mkdtemp(prefix="lr_recipes-")))
+            system.get_file(there, str(self._fetched[-1] / name))
+            return self._fetched[-1] / name
+        except Exception as error:  # see `publish`
+            self._tell(f"{address} cannot be read ({type(error).__name__}: {error}): its rows are not taken along")
+            return None
 
     def close(self) -> None:
         """Copy the files a last time, and leave nothing on this machine but what could not be copied."""
@@ -144,6 +171,24 @@ class Folder:
 def _numbered(name: str, number: int) -> str:
     stem, ending = os.path.splitext(name)
     return name if number == 1 else f"{stem}.{number}{ending}"
+
+
+def is_record(file: Path) -> bool:
+    """Whether a file is named and begins like one that ``LearningRateLogger`` writes, whatever links lead to it."""
+    file = file.resolve()
+    if not (file.is_file() and fnmatch(file.name, "lr*.csv") and os.access(file, os.R_OK)):
+        return False
+    with file.open("rb") as opened:
+        return opened.read(len(_BEGINS)) == _BEGINS
+
+
+def _store_of(where: Any) -> str:
+    """Scheme and host, or bucket, of a URL; empty for a path on this machine, and all of it for a chain of URLs."""
+    text = str(where)
+    if "::" in text:
+        return text
+    parts = urlsplit(text) if "://" in text else None
+    return f"{parts.scheme}://{parts.netloc}" if parts and parts.scheme not in ("file", "local") else ""
 
 
 def _system_of(where: str | Path) -> tuple[Any, str]:

@@ -223,7 +223,7 @@ class LearningRateLogger(Remembering):
         counts = state.get("audits", {}).get(name, {})  # also at position 0: steps may have been skipped
         earlier = state.get("files", {}).get(name)
         file = folder.own(earlier, f"lr{suffix}.csv")
-        history = folder.earlier(earlier, file) if clock.position else None
+        history = folder.earlier(earlier, file, trainer.ckpt_path) if clock.position else None
         audit = Audit(**counts)
         recorder = Recorder(
             clock,

@@ -104,6 +104,7 @@ class LearningRateScheduler(Remembering):
         self._built_before: dict[str, list[float]] = {}  # base LRs at the start, of optimizers that have been rebuilt
         self._noting = ExitStack()
         self._epoch, self._fit_begins = -1, False
+        self._batches: float = 0  # of an epoch, as the plan has it
         self._overrun_told = self._nan_told = self._early_told = False
         self._metrics: FreshMetrics | None = None  # of the plateaus of this fit, where it has any
         self._module_hook: AfterHook | None = None
@@ -146,6 +147,7 @@ class LearningRateScheduler(Remembering):
         leave_out(self, LearningRateScheduler)
         fit = Fit.of(trainer)
         fit.settle()  # a new run begins at position 0; the first LR is written for the position that is set here
+        self._batches = fit.batches
         earlier = self._state.get("optimizers", {})
         before = {name: read_lrs(optimizer) for name, optimizer in fit.optimizers.items()}  # the checkpoint's, perhaps
         # All plans stand before the first LR is written: one that does not fit leaves all optimizers alone.
@@ -185,8 +187,9 @@ class LearningRateScheduler(Remembering):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Where the loader has been made anew, let the plan have the epoch's real length."""
         super().on_train_epoch_start(trainer, pl_module)
-        if Fit.of(trainer).reloads:
-            self._plan_anew(Fit.of(trainer))
+        fit = Fit.of(trainer)
+        if fit.reloads and fit.batches != self._batches:  # else it is as long as the plan took it to be
+            self._plan_anew(fit)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let plateaus decide on what the validation has logged, before ModelCheckpoint writes.
@@ -274,6 +277,7 @@ class LearningRateScheduler(Remembering):
 
     def _plan_anew(self, fit: Fit) -> None:
         """Follow the same schedules over the lengths that epochs are now known to have."""
+        self._batches = fit.batches
         for bound in self.bound.values():
             bound.adopt()
             plan, total = bound.plan, bound.horizon.total_steps
@@ -419,9 +423,9 @@ class LearningRateScheduler(Remembering):
         # schedulers are restored is neither stepped nor given an old state.
         strategy = trainer.strategy
         configs = strategy.lr_scheduler_configs
-        theirs = [config for config in configs if any(config.scheduler.optimizer is one for one in optimizers)]
-        strategy.lr_scheduler_configs = [config for config in configs if config not in theirs]
-        return [config.scheduler for config in theirs]
+        ours = {id(one) for one in optimizers}
+        strategy.lr_scheduler_configs = [config for config in configs if id(config.scheduler.optimizer) not in ours]
+        return [config.scheduler for config in configs if id(config.scheduler.optimizer) in ours]
 
     # Plateaus, and the end of the plan
 
@@ -447,12 +451,14 @@ class LearningRateScheduler(Remembering):
             before = read_lrs(bound.optimizer)[0]
             if bound.observe(value):
                 now = read_lrs(bound.optimizer)[0]
-                tell(trainer, f"{name}: {reaction.monitor} has stopped improving, LR {before:g} -> {now:g}")
+                metric = checks.one_line(reaction.monitor)
+                tell(trainer, f"{name}: {metric} has stopped improving, LR {before:g} -> {now:g}")
 
     def _warn_nan(self, trainer: Trainer, metric: str) -> None:
         if not self._nan_told:
             self._nan_told = True
-            warn(trainer, f"{metric} is not a number: this value does not count for the plateau, which waits for one")
+            shown = checks.one_line(metric)
+            warn(trainer, f"{shown} is not a number: this value does not count for the plateau, which waits for one")
 
     def _tell_early(self, trainer: Trainer, name: str, metric: str) -> None:
         """Say once that a checkpoint was written before a decision that a run resumed from it cannot make."""
@@ -463,10 +469,10 @@ class LearningRateScheduler(Remembering):
             place = "validation" if validation else "end of the epoch"
             tell(
                 trainer,
-                f"{name}: a checkpoint was written with the batch before the {place} that logs {metric}. Lightning "
-                "does not repeat it when it resumes from there, so a resumed run has one decision of the plateau less. "
-                f"To avoid that, give ModelCheckpoint save_on_train_epoch_end={not validation} and neither "
-                "every_n_train_steps nor train_time_interval",
+                f"{name}: a checkpoint was written with the batch before the {place} that logs "
+                f"{checks.one_line(metric)}. Lightning does not repeat it when it resumes from there, so a resumed run "
+                f"has one decision of the plateau less. To avoid that, give ModelCheckpoint "
+                f"save_on_train_epoch_end={not validation} and neither every_n_train_steps nor train_time_interval",
             )
 
     def _tell_overrun(self, trainer: Trainer) -> None:
@@ -504,9 +510,9 @@ def check_optimizers(saved: Iterable[str], ours: Iterable[str], origin: str = "c
     """
     if set(saved) != set(ours):
         raise ResumeError(
-            f"the {origin} has schedules for {', '.join(saved)}, and this run for {', '.join(ours)}: go on with the "
-            "same optimizers and the same mapping of schedules, or begin new schedules at position 0 with "
-            "resume='restart'"
+            f"the {origin} has schedules for {checks.one_line(', '.join(saved))}, and this run for {', '.join(ours)}: "
+            "go on with the same optimizers and the same mapping of schedules, or begin new schedules at position 0 "
+            "with resume='restart'"
         )
 
 

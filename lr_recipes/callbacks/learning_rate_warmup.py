@@ -84,12 +84,12 @@ class LearningRateWarmup(Remembering):
         fit = Fit.of(trainer)
         fit.settle()
         saved = self._state.get("optimizers", {})
-        plan = self._chosen(fit)
+        plan, schedulers = self._chosen(fit), fit.schedulers()
         for name, clock in fit.clocks.items():
             fit.check_position(name)
             # Of a checkpoint; a second fit of a Trainer has an optimizer that was built anew, and a scheduler.
             lrs = saved.get(name, {}).get("lrs") if self._origin == "checkpoint" else None
-            self._warmups[name] = WarmupOver(plan, clock, fit.schedulers_on(name), lrs)
+            self._warmups[name] = WarmupOver(plan, clock, schedulers[name], lrs)
             tell(trainer, _warmup_opening(name, self._warmups[name]))
         fit.on_rebuilt.append(partial(self._go_on_rebuilt, fit))
 
@@ -102,9 +102,9 @@ class LearningRateWarmup(Remembering):
         """Where the loader has been made anew, let a warmup that lasts have the epoch's real length."""
         super().on_train_epoch_start(trainer, pl_module)
         fit = Fit.of(trainer)
-        for warmup in self._warmups.values() if fit.reloads else ():
+        for warmup in [one for one in self._warmups.values() if fit.reloads and not one.over]:
             horizon = replace(warmup.plan.horizon, steps_per_epoch=fit.horizon().steps_per_epoch)
-            if horizon != warmup.plan.horizon and not warmup.over:
+            if horizon != warmup.plan.horizon:
                 warmup.plan = warmup.plan.schedule.plan(horizon, [], peak=1.0)
                 warmup.write(warmup.clock.position)
 
@@ -155,7 +155,7 @@ class LearningRateWarmup(Remembering):
     def _go_on_rebuilt(self, fit: Fit, name: str) -> None:
         """Go on over the schedulers of an optimizer that has been rebuilt."""
         warmup = self._warmups[name]
-        warmup.cover(fit.schedulers_on(name))
+        warmup.cover(fit.schedulers()[name])
         warmup.adopt()
         lr = read_lrs(warmup.optimizer)[0]
         tell(fit.trainer, f"{name} was rebuilt: its warmup goes on at update {warmup.clock.position:,}, with LR {lr:g}")

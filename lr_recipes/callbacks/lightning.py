@@ -43,6 +43,7 @@ __all__ = [
     "StochasticWeightAveraging",
     "TQDMProgressBar",
     "Trainer",
+    "accumulates_by_list",
     "batches_that_stepped",
     "before_batch_transfer",
     "callbacks_of",
@@ -140,6 +141,12 @@ def callbacks_of(trainer: Trainer) -> list[Callback]:
     # Set when the Trainer is built, and not declared there. Callbacks that write checkpoints have been moved to the
     # end.
     return trainer.callbacks  # type: ignore[attr-defined, no-any-return]
+
+
+def accumulates_by_list(callback: GradientAccumulationScheduler) -> bool:
+    """Whether the accumulation changes at the callback's ``epochs`` alone, and not by a rule of a class of its own."""
+    rule = type(callback).get_accumulate_grad_batches
+    return rule.__module__.partition(".")[0] in _LIBRARIES
 
 
 def batches_that_stepped(trainer: Trainer) -> int:

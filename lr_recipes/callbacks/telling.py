@@ -26,6 +26,7 @@ from lr_recipes.callbacks.lightning import (
     rank_zero_info,
     rank_zero_warn,
 )
+from lr_recipes.checks import visible
 
 _CALLER = 5  # frames from the log call to the caller of `tell` and `warn`: the place that a record names
 
@@ -35,16 +36,16 @@ def tell(trainer: Trainer, text: str) -> None:
 
     Args:
         trainer: whose progress bar makes room.
-        text: one or more lines; shown as they are, whatever their length.
+        text: one or more lines; shown as they are, whatever their length, but for control characters.
     """
     with bars_aside(trainer):  # the bars belong to the first process, as the log record does
-        rank_zero_info(text, stacklevel=_CALLER)
+        rank_zero_info(visible(text), stacklevel=_CALLER)
 
 
 def warn(trainer: Trainer, text: str) -> None:
     """Warn, on the first process only, on lines of its own in a terminal; otherwise like ``tell``."""
     with bars_aside(trainer):
-        rank_zero_warn(text, stacklevel=_CALLER)
+        rank_zero_warn(visible(text), stacklevel=_CALLER)
 
 
 def end_bar(trainer: Trainer) -> None:

@@ -64,8 +64,9 @@ class TorchFactors:
             return
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's SequentialLR warns of its own calls
+            if len(self._factors) == 1:
+                self._optimizer.step()  # torch warns, once, of a scheduler that steps before its optimizer
             while count >= len(self._factors):
-                self._optimizer.step()  # torch warns of a scheduler that steps before its optimizer
                 self._step()
                 self._record()
 
@@ -111,9 +112,10 @@ def treats_groups_alike(factory: Factory, count: int) -> bool:
 def _made(factory: Factory, lrs: Sequence[float]) -> tuple[Optimizer, Any]:
     """A stand-in optimizer with a group for each LR, and the scheduler that is made for it."""
     # One parameter without a gradient, so a step changes nothing. SGD with a momentum, for those that move it too.
-    weights = [[torch.nn.Parameter(torch.zeros(()))], *([] for _ in lrs[1:])]
-    groups = [{"params": own, "lr": lr} for own, lr in zip(weights, lrs, strict=True)]
-    optimizer = torch.optim.SGD(groups, momentum=0.9)
+    first = {"params": [torch.nn.Parameter(torch.zeros(()))], "lr": lrs[0]}
+    optimizer = torch.optim.SGD([first], momentum=0.9)
+    # torch compares the parameters of a group that it is given with those of all others, and these have none.
+    optimizer.param_groups += [{**optimizer.param_groups[0], "params": [], "lr": lr} for lr in lrs[1:]]
     try:
         scheduler = factory(optimizer)
     except (TypeError, ValueError, LookupError) as error:  # the last of a factory that looks for a second group

@@ -11,6 +11,8 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
+from lr_recipes.plan.names import distinct
+
 Group = dict[str, Any]
 
 
@@ -44,12 +46,9 @@ class Roster:
 
 
 def group_names(optimizer: Optimizer) -> list[str]:
-    """Return a name for each group: its own ``name``, else ``group0``, ...; a repeated name gets a number."""
-    names: list[str] = []
-    for index, group in enumerate(optimizer.param_groups):
-        name = str(group.get("name", f"group{index}"))  # torch keeps any further key that a group is given
-        names.append(name if name not in names else f"{name}-{index}")
-    return names
+    """Return a name for each group, and for each another: its own ``name``, else ``group0``, ..., as it is shown."""
+    groups = optimizer.param_groups  # torch keeps any further key that a group is given
+    return distinct(group.get("name", f"group{index}") for index, group in enumerate(groups))
 
 
 def read_lrs(optimizer: Optimizer) -> list[float]:
@@ -119,12 +118,12 @@ def check_lrs(optimizer: Optimizer) -> None:
     who, groups = type(optimizer).__name__, optimizer.param_groups
     if not groups:
         raise ValueError(f"{who} has no parameter groups, so there is no LR to schedule: give it parameters")
-    for name, group in zip(group_names(optimizer), groups, strict=True):
+    for index, group in enumerate(groups):
         lr = group.get("lr")
         if not isinstance(lr, (int, float, Tensor)):
             raise ValueError(
-                f"{who} has lr={lr!r} in {name}, so there is no LR to schedule: build it with a number as in lr=1e-3 "
-                "(an Adafactor with relative_step=False too), or leave the schedule out"
+                f"{who} has lr={lr!r} in {group_names(optimizer)[index]}, so there is no LR to schedule: build it "
+                "with a number as in lr=1e-3 (an Adafactor with relative_step=False too), or leave the schedule out"
             )
 
 
@@ -202,21 +201,18 @@ def bases_of(optimizer: Optimizer, was: Sequence[int | None], bases: Sequence[fl
         return built_lrs(optimizer)
     scaled = honours_scales(optimizer)
     known: list[float] = []
+    sharing: dict[int, float] = {}  # base LR of the first group with a tensor, by the tensor's id
     for group, index in zip(optimizer.param_groups, was, strict=True):
         if index is None:
-            lr = _joining_lr(optimizer, group, known)
-            known.append(lr * _scale_of(group) if scaled else lr)
+            # One that shares its tensor with an older group has that group's base. Not `initial_lr`: a group copied
+            # from another would bring that one's along.
+            lr = sharing.get(id(group["lr"]), group["lr"])
+            known.append(float(lr) * _scale_of(group) if scaled else float(lr))
         else:
             known.append(bases[index])
+        if isinstance(group["lr"], Tensor):
+            sharing.setdefault(id(group["lr"]), known[-1])
     return known
-
-
-def _joining_lr(optimizer: Optimizer, group: Group, bases: Sequence[float]) -> float:
-    """Base LR of a group that joined late; one that shares its tensor with an older group has that group's base."""
-    for older, base in zip(optimizer.param_groups, bases, strict=False):
-        if isinstance(group["lr"], Tensor) and older["lr"] is group["lr"]:
-            return base
-    return float(group["lr"])  # not `initial_lr`: a group copied from another would bring that one's along
 
 
 def own_tensor_lrs(optimizer: Optimizer) -> None:

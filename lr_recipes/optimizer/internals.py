@@ -102,12 +102,11 @@ def twin_of(loader: DataLoader[Any]) -> DataLoader[Any]:
     return twin
 
 
-def schedulers_on(optimizer: Optimizer) -> list[LRScheduler]:
-    """Return all schedulers of torch that are on an optimizer, those too that only a module knows.
+def all_schedulers() -> list[LRScheduler]:
+    """Return all schedulers of torch in the process, those too that only a module knows.
 
     A scheduler holds its optimizer, and nothing that can be reached from the optimizer holds the scheduler: so all
     objects are looked at, which takes some hundredths of a second. Their types are, not they themselves: to ask a lazy
     object for its class may load it.
     """
-    found = (one for one in gc.get_objects() if issubclass(type(one), LRScheduler))
-    return [one for one in found if getattr(one, "optimizer", None) is optimizer]
+    return [one for one in gc.get_objects() if issubclass(type(one), LRScheduler)]

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 from lr_recipes.optimizer.clock import Clock
 from lr_recipes.optimizer.groups import Roster, group_names, on_device, read_momentum, snapshot
+from lr_recipes.plan.names import numbered
 
 # Whichever comes first: so much is lost when the process is killed, and so much memory is used.
 _FLUSH_SECONDS = 1.0
@@ -257,9 +258,11 @@ class Recorder:
         was = self._roster.places(self.clock.optimizer)
         self._roster.look(self.clock.optimizer)
         there = [None if index is None else before[index] for index in was]
-        self._columns = []
+        self.groups, self._columns = [*self.groups], []
+        columns, taken = {name: column for column, name in enumerate(self.groups)}, {*there}
         for column, name in zip(there, group_names(self.clock.optimizer), strict=True):
-            self._columns.append(self._column_for(name, there) if column is None else column)
+            self._columns.append(self._column_for(name, columns, taken) if column is None else column)
+            taken.add(self._columns[-1])
         self._in_order = self._columns == list(range(len(self.groups)))
         # The step that has just ended is the first that who joined took part in, and it is update `position`.
         self.audit.late.update(dict.fromkeys(self.groups[known:], position))
@@ -267,16 +270,16 @@ class Recorder:
         if len(self.groups) > known:
             self._add_columns(known)
 
-    def _column_for(self, name: str, taken: Sequence[int | None]) -> int:
+    def _column_for(self, name: str, columns: dict[str, int], taken: set[int | None]) -> int:
         """The column of a group that is new: that of a group of its name which has left, or one of its own."""
-        if name in self.groups:
-            column = self.groups.index(name)
-            if column not in taken and column not in self._columns:
+        if name in columns:
+            if columns[name] not in taken:
                 self.audit.left.pop(name, None)
-                return column
-            name = f"{name}-{len(self.groups)}"
-        self.groups = [*self.groups, name]
-        return len(self.groups) - 1
+                return columns[name]
+            name = numbered(name, columns, len(self.groups))
+        self.groups.append(name)
+        columns[name] = len(self.groups) - 1
+        return columns[name]
 
     def _add_columns(self, known: int) -> None:
         flags, count = self._present_in_groups(), len(self._columns)

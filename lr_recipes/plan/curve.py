@@ -13,6 +13,8 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from lr_recipes.plan.names import clean
+
 Factor = Callable[[int], float]
 
 FOREVER = 2**62  # longer than any run
@@ -106,7 +108,7 @@ def _phases(starts: Sequence[tuple[str, int]], warmup: int, total: int | None) -
     starts = [(name, first if name == "warmup" else max(first, warmup)) for name, first in starts]
     nexts = [*(first for _, first in starts[1:]), FOREVER if total is None else total]
     return [
-        Phase(name, first, None if after == FOREVER else after - 1)
+        Phase(clean(name), first, None if after == FOREVER else after - 1)
         for (name, first), after in zip(starts, nexts, strict=True)
         if first < after  # a phase without an update: the warmup or a later phase covers it, or the run ends before it
     ]

@@ -17,6 +17,7 @@ from typing import Any
 
 from lr_recipes import checks
 from lr_recipes.plan.curve import FOREVER
+from lr_recipes.plan.epochs import Epochs
 
 # Unit -> what may be typed for it, in any case of the letters.
 UNITS = {
@@ -36,6 +37,7 @@ _ADVICE = {
     "steps_per_epoch": "Give it, Horizon(steps_per_epoch=100), or write the length in steps ('500 steps')",
     "samples_per_step": "Give it, Horizon(samples_per_step=256), or write the length in steps ('500 steps')",
 }
+_GROWN = math.log(FOREVER)
 _EXAMPLES = "'500 steps', '5 epochs', '10%', '100k samples' or a whole number of steps"
 
 
@@ -174,20 +176,38 @@ class Horizon:
     def __post_init__(self) -> None:
         # Any list-like value, such as a config's, becomes the one form that can be compared and saved; the class is
         # frozen, so it is set past its own __setattr__.
-        if isinstance(self.steps_per_epoch, Sequence) and not isinstance(self.steps_per_epoch, str):
-            object.__setattr__(self, "steps_per_epoch", _without_repeats(tuple(self.steps_per_epoch)))
+        if isinstance(self.steps_per_epoch, Sequence) and not isinstance(self.steps_per_epoch, (str, Epochs)):
+            object.__setattr__(self, "steps_per_epoch", Epochs.of(self.steps_per_epoch))
         for name in ("total_steps", "steps_per_epoch", "samples_per_step"):
             given = getattr(self, name)
-            for value in given if isinstance(given, tuple) else (given,):
-                if value is not None and not checks.is_whole(value):
-                    raise ValueError(f"{name}={given!r}: must be a whole number of at least 1, or None")
+            values = [updates for _, updates in given.runs] if isinstance(given, Epochs) else [given]
+            if given is not None and not all(map(checks.is_whole, values)):
+                raise ValueError(f"{name}={given!r}: must be a whole number of at least 1, or None")
+        if isinstance(self.steps_per_epoch, Epochs):
+            object.__setattr__(self, "steps_per_epoch", _without_repeats(self.steps_per_epoch))
+
+    @classmethod
+    def of(cls, given: Horizon | int) -> Horizon:
+        """Return a horizon as it is, and for a whole number the one of a run of so many updates.
+
+        Raises:
+            TypeError: it is something else.
+        """
+        if isinstance(given, cls):
+            return given
+        if not isinstance(given, int) or isinstance(given, bool):
+            raise TypeError(
+                f"horizon={given!r}: must be the facts about a run, as in Horizon(total_steps=1000, "
+                "steps_per_epoch=100), or its number of updates, as in 1000"
+            )
+        return cls(total_steps=given)
 
     def describe(self) -> dict[str, Any]:
         """Return the facts as plain numbers, strings and lists, for checkpoints."""
         epochs = self.steps_per_epoch
         return {
             "total_steps": self.total_steps,
-            "steps_per_epoch": list(epochs) if isinstance(epochs, tuple) else epochs,
+            "steps_per_epoch": list(epochs) if isinstance(epochs, Epochs) else epochs,
             "samples_per_step": self.samples_per_step,
             "source": self.source,
         }
@@ -200,33 +220,37 @@ class Horizon:
         Raises:
             HorizonError: the unit needs a fact that this run does not have.
         """
-        exact = self._exact(Duration.parse(duration, name), name, times)
-        # 4.6 % of 750 is 34.5, and 34.49999999999999 in floats.
-        whole = math.floor(round(exact, 6) + 0.5)
-        # At least one step each time: a warmup of "0.01 epochs" must not vanish because epochs are short.
-        return max(whole, math.floor(times)) if exact > 0 else 0
+        return _in_whole(self._exact(Duration.parse(duration, name), name, times), times)
 
-    def every(self, duration: int | str | Duration, name: str = "duration") -> Sequence[int]:
+    def every(self, duration: int | str | Duration, name: str = "duration", growth: float = 1.0) -> range | Marks:
         """Return the positions at which ``duration`` has passed once, twice, ... from the start of training.
 
         Where all are equally far apart, a ``range`` without end. Others, such as half an epoch of 13 steps or epochs
-        of different lengths, are rounded each from the start, so that no drift builds up: a list up to the first one
-        beyond the end of the run, or, where the run has no known end, worked out when asked for.
+        of different lengths, are rounded each from the start, so that no drift builds up; they go up to the first one
+        beyond the end of the run, or on for ever where that is not known.
+
+        Args:
+            duration: the first stretch.
+            name: what it is called where it was typed; used in messages.
+            growth: each further stretch is so many times as long as the one before, at least 1.
         """
         parsed = Duration.parse(duration, name, minimum=1)
-        step = self.steps(parsed, name)
-        uneven = parsed.unit == "epochs" and isinstance(self.steps_per_epoch, tuple)
-        exact = self._exact(parsed, name, 1)
+        epochs = self.steps_per_epoch if parsed.unit == "epochs" else None
+        step, exact = self.steps(parsed, name), self._exact(parsed, name, 1)
         # Update `step - 1` is the last of the first stretch, update `step` the first of the second. A stretch that is
         # shorter than a step lasts one step.
-        if not uneven and (exact < 1 or math.isclose(exact, step)):
+        if growth == 1 and not isinstance(epochs, Epochs) and (exact < 1 or math.isclose(exact, step)):
             return range(step, FOREVER, step)
-        if self.total_steps is None:
-            return _Marks(lambda times: self.steps(parsed, name, times))
-        marks = [step]
-        while marks[-1] <= self.total_steps:  # one mark beyond the end: whoever asks how far the last stretch has come
-            marks.append(self.steps(parsed, name, len(marks) + 1))
-        return marks
+
+        def position_of(count: int) -> int:
+            times = _times(count, growth)
+            return _in_whole(self._exact(parsed, name, times), times)
+
+        def about(position: int) -> float:
+            times = epochs.passed(position) / parsed.value if isinstance(epochs, Epochs) else position / exact
+            return _count(min(times, position), growth)  # a stretch lasts at least a step
+
+        return Marks(position_of, about, self.total_steps)
 
     def part(self, start: int, length: int | None) -> Horizon:
         """Return the facts about a part of the run: ``length`` updates from position ``start`` on.
@@ -234,18 +258,18 @@ class Horizon:
         Its epochs have the lengths of the run's epochs from the one that holds ``start`` on.
         """
         epochs = self.steps_per_epoch
-        if isinstance(epochs, tuple):
-            # Past the listed epochs all are as long as the last one.
-            epochs = epochs[self.epoch_of(start) :] or epochs[-1]
+        if isinstance(epochs, Epochs):
+            first = epochs.epoch_of(start)
+            epochs = epochs.between(first, max(first + 1, len(epochs)))
         return replace(self, total_steps=length, steps_per_epoch=epochs)
 
     def from_end(self) -> Horizon:
         """Return the facts about the run as seen from its end, for lengths that are counted back from there."""
         epochs = self.steps_per_epoch
-        if not isinstance(epochs, tuple) or self.total_steps is None:
+        if not isinstance(epochs, Epochs) or self.total_steps is None:
             return self
-        last = self.epoch_of(self.total_steps - 1) or 0  # update T - 1 is the last of the run
-        return replace(self, steps_per_epoch=[epochs[min(epoch, len(epochs) - 1)] for epoch in range(last, -1, -1)])
+        last = epochs.epoch_of(self.total_steps - 1)  # update T - 1 is the last of the run
+        return replace(self, steps_per_epoch=Epochs(reversed(epochs.between(0, last + 1).runs)))
 
     def _exact(self, duration: Duration, name: str, times: float) -> float:
         """Length of ``times`` x ``duration`` in steps, before rounding."""
@@ -256,7 +280,9 @@ class Horizon:
             return value * self.need_total(f"{name}={str(duration)!r}") / 100
         if duration.unit == "samples":
             return value / int(self._need("samples_per_step", duration, name))
-        return self._epochs_to_steps(value, self._need("steps_per_epoch", duration, name))
+        epochs = self._need("steps_per_epoch", duration, name)
+        exact: float = epochs.until(value) if isinstance(epochs, Epochs) else value * epochs
+        return exact
 
     def _need(self, fact: str, duration: Duration, name: str) -> Any:
         value = getattr(self, fact)
@@ -279,43 +305,76 @@ class Horizon:
 
     def epoch_of(self, position: int) -> int | None:
         """Return the epoch (from 0) that holds the update at ``position``."""
-        if self.steps_per_epoch is None:
-            return None
+        epochs = self.steps_per_epoch
         # Updates 0 to s - 1 are of epoch 0, update s is the first of epoch 1.
-        if isinstance(self.steps_per_epoch, int):
-            return position // self.steps_per_epoch
-        for epoch, steps in enumerate(self.steps_per_epoch):
-            if position < steps:
-                return epoch
-            position -= steps  # from here on counted from the start of the next epoch
-        return len(self.steps_per_epoch) + position // self.steps_per_epoch[-1]
-
-    @staticmethod
-    def _epochs_to_steps(epochs: float, steps_per_epoch: int | Sequence[int]) -> float:
-        if isinstance(steps_per_epoch, int):
-            return epochs * steps_per_epoch
-        listed = min(math.floor(epochs), len(steps_per_epoch) - 1)  # the last one goes on
-        return sum(steps_per_epoch[:listed]) + (epochs - listed) * steps_per_epoch[listed]
+        if isinstance(epochs, Epochs):
+            return epochs.epoch_of(position)
+        return None if epochs is None else position // epochs  # type: ignore[operator] # a sequence is one of Epochs
 
 
-class _Marks(Sequence[int]):
-    """Positions without end, each worked out when asked for."""
+class Marks(Sequence[int]):
+    """Positions in rising order, each worked out when asked for, so that a million of them cost no more than one.
 
-    def __init__(self, position_of: Callable[[int], int]) -> None:
-        self._position_of = position_of
+    Args:
+        position_of: count -> the position at which the count-th stretch ends.
+        about: position -> how many stretches have ended by then; it may be one off.
+        end: the positions go up to the first one beyond it; ``None`` for positions without end.
+    """
+
+    def __init__(self, position_of: Callable[[int], int], about: Callable[[int], float], end: int | None) -> None:
+        self._position_of, self._about = position_of, about
+        self._latest = (0, 0, 0)
+        self._count = FOREVER if end is None else self.around(end)[0] + 1
 
     def __len__(self) -> int:
-        return FOREVER
+        return self._count
 
     def __getitem__(self, index: int) -> int:  # type: ignore[override]  # no slices
-        return self._position_of(index + 1)  # `bisect` asks for about 60 of them, so none is kept
+        return self._position_of(range(self._count)[index] + 1)
+
+    def around(self, position: int) -> tuple[int, int, int]:
+        """Return how many of them a position has reached, the last of these (0 for none) and the next one."""
+        _, since, until = latest = self._latest
+        if since <= position < until:  # nearly always: positions are asked for one after another
+            return latest
+        position = min(position, FOREVER - 1)
+        count = max(int(self._about(position)), 0)
+        since, until = self._position_of(count) if count else 0, self._position_of(count + 1)
+        while until <= position:
+            count, since, until = count + 1, until, self._position_of(count + 2)
+        while since > position:
+            count, since, until = count - 1, self._position_of(count - 1) if count > 1 else 0, since
+        self._latest = latest = (count, since, until)  # replaced as a whole: another thread may ask too
+        return latest
 
 
-def _without_repeats(epochs: tuple[int, ...]) -> int | tuple[int, ...] | None:
+def _in_whole(exact: float, times: float) -> int:
+    """A length in whole steps."""
+    # 4.6 % of 750 is 34.5, and 34.49999999999999 in floats.
+    whole = math.floor(round(exact, 6) + 0.5)
+    # At least one step each time: a warmup of "0.01 epochs" must not vanish because epochs are short.
+    return max(whole, math.floor(times)) if exact > 0 else 0
+
+
+def _times(count: int, growth: float) -> float:
+    """How long ``count`` stretches are together, in units of the first: 1 + growth + growth^2 + ..."""
+    if growth == 1:
+        return count
+    if (count - 1) * math.log(growth) > _GROWN:  # further than any run, and perhaps than any float
+        return FOREVER
+    return (growth**count - 1) / (growth - 1)
+
+
+def _count(times: float, growth: float) -> float:
+    """How many stretches that is: the other way round of ``_times``."""
+    return times if growth == 1 else math.log1p(times * (growth - 1)) / math.log1p(growth - 1)
+
+
+def _without_repeats(epochs: Epochs) -> int | Epochs | None:
     """Lengths of epochs up to the last change: the last entry stands for all that follow."""
-    while len(epochs) > 1 and epochs[-1] == epochs[-2]:
-        epochs = epochs[:-1]
-    return epochs if len(epochs) > 1 else epochs[0] if epochs else None
+    if len(epochs.runs) < 2:
+        return epochs[0] if epochs else None
+    return epochs.between(0, len(epochs) - epochs.runs[-1][0] + 1)
 
 
 def _of_what(given: float | str, value: float, name: str) -> str:

@@ -6,15 +6,18 @@ Where the numbers come from (a Trainer, a config) is asked elsewhere, so the rul
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 from lr_recipes import checks
+from lr_recipes.plan.curve import FOREVER
+from lr_recipes.plan.epochs import Epochs
 from lr_recipes.plan.horizon import Horizon
 
 # What Lightning takes, with a warning that is easily missed, when neither max_epochs nor max_steps is given.
 _DEFAULT_EPOCHS = 1000
-_LOOK_AHEAD = 1000  # epochs of a run without a known end whose lengths are counted one by one
+_LOOK_AHEAD = 1000  # epochs of a run without a known end that are looked at, where no later change is known
 
 
 class Start(NamedTuple):
@@ -45,6 +48,8 @@ class Limits(NamedTuple):
         lengths: epoch -> its updates, where they are known to be others than ``batches`` says.
         reload_every: epochs after which the loader is made anew, and may have another length; 0 for never.
         start: where position 0 lies.
+        changes: epochs at which ``accumulate`` may give another number than for the epoch before; ``None`` where that
+            is not known, and each epoch is asked for.
 
     Example:
         >>> Limits(batches=7, epochs=3, max_steps=None, accumulate=lambda epoch: 2).horizon().source
@@ -61,6 +66,7 @@ class Limits(NamedTuple):
     lengths: Mapping[int, int] = {}
     reload_every: int = 0
     start: Start = Start()
+    changes: Iterable[int] | None = None
 
     def updates_in(self, epoch: int) -> int | None:
         """Return the updates of an epoch; ``None`` when the loader has no length."""
@@ -82,6 +88,7 @@ class Limits(NamedTuple):
             max_steps=self.max_steps,
             accumulate=self.accumulate,
             lengths=self.lengths,
+            changes=self.changes,
         )
         source = self._in_words(counted, per_epoch)
         # Lightning puts its default in the place of what was not given, so one cannot tell it from a choice.
@@ -111,11 +118,11 @@ class Limits(NamedTuple):
             why if counted is None else f"{why}; if each keeps its {self.batches:,} batches, the total is {counted:,}"
         )
 
-    def _from_start(self, per_epoch: tuple[int, ...]) -> tuple[int, ...]:
+    def _from_start(self, per_epoch: Epochs) -> Epochs:
         """Updates in each epoch from position 0 on: what is left of the first, and those after it."""
-        (first, *rest) = per_epoch[self.start.epoch :] or (0,)
-        left = first - self.start.in_epoch
-        return (left, *rest) if left > 0 else tuple(rest)
+        epoch, count = self.start.epoch, len(per_epoch)
+        left = per_epoch[epoch] - self.start.in_epoch if epoch < count else 0
+        return Epochs([(1 if left > 0 else 0, left), *per_epoch.between(epoch + 1, count).runs])
 
     def _uncounted(self, total_steps: int | None) -> Horizon:
         """In manual optimization only the module knows when an optimizer steps."""
@@ -129,7 +136,7 @@ class Limits(NamedTuple):
             else f"total_steps={total_steps} was given",
         )
 
-    def _in_words(self, counted: int | None, per_epoch: Sequence[int]) -> str:
+    def _in_words(self, counted: int | None, per_epoch: Epochs) -> str:
         """Where the total came from, in words."""
         if self.batches is None:
             return f"max_steps={self.max_steps}" if self.max_steps is not None else "the loader has no length"
@@ -137,17 +144,18 @@ class Limits(NamedTuple):
             return "no batch in an epoch"
         if counted is None:
             return f"{self.batches:,} batches an epoch, but neither max_epochs nor max_steps ends the run"
-        if self.epochs is None or (self.max_steps is not None and counted < sum(per_epoch)):
+        if self.epochs is None or (self.max_steps is not None and counted < per_epoch.updates):
             return f"max_steps={self.max_steps}"
         epochs = checks.counted(self.epochs, "epoch")
-        if len(set(per_epoch)) == 1:
-            return f"{epochs} of {checks.counted(per_epoch[0], 'update')}"
-        shortest, longest = min(per_epoch, default=0), max(per_epoch, default=0)
-        return f"{epochs} of {shortest:,} to {longest:,} updates"
+        lengths = [updates for _, updates in per_epoch.runs]
+        if len(lengths) == 1:
+            return f"{epochs} of {checks.counted(lengths[0], 'update')}"
+        return f"{epochs} of {min(lengths, default=0):,} to {max(lengths, default=0):,} updates"
 
     def _samples_per_step(self, epochs: int) -> int | None:
         """Samples in one full update, over all devices; ``None`` where the loader does not say or epochs differ."""
-        windows = {self.accumulate(epoch) for epoch in range(epochs)}
+        first = self.start.epoch
+        windows = {self.accumulate(epoch) for epoch in _changes_in(first, first + epochs, self.changes)}
         if self.batch_size is None or len(windows) != 1:
             return None
         return self.batch_size * windows.pop() * self.devices
@@ -166,12 +174,13 @@ def count_updates(
     max_steps: int | None,
     accumulate: Callable[[int], int],
     lengths: Mapping[int, int] | None = None,
-) -> tuple[int | None, tuple[int, ...]]:
+    changes: Iterable[int] | None = None,
+) -> tuple[int | None, Epochs]:
     """Count the updates that a training loop will do, by the loop's own rule.
 
     An epoch of ``batches`` micro-batches does ``ceil(batches / accumulate(epoch))`` updates, because the last window
     steps even when it is partial; ``max_steps`` ends the run within an epoch. A run without a known end is looked at
-    for 1000 epochs, so that a later change of accumulation counts.
+    for 1000 epochs, or as far as there are changes, so that a later change of accumulation counts.
 
     Args:
         batches: micro-batches in an epoch on one device; ``None`` when the loader has no length.
@@ -179,6 +188,7 @@ def count_updates(
         max_steps: limit on updates; ``None`` when there is none.
         accumulate: epoch -> micro-batches in one update.
         lengths: epoch -> its updates, where they are known to be others.
+        changes: as in ``Limits``: what is known of them is all that the epochs in between cost.
 
     Returns:
         The total number of updates (``None``: no known end) and the updates of each epoch (empty: unknown).
@@ -188,23 +198,24 @@ def count_updates(
         (12, (4, 4, 4))
     """
     if batches is None:
-        return max_steps, ()  # `max_steps` ends the run whatever the length of its epochs
+        return max_steps, Epochs([])  # `max_steps` ends the run whatever the length of its epochs
     if batches == 0:
-        return 0, ()
+        return 0, Epochs([])
 
     known = lengths or {}
 
     def updates_in(epoch: int) -> int:
         return known.get(epoch) or updates_of(batches, accumulate(epoch))
 
+    # An epoch whose length is known may differ from the one before it, and the next one from it.
+    changing = None if changes is None else {*changes, *known, *(epoch + 1 for epoch in known)}
     if epochs is None and max_steps is not None:
-        return max_steps, _epochs_until(max_steps, updates_in)
-    per_epoch = tuple(updates_in(epoch) for epoch in range(_LOOK_AHEAD if epochs is None else epochs))
+        return max_steps, Epochs(_until(max_steps, _runs(FOREVER, changing, updates_in)))
     if epochs is None:
-        return None, per_epoch
-    total = sum(per_epoch)
+        return None, Epochs(_runs(max([_LOOK_AHEAD, *(epoch + 1 for epoch in changing or ())]), changing, updates_in))
+    per_epoch = Epochs(_runs(min(epochs, FOREVER), changing, updates_in))
     # Whichever limit is reached first ends the run: with `max_steps=10` update 9 is its last.
-    return (total if max_steps is None else min(total, max_steps)), per_epoch
+    return (per_epoch.updates if max_steps is None else min(per_epoch.updates, max_steps)), per_epoch
 
 
 def updates_of(batches: int, accumulate: int) -> int:
@@ -220,14 +231,28 @@ def updates_of(batches: int, accumulate: int) -> int:
     return math.ceil(batches / accumulate)
 
 
-def _epochs_until(end: int, updates_in: Callable[[int], int]) -> tuple[int, ...]:
-    """Updates in each of as many epochs as ``end`` updates touch."""
-    lengths: list[int] = []
-    done = 0
-    while done < end:
-        lengths.append(updates_in(len(lengths)))
-        done += lengths[-1]
-    return tuple(lengths)  # the last epoch with its full length, though `end` may cut it: lengths in epochs need that
+def _runs(epochs: int, changes: Iterable[int] | None, updates_in: Callable[[int], int]) -> Iterator[tuple[int, int]]:
+    """Runs of equal epochs: how many there are, and the updates of each."""
+    for first, after in pairwise(chain(_changes_in(0, epochs, changes), [epochs])):
+        yield after - first, updates_in(first)
+
+
+def _changes_in(first: int, after: int, changes: Iterable[int] | None) -> Iterable[int]:
+    """Epochs from ``first`` on: that one, and those that may differ from the one before; all where that is unknown."""
+    if changes is None:
+        return range(first, after)
+    return sorted({first, *(epoch for epoch in changes if first < epoch < after)})
+
+
+def _until(end: int, runs: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Of runs of equal epochs as many epochs as ``end`` updates touch."""
+    for count, updates in runs:
+        # The last epoch with its full length, though `end` may cut it: lengths in epochs need that.
+        touched = min(count, -(-end // updates))
+        yield touched, updates
+        end -= touched * updates
+        if end <= 0:
+            return
 
 
 # What Lightning makes of the arguments of a Trainer

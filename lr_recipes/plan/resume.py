@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from lr_recipes.checks import counted
+from lr_recipes.checks import counted, one_line
 from lr_recipes.plan.horizon import Horizon
 from lr_recipes.plan.plan import Plan, Source
 
@@ -139,8 +139,18 @@ def _differences(saved: dict[str, Any], configured: Plan) -> list[str]:
             pairs.append((key, saved[part].get(key), state[part].get(key)))
     read = configured.schedule.read
     # The source says in words where the total came from; the total has a line of its own.
-    shown = [(name, _show(old, read), _show(new, read)) for name, old, new in pairs if old != new and name != "source"]
-    return [f"{name}: {old} -> {new}" for name, old, new in shown]
+    shown = [(name, _side_by_side(old, new, read)) for name, old, new in pairs if old != new and name != "source"]
+    return [one_line(f"{name}: {both}") for name, both in shown]
+
+
+def _side_by_side(old: Any, new: Any, read: Callable[[dict[str, Any]], Any]) -> str:
+    """Old and new; of two long lists, as of the LRs of very many groups, the first entry that differs."""
+    lists = isinstance(old, list) and isinstance(new, list)
+    if not lists or len(old) != len(new) or len(old) <= 20:
+        return f"{_show(old, read)} -> {_show(new, read)}"
+    differing = [k for k, (one, other) in enumerate(zip(old, new, strict=True)) if one != other]
+    first, count = differing[0], f"{len(differing):,} of {len(old):,} differ"
+    return f"{_show(old[first], read)} -> {_show(new[first], read)} in entry {first:,}; {count}"
 
 
 def _question(differences: list[str], position: int, origin: str) -> str:

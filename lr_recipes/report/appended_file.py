@@ -132,7 +132,7 @@ class AppendedFile:
             return True
         if self._file is not None or not asked_for:  # what somebody has put in our place, or an earlier run's
             return False
-        if not path.is_file():  # nobody writes rows into a pipe; and a folder is not replaced by a file
+        if not path.is_file():  # a pipe or a device goes; of a folder the system will say that it does not
             return True
         there = _locked(path, "r+")
         if there is not None:

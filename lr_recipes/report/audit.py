@@ -6,14 +6,16 @@ Numbers in, sentences out: who reads the LRs is ``optimizer/recorder.py``, and w
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from typing import Any
 
-from lr_recipes.checks import counted
+from lr_recipes.checks import counted, one_line
 
 # A tensor LR holds 32 bits; anything further from the plan was written by somebody else.
 _TOLERANCE = 1e-6
+_MANY_GROUPS = 8  # that are told of one by one
 _SMALLEST = 1e-37  # below it 32 bits round more coarsely, and to 0 in the end
 
 
@@ -94,8 +96,7 @@ class Audit:
         parts = [self._verdict(planned), *([share_of(part, position, total)] if planned else [])]
         if self.skipped:
             parts.append(f"{_updates(self.skipped, 'skipped ')} (the first at position {self.skipped_at:,})")
-        parts += [f"group {name} joined at update {at:,}" for name, at in self.late.items()]
-        parts += [f"group {name} left at update {at:,}" for name, at in self.left.items()]
+        parts += [*_moved("joined", self.late), *_moved("left", self.left)]
         parts += [f"the record lacks {_updates(missing)}"] if missing else []
         return ", ".join(parts)
 
@@ -106,8 +107,16 @@ class Audit:
             return f"used = planned on {self.compared:,} of {self.compared:,} updates"
         return (
             f"used = planned on {self.compared - self.different:,} of {self.compared:,} updates, largest difference "
-            f"{self.worst:g} in group {self.worst_group} at update {self.worst_at:,} (the first at {self.first_at:,})"
+            f"{self.worst:g} in group {one_line(self.worst_group)} at update {self.worst_at:,} (the first at "
+            f"{self.first_at:,})"
         )
+
+
+def _moved(how: str, groups: Mapping[str, int]) -> list[str]:
+    """When each group joined or left; of very many the first few, and how many there were."""
+    told = [f"group {one_line(name)} {how} at update {at:,}" for name, at in islice(groups.items(), _MANY_GROUPS)]
+    more = len(groups) - len(told)
+    return [*told, f"{more:,} more groups {how}"] if more else told
 
 
 def share_of(part: str, position: int, total: int | None) -> str:

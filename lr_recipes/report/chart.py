@@ -55,17 +55,19 @@ def draw_chart(
     x_title: str,
     ticks: Mapping[int, str],
     log_from: float | None = None,
+    low: float = 0.0,
     plain: bool = False,
     width: int = WIDTH,
 ) -> str:
     """Return a line through ``points`` with its axes, as text.
 
     Args:
-        points: (x, y), sorted by x; y is not negative.
+        points: (x, y), sorted by x.
         title: what y is, above the chart.
         x_title: what x is, below it.
         ticks: x -> label.
-        log_from: where a logarithmic y axis begins, above 0; lower values lie on it. ``None``: a linear one, from 0.
+        log_from: where a logarithmic y axis begins, above 0; lower values lie on it. ``None``: a linear one.
+        low: where a linear y axis begins; no y is lower.
         plain: ASCII only.
         width: columns of the whole.
 
@@ -89,7 +91,8 @@ def draw_chart(
                       x
     """
     characters = _PLAIN_CHARACTERS if plain else _FINE
-    scale = _Scale(log_from or 0.0, _top(points, log_from), log_from is not None)
+    log, start = log_from is not None, low if log_from is None else log_from
+    scale = _Scale(start, _top(points, start, log), log)
     labels = scale.labels()
     margin = max(map(len, labels.values())) + 1
     columns = width - margin - 2
@@ -154,10 +157,12 @@ class _Scale(NamedTuple):
         return (float(f"1e{power}") for power in range(low, high + 1))
 
 
-def _top(points: Sequence[Point], log_from: float | None) -> float:
+def _top(points: Sequence[Point], low: float, log: bool) -> float:
     """The upper end of the y axis, which must not be the lower one."""
     top = max(y for _, y in points)
-    return max(top, log_from * 10) if log_from else top or 1.0
+    if log:
+        return max(top, low * 10)
+    return top if top > low else low + 1.0
 
 
 def _trace(points: Sequence[Point], scale: _Scale, columns: int, rows: int) -> list[tuple[float, float]]:

@@ -3,23 +3,28 @@
 The first columns are ``step,epoch,samples,phase,planned_factor``; then ``lr/<group>``, ``momentum/<group>`` and
 ``weight_decay/<group>``. ``step`` is the position of the update, counted from 0; ``samples`` is the number seen when it
 is done. A value that is not known is empty; numbers are written in full, so reading them gives the same floats back.
-A row is a line: a name with a comma or a quote in it stands in quotes, and line breaks in names become spaces.
+A row is a line, in UTF-8: a name with a comma or a quote in it stands in quotes. Each group has a column of its own,
+under the name that it has everywhere (``plan/names.py``): what cannot be seen, such as a line break, is written as its
+escape, and a repeated name has a number.
 No torch. The format is public, and its columns are known by their names, not by their places.
 """
 
 from __future__ import annotations
 
 import csv
-import io
 import itertools
 import os
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lr_recipes.plan.names import distinct
 from lr_recipes.report.appended_file import AppendedFile
 from lr_recipes.report.chart import Point
+from lr_recipes.report.rows import Continued, lines_of, read_columns
+from lr_recipes.report.rows import read_rows as read_rows  # here too, for whoever looks for it beside the format
 
 FIXED = ("step", "epoch", "samples", "phase", "planned_factor")
 KINDS = ("lr", "momentum", "weight_decay")
@@ -33,7 +38,7 @@ def columns_of(groups: Mapping[str, Sequence[str]]) -> list[str]:
         >>> columns_of({"lr": ["decay", "no_decay"], "momentum": ["decay"]})[5:]
         ['lr/decay', 'lr/no_decay', 'momentum/decay']
     """
-    return [*FIXED, *(f"{kind}/{' '.join(name.splitlines())}" for kind in KINDS for name in groups.get(kind, ()))]
+    return [*FIXED, *(f"{kind}/{name}" for kind in KINDS for name in groups.get(kind, ()))]
 
 
 class Chunk(NamedTuple):
@@ -68,13 +73,13 @@ class LrCsv:
         self._gone: list[str] = []  # columns of groups that were there before: they are kept, and stay empty
         self.kept = self.dropped = 0
         # The checkpoint knows which file its run wrote; one that lies here already may be another run's.
-        older = history if history is not None and history.exists() else path
-        goes_on = bool(position) and older.exists()
+        older = history if history is not None and history.is_file() else path
+        goes_on = bool(position) and older.is_file()  # a device or a pipe is passed over, and the file takes its place
         if goes_on:
             groups = [name for name in read_columns(older) if name.partition("/")[0] in KINDS]
-            self._gone = [name for name in groups if name not in self.columns]
+            self._gone = _without(groups, self.columns)
         self._columns_wanted = [*self.columns, *self._gone]
-        self._begin(self._older_rows(older, position) if goes_on else [], self._columns_wanted)
+        self._begin(self._columns_wanted, Continued(older, self._columns_wanted, position) if goes_on else None)
 
     @property
     def path(self) -> Path:
@@ -90,8 +95,8 @@ class LrCsv:
     def chunk(self, rows: Sequence[Sequence[Any]]) -> Chunk:
         """Return rows, with values for the present columns, as text."""
         empty = [""] * len(self._gone)
-        text = _text([*row, *empty] if empty else row for row in rows)
-        return Chunk(self._columns_wanted, b"".join(text), len(rows))
+        text = lines_of([*row, *empty] if empty else row for row in rows)
+        return Chunk(self._columns_wanted, text, len(rows))
 
     def append(self, chunk: Chunk) -> None:
         """Append rows, all or none; a file with other columns, or that somebody has removed or changed, is put right.
@@ -100,7 +105,7 @@ class LrCsv:
             OSError: they cannot be written.
         """
         if chunk.columns is not self._columns_there or not self._file.is_whole():
-            self._begin(self._older_rows(self._file.source(), sys.maxsize), chunk.columns)
+            self._begin(chunk.columns, Continued(self._file.source(), chunk.columns))
         self._file.append(chunk.text)
         self.rows += chunk.rows
 
@@ -110,101 +115,31 @@ class LrCsv:
             return self.rows
         if self._file.source() != self.path:
             return 0
-        try:
-            return sum(1 for _ in self._older_rows(self.path, sys.maxsize))
-        except OSError:
-            return 0
+        rows = Continued(self.path, self._columns_there)
+        with suppress(OSError):
+            deque(rows, maxlen=0)
+        return rows.kept
 
     def add_columns(self, columns: Sequence[str]) -> None:
         """Change to ``columns``, which hold the present ones, for the rows to come; older ones get empty values."""
         self.columns = list(columns)
-        self._gone = [name for name in self._gone if name not in self.columns]
+        self._gone = _without(self._gone, self.columns)
         self._columns_wanted = [*self.columns, *self._gone]
 
     def close(self) -> None:
         """Close the file; nothing more can be written."""
         self._file.close()
 
-    def _older_rows(self, older: Path, position: int) -> Iterator[dict[str, str]]:
-        """Rows of updates before ``position``, each once; counts what it leaves out."""
-        last = -1
-        for row in read_rows(older):
-            step = row.get("step", "")
-            # Update `position` is the first that this run does: the last row to keep is that of `position - 1`. A run
-            # that was killed has often gone on past its last checkpoint.
-            if not step.isdecimal() or not last < int(step) < position:
-                self.dropped += 1
-                continue
-            last = int(step)
-            self.kept += 1
-            yield row
-
-    def _begin(self, rows: Iterable[dict[str, str]], columns: list[str]) -> None:
+    def _begin(self, columns: list[str], rows: Continued | None) -> None:
         """Replace the file by the header and ``rows`` in one move, so that a crash leaves the old or the new one."""
-        count = 0
-
-        def lines() -> Iterator[Sequence[str]]:
-            nonlocal count
-            yield columns
-            for row in rows:
-                count += 1
-                yield [row.get(name, "") for name in columns]
-
-        self._file.begin(_text(lines()))
-        self._columns_there, self.rows = columns, count
+        self._file.begin(itertools.chain([lines_of([columns])], rows or ()))
+        self.kept, self.dropped = (rows.kept, rows.dropped) if rows is not None else (0, 0)
+        self._columns_there, self.rows = columns, self.kept
 
 
-def read_rows(path: Path, stride: int = 1) -> Iterator[dict[str, str]]:
-    """Yield every ``stride``-th row of a file, and the last one, as text by column; a damaged line yields an empty row.
-
-    Damaged is a line with another number of values, one with bytes that the disk never got (NULs), and one without its
-    end: a number that was cut in half still looks like a number.
-    """
-    # A bare carriage return within a damaged line must not end it, and bytes that are no text must not end the reading.
-    with path.open(newline="\n", encoding="utf-8", errors="replace") as file:
-        columns = _values(next(file, ""))
-        index, line = 0, ""
-        for index, line in enumerate(file):
-            if index % stride == 0:
-                yield _row(columns, line)
-        if index % stride:
-            yield _row(columns, line)
-
-
-def read_columns(path: Path) -> list[str]:
-    """Return the names of a file's columns; none where its first line is damaged."""
-    with path.open(newline="\n", encoding="utf-8", errors="replace") as file:
-        first = next(file, "")
-    return _values(first) if _is_complete(first) else []
-
-
-def _is_complete(line: str) -> bool:
-    return line.endswith("\n") and "\0" not in line
-
-
-def _row(columns: list[str], line: str) -> dict[str, str]:
-    values = _values(line) if _is_complete(line) else []
-    return dict(zip(columns, values, strict=True)) if len(values) == len(columns) else {}
-
-
-def _values(line: str) -> list[str]:
-    """Values of one line, each line by itself: a stray quote must not swallow the lines after it."""
-    line = line.rstrip("\r\n")
-    try:
-        return next(csv.reader([line])) if '"' in line else line.split(",")  # nearly all lines have no quote
-    except csv.Error:
-        return []
-
-
-def _text(rows: Iterable[Sequence[Any]]) -> Iterator[bytes]:
-    """Text of rows, many at a time, but not all at once."""
-    rows = iter(rows)
-    while True:
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(itertools.islice(rows, _MANY_ROWS))
-        if not text.tell():
-            return
-        yield text.getvalue().encode("utf-8", "backslashreplace")
+def _without(names: Iterable[str], others: Iterable[str]) -> list[str]:
+    left_out = set(others)
+    return [name for name in names if name not in left_out]
 
 
 # Other files
@@ -220,7 +155,7 @@ def write_several(path: Path, curves: Mapping[str, Sequence[Point]]) -> None:
     def write(target: Path) -> None:
         with target.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["step", *(f"lr/{name}" for name in curves)])
+            writer.writerow(["step", *(f"lr/{name}" for name in distinct(curves))])
             writer.writerows([step, *(lrs.get(name) for name in curves)] for step, lrs in sorted(by_step.items()))
 
     with_replacement(path, write)

@@ -1,7 +1,6 @@
 """Draws LRs over the updates: ``lr.png`` from ``lr.csv``, with the phases of the plan, and several curves in one.
 
-matplotlib is imported where a picture is made: a run that draws none must not wait for it. ``Figure`` and not
-``pyplot``, which would choose a window system and keep every figure until it is closed.
+matplotlib is imported where a picture is made: a run that draws none must not wait for it.
 """
 
 from __future__ import annotations
@@ -13,8 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lr_recipes.checks import visible
 from lr_recipes.report.chart import Point
-from lr_recipes.report.lr_csv import read_rows, with_replacement
+from lr_recipes.report.lr_csv import with_replacement
+from lr_recipes.report.rows import sample_rows
+from lr_recipes.report.shown import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 STYLES = ("-", "--", "-.", ":")
 GREY = "0.35"
-_POINTS = 4000  # more than a picture has pixels
+_POINTS = 8000  # some times as many as a picture has pixels
 _FEW = 60  # updates that can be told apart, and get a dot each
 _WIDE_RANGE = 20  # peaks further apart than this need a logarithmic axis
 _DECADES = 3  # how far below the lowest peak such an axis goes: a decay to 0 would have no bottom
@@ -76,9 +78,7 @@ def draw_many(sources: Mapping[str, Path], target: Path, title: str = "") -> Non
 
 def _rows_of(source: Path, points: int) -> Rows:
     """Rows of a file, of very many only so many, at equal distances."""
-    with source.open("rb") as file:
-        lines = sum(1 for _ in file)
-    rows = [row for row in read_rows(source, max(lines // points, 1)) if row]
+    rows = sample_rows(source, points)
     if not rows:
         raise ValueError(f"{source} has no rows to draw: let LearningRateLogger record a run into it first")
     return rows
@@ -86,11 +86,9 @@ def _rows_of(source: Path, points: int) -> Rows:
 
 def figure_of(rows: Rows, title: str, peaks: Mapping[str, float]) -> Figure:
     """Return the picture of ``rows`` as a matplotlib figure."""
-    from matplotlib.figure import Figure
-
     momenta = [curve for curve in dict.fromkeys(_series(rows, "momentum/").values()) if _moves(curve)]
     heights = [3, 1] if momenta else [1]
-    figure = Figure(figsize=(8, 5.6 if momenta else 4.2), layout="constrained", dpi=120)
+    figure = new_figure(figsize=(8, 5.6 if momenta else 4.2), dpi=120)
     axes = list(figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0])
     _draw_lrs(axes[0], rows, peaks)
     if momenta:
@@ -257,7 +255,7 @@ def _label(names: Sequence[str]) -> str:
 
 def escaped(text: str) -> str:
     """Text that matplotlib shows as it is: "$" would start a formula, and no text or a first "_" hide the name."""
-    text = text.replace("$", r"\$")
+    text = visible(text).replace("$", r"\$")  # of a control character, which no font has, it would warn
     return text if text and text[0] != "_" else f" {text}"
 
 
@@ -272,9 +270,7 @@ def figure_of_several(curves: Mapping[str, Sequence[Point]], title: str, y_title
         title: a line above it.
         y_title: what is drawn.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 4.6), layout="constrained", dpi=120)
+    figure = new_figure(figsize=(8, 4.6), dpi=120)
     axis = figure.subplots()
     sharing: dict[tuple[Point, ...], list[str]] = {}
     for name, curve in curves.items():

@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any
 from lr_recipes import checks
 from lr_recipes.plan.curve import Curve
 from lr_recipes.plan.horizon import Duration, Horizon, HorizonError
-from lr_recipes.plan.plan import INTERVALS, Plan
+from lr_recipes.plan.names import distinct
+from lr_recipes.plan.plan import INTERVALS, Line, Plan
 from lr_recipes.report.chart import WIDTH, Point, draw_chart, is_plain, sparkline
 from lr_recipes.report.lr_csv import LrCsv, columns_of, with_replacement, write_several
 from lr_recipes.report.picture import figure_of, figure_of_several, log_axis, set_lr_scale
+from lr_recipes.report.shown import Shown
 from lr_recipes.report.words import cut, in_words
 from lr_recipes.schedules import Schedule
 
@@ -40,7 +42,7 @@ Column = tuple[str, Sequence[str]]
 
 def preview(
     schedule: Schedule | Mapping[str, Schedule],
-    horizon: Horizon,
+    horizon: Horizon | int,
     lr: float | Mapping[str, float] | None = None,
     interval: str = "step",
     title: str = "",
@@ -49,7 +51,7 @@ def preview(
 
     Args:
         schedule: one schedule; or several by name, to compare them.
-        horizon: the facts about the run.
+        horizon: the facts about the run; or, for a schedule that needs no others, its number of updates.
         lr: base LR, as the optimizer is built with: of all groups, or by the name of the group. Without it, LRs are
             shown as shares of the peak.
         interval: ``"step"``, or ``"epoch"`` for an LR that is held for each epoch, as in ``LearningRateScheduler``.
@@ -77,6 +79,7 @@ def preview(
                  75%     750  0.0003572
                 100%     999  6.092e-09
     """
+    horizon = Horizon.of(horizon)
     if isinstance(schedule, Mapping):
         if not schedule:
             raise ValueError("schedule={}: give at least one schedule by name, as in {'cosine': Cosine()}")
@@ -95,7 +98,7 @@ def preview(
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Preview:
+class Preview(Shown):
     """The sight of a plan, before training; prints as the plan, its LRs and its curve.
 
     Attributes:
@@ -161,12 +164,17 @@ class Preview:
         return self.plan.momentum(self._written_at(position))
 
     @cached_property
+    def _highest(self) -> Line:
+        """The LR of the group with the highest base LR."""
+        return max((line for line in self.plan.lines if line.key == "lr"), key=lambda line: line.base)
+
+    @property
     def _highest_group(self) -> str:
-        return max(self.base_lrs, key=self.base_lrs.__getitem__)
+        return self.groups[self._highest.group]
 
     def _highest_lr(self, position: int) -> float:
-        """The LR at an update in the group with the highest base LR."""
-        return self.lrs(position)[self._highest_group]
+        """The LR at an update in the group with the highest base LR; the others, which may be many, are not asked."""
+        return self._highest.base * self._highest.curve(self._written_at(position))
 
     @property
     def table(self) -> str:
@@ -295,7 +303,7 @@ class Preview:
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Comparison:
+class Comparison(Shown):
     """Several previews by name; prints as a row for each.
 
     Attributes:
@@ -358,7 +366,7 @@ def _base_lrs(lr: float | Mapping[str, float] | None) -> dict[str, float]:
             raise ValueError(f"lr={value!r}{whose}: must be a number above 0, the peak of the schedule, as in 0.001")
     if not base_lrs:
         raise ValueError("lr={}: give the base LR of at least one group, as in {'decay': 0.001}")
-    return {name: float(value) for name, value in base_lrs.items()}
+    return dict(zip(distinct(base_lrs), map(float, base_lrs.values()), strict=True))
 
 
 def _aligned(columns: Sequence[Column]) -> str:

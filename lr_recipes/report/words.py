@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lr_recipes.checks import counted
+from lr_recipes.checks import counted, one_line
 from lr_recipes.plan.curve import Phase
 from lr_recipes.plan.plan import Plan
 
@@ -34,22 +34,29 @@ def in_words(plan: Plan, title: str, groups: Sequence[str], notes: Sequence[str]
     """
     count, phases = plan.total_steps, plan.curve.phases
     total = "no known end" if count is None else counted(count, "update")
-    source = f" ({plan.horizon.source})" if plan.horizon.source else ""
-    labels = [_labelled(name) for name in groups]
-    wide = max(_MANY_LINES, *(len(phase.name) for phase in phases), *map(len, labels))
-    longest = max(len(_stretch(phase)) for phase in phases)
-    what = [f"{p.name:<{wide}}  {_stretch(p):<{longest}}   {_factors(plan, p)}" for p in phases]
-    lrs = _peaks_and_floors(plan) if plan.uniform else _firsts_and_lasts(plan)
-    whose = [f"{label:<{wide}}  {said}" for label, said in zip(labels, lrs, strict=False)]
-    lines = [*few(what, "phases"), *few(whose, "groups"), *notes]
-    return "\n".join([f"Learning-rate plan for {title}: {total}{source}", *(f"  {line}" for line in lines)])
+    source = f" ({one_line(plan.horizon.source)})" if plan.horizon.source else ""
+    shown, named = (
+        [phases[k] for k in _few(len(phases))],
+        {k: _labelled(one_line(groups[k])) for k in _few(len(groups))},
+    )
+    wide = max(_MANY_LINES, *(len(phase.name) for phase in shown), *map(len, named.values()))
+    longest = max(len(_stretch(phase)) for phase in shown)
+    what = [f"{p.name:<{wide}}  {_stretch(p):<{longest}}   {_factors(plan, p)}" for p in shown]
+    lrs = _peak_and_floor if plan.uniform else _first_and_last
+    whose = [f"{label:<{wide}}  {lrs(plan, k)}" for k, label in named.items()]
+    lines = [*_with_gap(what, len(phases), "phases"), *_with_gap(whose, len(groups), "groups"), *map(one_line, notes)]
+    return "\n".join([f"Learning-rate plan for {one_line(title)}: {total}{source}", *(f"  {line}" for line in lines)])
 
 
-def few(lines: Sequence[str], what: str) -> list[str]:
-    """Return lines, or where they are many the first three and the last."""
-    if len(lines) <= _MANY_LINES:
-        return list(lines)
-    return [*lines[:3], f"... {len(lines) - 4:,} more {what} ...", lines[-1]]
+def _few(count: int) -> Sequence[int]:
+    """Which of ``count`` things are shown: all, or where they are many the first three and the last."""
+    return range(count) if count <= _MANY_LINES else (0, 1, 2, count - 1)
+
+
+def _with_gap(lines: Sequence[str], count: int, what: str) -> list[str]:
+    """The lines of ``_few`` things, with a word about those that are left out."""
+    left = [f"... {count - len(lines):,} more {what} ..."] if count > len(lines) else []
+    return [*lines[:-1], *left, *lines[-1:]]
 
 
 def cut(name: str, most: int) -> str:
@@ -80,20 +87,17 @@ def _factors(plan: Plan, phase: Phase) -> str:
     return f"factor {first:.3g}" if first == last else f"factor {first:.3g} -> {last:.3g}"
 
 
-def _peaks_and_floors(plan: Plan) -> list[str]:
-    return [f"peak LR {base:g}, floor {base * plan.end_factor:g}" for base in plan.base_lrs]
+def _peak_and_floor(plan: Plan, group: int) -> str:
+    base = plan.base_lrs[group]
+    return f"peak LR {base:g}, floor {base * plan.end_factor:g}"
 
 
-def _firsts_and_lasts(plan: Plan) -> list[str]:
-    """The LR of each group where each has a curve of its own, which need not begin, peak or end at its base LR."""
-    firsts, count = plan.lrs(0), plan.total_steps
+def _first_and_last(plan: Plan, group: int) -> str:
+    """The LR of a group where each has a curve of its own, which need not begin, peak or end at its base LR."""
+    base, first, count = plan.base_lrs[group], plan.lrs(0)[group], plan.total_steps
     if count is None:
-        return [f"base LR {base:g}, LR from {first:.3g}" for base, first in zip(plan.base_lrs, firsts, strict=True)]
-    lasts = plan.lrs(count - 1)
-    return [
-        f"base LR {base:g}, LR {first:.3g} -> {last:.3g}"
-        for base, first, last in zip(plan.base_lrs, firsts, lasts, strict=True)
-    ]
+        return f"base LR {base:g}, LR from {first:.3g}"
+    return f"base LR {base:g}, LR {first:.3g} -> {plan.lrs(count - 1)[group]:.3g}"
 
 
 def _labelled(name: str) -> str:

@@ -116,11 +116,11 @@ class Schedule(Frozen):
         """Return the schedule as plain numbers, strings, lists and dicts, for checkpoints and comparisons."""
         return {f.name: _to_plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
 
-    def resolve(self, horizon: Horizon, peak: float | None = None) -> Curve:
+    def resolve(self, horizon: Horizon | int, peak: float | None = None) -> Curve:
         """Turn lengths into whole steps and return the curve.
 
         Args:
-            horizon: the facts about the run.
+            horizon: the facts about the run, or its number of updates.
             peak: the largest base LR of the optimizer; needed only for an absolute ``min_lr``.
 
         Raises:
@@ -133,7 +133,7 @@ class Schedule(Frozen):
             >>> curve(0), curve(9), curve(60), curve(110)
             (0.1, 1.0, 0.5, 0.0)
         """
-        curve = self.curve_of(horizon, peak, "the run")
+        curve = self.curve_of(Horizon.of(horizon), peak, "the run")
         self.warn_of_warmup(curve)
         return curve
 
@@ -187,7 +187,7 @@ class Schedule(Frozen):
         top = max(base_lrs) if peak is None else peak
         return Plan.of(self, horizon, self.resolve(horizon, peak=top), base_lrs, top, self.reaction())
 
-    def bind(self, optimizer: Any, horizon: Horizon) -> BoundSchedule:
+    def bind(self, optimizer: Any, horizon: Horizon | int) -> BoundSchedule:
         """Bind the schedule to a torch optimizer, for a plain PyTorch loop; the result is a torch ``LRScheduler``.
 
         To bind again, as one does in a notebook, takes the place of what was bound before. Pickled or deep-copied
@@ -196,7 +196,7 @@ class Schedule(Frozen):
         Args:
             optimizer: a ``torch.optim.Optimizer``; each group's LR of this moment is its peak. One that
                 ``OneCycleLR`` has written over gets back the LR and the momentum that the optimizer was given.
-            horizon: the facts about the run.
+            horizon: the facts about the run, or its number of updates.
 
         Raises:
             TypeError: the optimizer is not torch's.
@@ -220,7 +220,7 @@ class Schedule(Frozen):
 
         check_kind(optimizer)
         give_back(optimizer)
-        return BoundSchedule.by_hand(self.plan(horizon, built_lrs(optimizer)), optimizer)
+        return BoundSchedule.by_hand(self.plan(Horizon.of(horizon), built_lrs(optimizer)), optimizer)
 
     def read(self, description: dict[str, Any]) -> Schedule:
         """Build any schedule from what its ``describe()`` returned; see ``from_description``."""

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lr_recipes import checks
-from lr_recipes.plan.curve import FOREVER, Factor, Shape
-from lr_recipes.plan.horizon import Duration, Horizon
+from lr_recipes.plan.curve import Factor, Shape
+from lr_recipes.plan.horizon import Duration, Horizon, Marks
 from lr_recipes.schedules.base import Length, Schedule, Span, ToFloor, as_tuple, from_description, plain_length
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "WarmupStableDecay",
 ]
 
+_LISTED = 10_000  # cycles that are phases of their own; more are one phase, for nobody reads so many names
 DECAY_TYPES = ("linear", "cosine", "1-sqrt", "exponential", "square")
 
 
@@ -80,8 +81,9 @@ class Step(Schedule):
     def shape(self, span: Span) -> Shape:
         # Update `size - 1` is the last at the peak, update `size` the first with one cut.
         gamma, cuts = self.gamma, span.horizon.every(self.step_size, "step_size")
-        if not isinstance(cuts, range):  # stretches of different lengths, such as half epochs of 13 updates
-            return _cut_at(cuts, gamma, span, "step")
+        if isinstance(cuts, Marks):  # stretches of different lengths, such as half epochs of 13 updates
+            around = cuts.around
+            return _stepwise(lambda t: gamma ** around(t)[0], span, "step")
         size = cuts.step
         return _stepwise(lambda t: gamma ** (t // size), span, "step")
 
@@ -111,7 +113,9 @@ class MultiStep(Schedule):
         self.check_number("gamma", 0, 1, above=True)
 
     def shape(self, span: Span) -> Shape:
-        return _cut_at(_rising(self.milestones, span.horizon), self.gamma, span, "multistep")
+        gamma, cuts = self.gamma, _rising(self.milestones, span.horizon)
+        # From the right: the update at a cut is the first with the lower LR.
+        return _stepwise(lambda t: gamma ** bisect_right(cuts, t), span, "multistep")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -331,37 +335,29 @@ class CosineRestarts(ToFloor):
 
     def shape(self, span: Span) -> Shape:
         warmup, floor, decay = span.warmup, span.floor, self.cycle_decay
-        length = FOREVER if span.total is None else span.total - warmup
         # Counted from the end of the warmup, so epochs are those from there on; "%" is of the whole run all the same.
-        ends = self._ends(span.horizon.part(warmup, span.total), length)
+        # Each cycle is rounded from the start: rounded lengths would add up to another end of the run, and a cycle too
+        # many.
+        ends = span.horizon.part(warmup, span.total).every(self.cycle, "cycle", self.cycle_mult)
+        around = _around(ends)
 
-        def in_cycle(k: int, since: int) -> float:
-            high, start = max(decay**k, floor), ends[k - 1] if k else 0
-            progress = (since - start) / (ends[k] - start)
+        def in_cycle(cycle: tuple[int, int, int], since: int) -> float:
+            k, start, end = cycle
+            high, progress = max(decay**k, floor), (since - start) / (end - start)
             return floor + (high - floor) * (1 + math.cos(math.pi * progress)) / 2
 
         def factor(t: int) -> float:
-            # From the right: a cycle's first update is at its top, and the one before it near the floor.
-            return in_cycle(bisect_right(ends, t - warmup), t - warmup)
+            return in_cycle(around(t - warmup), t - warmup)
 
         if span.total is None:
             return Shape(factor, floor, [("cycles", warmup)])
-        # From the left: where the run ends with a cycle, that cycle's floor, not the next one's start.
-        last = bisect_left(ends, length)
-        phases = [(f"cycle {k + 1}", warmup + start) for k, start in enumerate([0, *ends[:last]])]
-        return Shape(factor, in_cycle(last, length), phases)
-
-    def _ends(self, horizon: Horizon, limit: int) -> abc.Sequence[int]:
-        """Where each cycle ends, and one that lies beyond ``limit``; counted from the end of the warmup."""
-        if self.cycle_mult == 1:
-            return horizon.every(self.cycle, "cycle")
-        # As `every` does, each is rounded from the start: rounded lengths would add up to another end of the run, and a
-        # cycle too many.
-        ends, cycles, growth = [0], 0.0, 1.0
-        while ends[-1] <= limit:  # the cycle that holds the last update needs its end too
-            cycles, growth = cycles + growth, growth * self.cycle_mult
-            ends.append(horizon.steps(self.cycle, "cycle", cycles))
-        return ends[1:]
+        # Where the run ends with a cycle, that cycle's floor, not the next one's start.
+        length = span.total - warmup
+        last = around(max(length - 1, 0))
+        count = last[0] + 1
+        starts = [0, *(ends[k] for k in range(count - 1))] if count <= _LISTED else []
+        phases = [(f"cycle {k}", warmup + start) for k, start in enumerate(starts, start=1)]
+        return Shape(factor, in_cycle(last, length), phases or [("cycles", warmup)])
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -534,21 +530,29 @@ def _stepwise(factor: Factor, span: Span, name: str) -> Shape:
     return Shape(factor, 0.0 if span.total is None else factor(span.total - 1), [(name, 0)], during_warmup=True)
 
 
-def _cut_at(cuts: abc.Sequence[int], gamma: float, span: Span, name: str) -> Shape:
-    # From the right: the update at a cut is the first with the lower LR.
-    return _stepwise(lambda t: gamma ** bisect_right(cuts, t), span, name)
+def _around(marks: range | Marks) -> Callable[[int], tuple[int, int, int]]:
+    """Position -> how many marks it has reached, the last of these (0 for none) and the next one."""
+    if isinstance(marks, Marks):
+        return marks.around
+    size = marks.step
+
+    def around(t: int) -> tuple[int, int, int]:
+        k = t // size
+        return k, k * size, (k + 1) * size
+
+    return around
 
 
-def _stretches(marks: abc.Sequence[int]) -> Callable[[int], float]:
+def _stretches(marks: range | Marks) -> Callable[[int], float]:
     """Position -> how many of the stretches that end at ``marks`` have passed, parts of one included."""
     if isinstance(marks, range):
         length = marks.step
         return lambda t: t / length
+    around = marks.around
 
     def passed(t: int) -> float:
-        k = bisect_right(marks, t)
-        start = marks[k - 1] if k else 0
-        return k + (t - start) / (marks[k] - start)
+        k, start, end = around(t)
+        return k + (t - start) / (end - start)
 
     return passed
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from lr_recipes.checks import one_line
 from lr_recipes.plan.curve import FOREVER, Factor, Shape
 from lr_recipes.plan.horizon import Horizon
 from lr_recipes.plan.plan import INTERVALS, Plan
@@ -207,7 +208,7 @@ def _call_from(description: Any) -> Any:
     given = [*description["args"], *description["kwargs"].values()]
     if module != "torch.optim.lr_scheduler" or _has_call(given):
         raise ValueError(
-            f"the checkpoint's schedule, {description['calls']}, cannot be built from a checkpoint: give the same one "
-            "in the settings"
+            f"the checkpoint's schedule, {one_line(description['calls'])}, cannot be built from a checkpoint: give the "
+            "same one in the settings"
         )
     return partial(getattr(importlib.import_module(module), name), *description["args"], **description["kwargs"])

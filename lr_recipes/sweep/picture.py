@@ -11,6 +11,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from lr_recipes.report.picture import COLOURS, GREY, escaped
+from lr_recipes.report.shown import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,9 +45,7 @@ def sweep_figure(
         usable: lowest and highest usable LR, shaded.
         title: lines above the picture; long ones are wrapped.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 4.6), layout="constrained", dpi=120)
+    figure = new_figure(figsize=(8, 4.6), dpi=120)
     axis = figure.subplots()
     axis.plot(lrs, losses, ".", color="0.6", markersize=4, label="loss of an update", zorder=2)
     axis.plot(lrs, smoothed, color="black", linewidth=1.8, label="smoothed", zorder=3)

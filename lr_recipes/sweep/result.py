@@ -20,8 +20,10 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lr_recipes import checks
+from lr_recipes.report.chart import draw_chart, is_plain
 from lr_recipes.report.lr_csv import with_replacement
 from lr_recipes.report.picture import save_figure
+from lr_recipes.report.shown import Shown
 from lr_recipes.sweep.smoothing import smooth_without_outliers, weights_around
 
 if TYPE_CHECKING:
@@ -149,9 +151,9 @@ class _Features(NamedTuple):
     slide: int
 
 
-@dataclass(frozen=True)
-class RangeTest:
-    """What a range test measured, and what it suggests.
+@dataclass(frozen=True, repr=False)
+class RangeTest(Shown):
+    """What a range test measured, and what it suggests; prints as its table and the curve of the losses.
 
     Args:
         sweep: the LRs that were to be tried.
@@ -332,6 +334,26 @@ class RangeTest:
         return bottom
 
     # What to do with it
+
+    def __repr__(self) -> str:
+        return f"{self.table}\n\n{self.chart()}" if self.losses else self.table
+
+    def chart(self, plain: bool | None = None) -> str:
+        """Return the smoothed loss over the LR as a curve of characters, for 80 columns.
+
+        Args:
+            plain: ASCII only; by default where stdout can print nothing else.
+        """
+        last = len(self.losses) - 1
+        ticks = {n: f"{self.lrs[n]:.2g}" for n in sorted({round(share * last / 4) for share in range(5)})}
+        return draw_chart(
+            list(enumerate(self.smoothed)),
+            title="loss, smoothed",
+            x_title="learning rate of the update" + (", log scale" if self.sweep.mode == "exponential" else ""),
+            ticks=ticks,
+            low=min(self.smoothed),
+            plain=is_plain() if plain is None else plain,
+        )
 
     @property
     def table(self) -> str:

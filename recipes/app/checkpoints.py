@@ -9,6 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from lr_recipes.checks import one_line
+
+_KEPT = ("best_model_path", "kth_best_model_path", "last_model_path")  # in the state of Lightning's ModelCheckpoint
+
 
 def read_checkpoint(path: str, name: str) -> dict[str, Any]:
     """Load a Lightning checkpoint; tensors stay in the file until they are used.
@@ -30,17 +34,39 @@ def read_checkpoint(path: str, name: str) -> dict[str, Any]:
         # torch.save writes an archive with its directory at the end, so one that was cut off is not recognised as one
         if not zipfile.is_zipfile(file):
             raise ValueError("not a complete archive")
+        # torch.save compresses nothing, so an archive that holds more than it takes was made to fill the memory
+        with zipfile.ZipFile(file) as archive:
+            if sum(one.file_size for one in archive.infolist()) > file.stat().st_size:
+                raise ValueError("it unpacks to more than it is")
         checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except OSError:
         raise
     except Exception as error:  # torch raises a different one for each way in which a file can be damaged
-        reason = str(error).partition(". ")[0][:120]
+        reason = one_line(str(error).partition(". ")[0][:120])
         raise ValueError(
             f"{name}={path!r} is damaged or not a checkpoint ({reason}): take another, such as best.ckpt beside it"
         ) from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise ValueError(f"{name}={path!r} is not a Lightning checkpoint: it has no 'state_dict'")
     return checkpoint
+
+
+def check_paths(checkpoint: dict[str, Any], name: str) -> None:
+    """Refuse a checkpoint that has a ModelCheckpoint take files elsewhere for its own: it removes what it kept before.
+
+    Lightning removes them in the callback's own folder, and behind any URL; it does not see that ".." leads out.
+
+    Raises:
+        ValueError: names the file.
+    """
+    for state in checkpoint.get("callbacks", {}).values():
+        kept = [state.get(key) for key in _KEPT] + list(state.get("best_k_models") or ())
+        for path in filter(None, kept):
+            if "://" in str(path) or ".." in Path(str(path)).parts:
+                raise ValueError(
+                    f"{name} names {str(path)!r} as a file that its run kept, and this run might remove it: take only "
+                    f"the weights, with weights= in place of ckpt_path="
+                )
 
 
 def load_backbone(checkpoint: dict[str, Any], model: nn.Module, name: str, new_head: bool = False) -> list[str]:
@@ -85,7 +111,7 @@ def check_weights(checkpoint: dict[str, Any], model: nn.Module, name: str) -> No
     wanted = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     odd = [key for key in {**wanted, **saved} if saved.get(key) != wanted.get(key)]
     if odd:
-        first = "; ".join(f"{key}: {_shape(saved, key)} there, {_shape(wanted, key)} here" for key in odd[:3])
+        first = "; ".join(f"{one_line(key)}: {_shape(saved, key)} there, {_shape(wanted, key)} here" for key in odd[:3])
         count = f"{len(odd)} of {len({**wanted, **saved})} tensors differ{'s' * (len(odd) == 1)}"
         raise ValueError(
             f"{name} was made by another model: {count} ({first}). Choose the model and the data that it was made with"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
@@ -13,6 +14,8 @@ from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities import rank_zero_warn
 
 _MOST = 100_000  # rows that are kept in memory at most where they cannot be written: some 50 MB
+
+_LONGEST_LINE = 1 << 20  # characters that are read at once
 
 
 class AppendingCSVLogger(CSVLogger):
@@ -40,8 +43,14 @@ class _AppendingWriter(ExperimentWriter):
         # columns that are there: it rewrites the whole file, with a longer header, when a metric is new.
         self.metrics_keys = []
         if self._fs.isfile(self.metrics_file_path):
-            with self._fs.open(self.metrics_file_path, "r", newline="") as file:
-                self.metrics_keys = next(csv.reader(file), [])
+            with self._fs.open(self.metrics_file_path, "r", newline="", errors="replace") as file:
+                self.metrics_keys = _values_of(file.readline(_LONGEST_LINE))
+                empty = not file.tell()
+            if "step" not in self.metrics_keys and not empty:
+                raise ValueError(
+                    f"{self.metrics_file_path} cannot be continued, for its first line does not name its columns: move "
+                    "it away, or set logger=none"
+                )
 
     def save(self) -> None:
         """Write the rows; a file that cannot be written is left as it was, and they wait for the next time."""
@@ -67,15 +76,31 @@ class _AppendingWriter(ExperimentWriter):
             self._check_log_dir_exists()
 
     def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
-        # The original overwrites the file, whose rows would be lost if there was no room for all of them.
-        there, fresh = self.metrics_file_path, f"{self.metrics_file_path}.new"
+        # The original holds the whole file in memory, and all of one line, however long; and it overwrites the file,
+        # whose rows would be lost if there was no room for all of them. Each line by itself, and what is not a row of
+        # the file is left out.
+        fresh = f"{self.metrics_file_path}.new"
         try:
-            self._fs.cp_file(there, fresh)
-            self.metrics_file_path = fresh
-            super()._rewrite_with_new_header(fieldnames)
+            with (
+                self._fs.open(self.metrics_file_path, "r", newline="", errors="replace") as old,
+                self._fs.open(fresh, "w", newline="") as new,
+            ):
+                lines = map(_values_of, iter(partial(old.readline, _LONGEST_LINE), ""))
+                columns = next(lines, [])
+                rows = (dict(zip(columns, values, strict=True)) for values in lines if len(values) == len(columns))
+                writer = csv.DictWriter(new, fieldnames=fieldnames)
+                writer.writeheader()
+                writer.writerows(rows)
             self._sound = self._fs.size(fresh)
-            self._fs.mv(fresh, there)
+            self._fs.mv(fresh, self.metrics_file_path)
         finally:
-            self.metrics_file_path = there
             with suppress(OSError):
                 self._fs.rm_file(fresh)
+
+
+def _values_of(line: str) -> list[str]:
+    """The values of a line; none where it is none of ours."""
+    try:
+        return next(csv.reader([line]), []) if line.endswith("\n") and "\0" not in line else []
+    except csv.Error:
+        return []

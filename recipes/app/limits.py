@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler
 from torch.utils.data.distributed import DistributedSampler
 
-from lr_recipes.callbacks.fit import accumulation_by, batch_size_of
+from lr_recipes.callbacks.fit import accumulation_by, batch_size_of, changes_of_accumulation
 from lr_recipes.plan.loop import Limits, batches_on_each, ends_of, limit_of, limited
 from recipes.app.batch_scaling import devices_of
 from recipes.data.seeded import SeededData, Tickets
@@ -54,6 +54,7 @@ def limits_of_run(
         devices=devices,
         batch_size=batch_size_of(loader.iterables if isinstance(loader, CombinedLoader) else loader),
         automatic=automatic,
+        changes=changes_of_accumulation(callbacks),
     )
     _refuse_none(limits, trainer)
     return limits

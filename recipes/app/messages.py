@@ -17,9 +17,9 @@ from hydra.errors import (
     MissingConfigException,
     OverrideParseException,
 )
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
-from lr_recipes.checks import nearest
+from lr_recipes.checks import nearest, visible
 from recipes.app.config import CONF
 
 
@@ -27,8 +27,8 @@ def explain(error: BaseException) -> str | None:
     """Return one message for a mistake; ``None`` where the exception is not a user's mistake."""
     for kind, words in _WORDS:
         if isinstance(error, kind):
-            return words(error)
-    return str(error) if isinstance(error, _lightning_mistakes()) else None
+            return visible(words(error))
+    return visible(str(error)) if isinstance(error, _lightning_mistakes()) else None
 
 
 def unknown_key(key: str, known: Sequence[str]) -> str:
@@ -86,6 +86,11 @@ def _instantiation(error: Any) -> str:
     return f"{place[1]}: {said}" if place else said
 
 
+def _interpolation(error: Any) -> str:
+    """What one of our own ``${...:}`` found wrong; OmegaConf says before it where it was asked."""
+    return _one_line(error).removeprefix("ValueError raised while resolving interpolation: ")
+
+
 def _wrong_value(error: Any) -> str:
     # Hydra opens the log file through `logging.config`, which hides the reason.
     if str(error).startswith("Unable to configure handler") and isinstance(error.__cause__, OSError):
@@ -112,6 +117,7 @@ _WORDS: list[tuple[type[BaseException], Callable[[Any], str]]] = [
     (ConfigCompositionException, _composition),
     (InstantiationException, _instantiation),
     (HydraException, _one_line),
+    (InterpolationResolutionError, _interpolation),
     (OmegaConfBaseException, _one_line),
     (OSError, _system),
     (ValueError, _wrong_value),

@@ -18,7 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning.pytorch import Callback, LightningModule
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch.optim import Optimizer
 
 from lr_recipes import LearningRateRangeTest, LearningRateScheduler
@@ -31,13 +31,15 @@ from lr_recipes.plan.loop import Limits, Start
 from lr_recipes.plan.plan import Plan
 from lr_recipes.plan.resume import choose
 from lr_recipes.report.chart import Point
-from lr_recipes.report.lr_csv import read_rows, write_several
+from lr_recipes.report.lr_csv import write_several
 from lr_recipes.report.picture import figure_of_several, save_figure
 from lr_recipes.report.preview import Preview
+from lr_recipes.report.rows import read_rows
 from recipes.app.batch_scaling import is_scaled, scaling_in_words
 from recipes.app.checkpoints import read_checkpoint
 from recipes.app.limits import limits_of_run
-from recipes.app.run_folder import SETTINGS, save_settings, shown
+from recipes.app.run_folder import OVERRIDES, SETTINGS, save_settings, shown
+from recipes.app.taken_over import words_in
 from recipes.app.validation import check
 
 log = logging.getLogger(__name__)
@@ -275,7 +277,7 @@ def _number(table: Path) -> str:
 
 
 def _overrides(job: Path) -> list[str]:
-    return [str(one) for one in OmegaConf.load(job / SETTINGS / "overrides.yaml")]
+    return words_in(job / SETTINGS / OVERRIDES, job)
 
 
 def _points(table: Path) -> list[Point]:

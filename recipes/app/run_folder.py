@@ -12,15 +12,16 @@ import shlex
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-SETTINGS = ".hydra"
-# What belongs to one start of a run and is not taken over by the next.
-_OF_ONE_START = ("ckpt_path", "resume", "weights")
+from lr_recipes.checks import one_line, visible
+from recipes.app.taken_over import going_on_with, key_of, settings_in
 
+SETTINGS = ".hydra"
+OVERRIDES = "overrides.yaml"
 
 # Lightning's talk about itself; the log file has it.
 _CHATTER = (
@@ -40,6 +41,13 @@ class OfInterest(logging.Filter):
         return record.levelno < logging.ERROR and not record.getMessage().lstrip().startswith(_CHATTER)
 
 
+class Visible(logging.Formatter):
+    """Writes control characters out: what a library says of a checkpoint may quote it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record))
+
+
 def run_folder(ckpt_path: str | None, resume: str, now: str) -> str:
     """Return the folder of a run: the old one where it goes on, else ``runs/<now>``.
 
@@ -51,7 +59,27 @@ def run_folder(ckpt_path: str | None, resume: str, now: str) -> str:
         'runs/2030-01-31_12-00-00-123456'
     """
     old = None if resume in ("config", "restart") else folder_of(ckpt_path)
-    return f"runs/{now}" if old is None else str(old)
+    if old is None:
+        return f"runs/{now}"
+    refuse_links(old)
+    return str(old)
+
+
+def refuse_links(run: Path) -> None:
+    """Refuse to go on in a folder where something that a run writes leads out of it, or is no file.
+
+    Raises:
+        ValueError: names it, and says how to go on elsewhere.
+    """
+    inside = os.path.realpath(run)
+    for folder in (run, run / SETTINGS, run / "checkpoints"):
+        for one in folder.iterdir() if folder.is_dir() else ():
+            leads_to = Path(os.path.realpath(one))
+            if not leads_to.is_relative_to(inside) or not (leads_to.is_file() or leads_to.is_dir()):
+                raise ValueError(
+                    f"{one_line(str(one))} is no file of this folder, and a run that goes on here might write to "
+                    f"{one_line(str(leads_to))}: set hydra.run.dir=runs/NAME to go on in another folder"
+                )
 
 
 def folder_of(ckpt_path: str | None) -> Path | None:
@@ -73,28 +101,26 @@ def sweep_subfolder(number: int, overrides: str) -> str:
     return "_".join([str(number), *parts])[:100].rstrip("_-.")
 
 
-def with_settings_of_the_run(arguments: Sequence[str]) -> list[str]:
+class Going(NamedTuple):
+    """A command line, and what is to be said about it."""
+
+    arguments: list[str]
+    said: str
+
+
+def with_settings_of_the_run(arguments: Sequence[str]) -> Going:
     """Put the overrides of the run that ``ckpt_path=...`` belongs to before what was typed; what was typed wins.
 
     Choosing another file of a group also drops the old values of that group: they belong to the old file.
     """
-    typed = {_key(argument): argument for argument in arguments if "=" in argument and not argument.startswith("-")}
+    typed = {key_of(argument): argument for argument in arguments if "=" in argument and not argument.startswith("-")}
     _, _, path = typed.get("ckpt_path", "").partition("=")
     run = folder_of(path.strip("'\""))
-    file = run / SETTINGS / "overrides.yaml" if run else None
-    if file is None or not file.is_file():
-        return list(arguments)
-    gone = (*_OF_ONE_START, *typed)
-    old = [str(override) for override in OmegaConf.load(file)]
-    return [*(one for one in old if not any(_is_under(_key(one), key) for key in gone)), *arguments]
-
-
-def _key(override: str) -> str:
-    return override.partition("=")[0].lstrip("+~")
-
-
-def _is_under(key: str, other: str) -> bool:
-    return key == other or key.startswith(f"{other}.")
+    file = run / SETTINGS / OVERRIDES if run else None
+    if run is None or file is None or not os.path.lexists(file):
+        return Going(list(arguments), "")
+    words, left_out = settings_in(file, run, typed)
+    return Going([*words, *arguments], going_on_with(words, left_out))
 
 
 def save_settings(cfg: DictConfig, folder: Path) -> None:
@@ -105,7 +131,7 @@ def save_settings(cfg: DictConfig, folder: Path) -> None:
     if HydraConfig.initialized():
         hydra = HydraConfig.get()
         OmegaConf.save(OmegaConf.create({"hydra": _without_help(hydra)}), target / "hydra.yaml")
-        OmegaConf.save(hydra.overrides.task, target / "overrides.yaml")
+        OmegaConf.save(hydra.overrides.task, target / OVERRIDES)
 
 
 def _without_help(hydra: Any) -> Any:

@@ -101,10 +101,17 @@ def load_weights(cfg: DictConfig, model: LightningModule) -> None:
     The Trainer itself loads what is in ``ckpt_path``; here it is checked. The head is new where it is for other
     classes, and always after pretraining.
     """
-    from recipes.app.checkpoints import check_optimizer_state, check_weights, load_backbone, read_checkpoint
+    from recipes.app.checkpoints import (
+        check_optimizer_state,
+        check_paths,
+        check_weights,
+        load_backbone,
+        read_checkpoint,
+    )
 
     if cfg.ckpt_path is not None:
         checkpoint, name = read_checkpoint(cfg.ckpt_path, "ckpt_path"), f"ckpt_path={cfg.ckpt_path!r}"
+        check_paths(checkpoint, name)
         check_weights(checkpoint, model, name)
         check_optimizer_state(checkpoint, model.configure_optimizers(), name)
     elif cfg.weights is not None:
@@ -150,10 +157,12 @@ def best_checkpoint(trainer: Trainer) -> str | None:
     from lightning.pytorch.callbacks import ModelCheckpoint
 
     # a ModelCheckpoint without a metric calls its newest file the best, and a path that came back with its state may
-    # be gone
+    # be gone, or be any file's
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.monitor and Path(callback.best_model_path).is_file():
-            return callback.best_model_path
+            own = {Path(one).resolve() for one in (callback.dirpath, Path(trainer.ckpt_path or "").parent) if one}
+            if Path(callback.best_model_path).resolve().parent in own:
+                return callback.best_model_path
     return None
 
 

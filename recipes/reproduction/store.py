@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lr_recipes.checks import counted
+from lr_recipes.checks import counted, one_line
 from recipes.reproduction.experiment import Result, Run
 
 METRICS = ("val_loss", "val_acc", "test_loss", "test_acc")
@@ -50,7 +50,7 @@ class Store:
     def load(self, row: str, tidy: bool = True) -> dict[Run, Result]:
         """Return the results of a row that count; where ``tidy``, move the other lines aside, and say why."""
         path = self.path(row)
-        if not path.exists():
+        if not path.is_file():
             return {}
         results: dict[Run, Result] = {}
         good, others = [], []
@@ -89,7 +89,8 @@ class Store:
         os.replace(written, path)
         reasons = dict.fromkeys(reason for _, reason in others)
         shown = "; ".join(list(reasons)[:3]) + ("; ..." if len(reasons) > 3 else "")
-        self.tell(f"{path}: {counted(len(others), 'line')} moved to {aside.name}, to be run again: {shown}")
+        moved = f"{counted(len(others), 'line')} moved to {aside.name}, to be run again"
+        self.tell(f"{path}: {moved}: {one_line(shown)}")
 
     def append(self, result: Result) -> None:
         """Write a result, so that it is there whatever happens next."""

@@ -23,7 +23,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from lr_recipes.report.lr_csv import read_rows
+from lr_recipes.report.rows import read_rows
 from recipes.app.config import composed
 from recipes.app.messages import explain
 from recipes.app.training import run

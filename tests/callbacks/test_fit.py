@@ -103,6 +103,20 @@ def test_horizon_follows_a_schedule_of_the_accumulation(windows: dict[int, int],
     assert run.used == plan(COSINE, sum(per_epoch))
 
 
+class OwnRule(GradientAccumulationScheduler):
+    """One micro-batch more in each epoch, whatever its list says."""
+
+    def get_accumulate_grad_batches(self, epoch: int) -> int:
+        return epoch + 1
+
+
+@pytest.mark.behaviour("B68")
+def test_horizon_follows_a_rule_of_the_accumulation() -> None:
+    """Its list does not say where it changes, so each epoch is asked for."""
+    run = fit(COSINE, max_epochs=4, callbacks=[OwnRule({0: 2})])
+    assert run.used == plan(COSINE, 8 + 4 + 3 + 2)
+
+
 @pytest.mark.behaviour("B3")
 def test_lengths_in_epochs_follow_a_schedule_of_the_accumulation() -> None:
     schedule = schedules.MultiStep(milestones=["1 epoch", "3 epochs"], gamma=0.5)

@@ -111,9 +111,7 @@ def test_record_of_a_folder_on_this_machine_is_taken_along(tmp_path: Path) -> No
     recorded(str(tmp_path / "local"))
     recorded("memory://bucket/run", ckpt_path=tmp_path / "local" / "checkpoints" / "step=3.ckpt")
     assert content("memory://bucket/run/lr.csv") == (tmp_path / "local" / "lr.csv").read_bytes()
-    (tmp_path / "checkpoint").mkdir()
-    fsspec.filesystem("memory").get_file("/bucket/run/checkpoints/step=5.ckpt", str(tmp_path / "checkpoint" / "5.ckpt"))
-    recorded(str(tmp_path / "back"), ckpt_path=tmp_path / "checkpoint" / "5.ckpt")
+    recorded(str(tmp_path / "back"), ckpt_path="memory://bucket/run/checkpoints/step=5.ckpt")
     assert [row["step"] for row in read_rows(tmp_path / "back" / "lr.csv")] == [str(n) for n in range(8)]
 
 

@@ -52,6 +52,7 @@ def epochs(lines: Sequence[str]) -> list[str]:
     return [line for line in lines if EPOCH.match(line)]
 
 
+@pytest.mark.behaviour("B64")
 @pytest.mark.parametrize("columns", [80, 120])
 def test_all_stands_whole_in_a_script_of_ones_own(columns: int, tmp_path: Path) -> None:
     runs = in_terminal("own", columns, tmp_path)
@@ -71,6 +72,7 @@ def test_all_stands_whole_in_a_script_of_ones_own(columns: int, tmp_path: Path) 
         assert epochs(lines[closing.stop :]) == []
 
 
+@pytest.mark.behaviour("B64")
 @pytest.mark.parametrize("columns", [80, 120])
 def test_all_stands_whole_in_train_py(columns: int, tmp_path: Path) -> None:
     runs = in_terminal("train", columns, tmp_path)

@@ -56,6 +56,16 @@ PREVIEWS: dict[str, Case] = {
         ["schedule={}"],
         {"{'cosine': Cosine()}": lambda: preview({"cosine": schedules.Cosine()}, RUN)},
     ),
+    "run that is none": Case(
+        lambda: preview(schedules.Cosine(), "1000"),  # type: ignore[arg-type]
+        ["horizon='1000'"],
+        {
+            "Horizon(total_steps=1000, steps_per_epoch=100)": lambda: preview(
+                schedules.Cosine(), Horizon(total_steps=1000, steps_per_epoch=100)
+            ),
+            "as in 1000": lambda: preview(schedules.Cosine(), 1000),
+        },
+    ),
     "schedule that is none": Case(
         lambda: preview("cosine", RUN),
         ["schedule='cosine'"],
@@ -84,6 +94,11 @@ PREVIEWS: dict[str, Case] = {
         lambda: draw(header_only(), Path("lr.png")),
         ["lr.csv has no rows to draw"],
         {"let LearningRateLogger record a run into it first": lambda: drawn()},
+    ),
+    "picture of a folder": Case(
+        lambda: draw(Path(), Path("lr.png")),
+        [". is a folder, a device or a pipe"],
+        {"give the path of a file, such as the lr.csv of a run": lambda: drawn()},
     ),
     "name that the package has not": Case(
         lambda: lr_recipes.Scheduler,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from typing import Any
 
 import pytest
@@ -38,6 +39,16 @@ def test_torch_factors_of_several_groups() -> None:
     assert (factors.factor(10, 0), factors.factor(10, 1)) == pytest.approx((0.2, 1.0))
     with pytest.raises(ValueError, match="for 2 parameter groups: Expected 2 lr_lambdas, but got 1"):
         TorchFactors(functools.partial(lr_scheduler.LambdaLR, lr_lambda=[float]), [0.1, 0.02])
+
+
+@pytest.mark.behaviour("B75")
+def test_ten_thousand_groups_are_made_at_once() -> None:
+    """torch compares each group that it is given with all before it, which takes many seconds for so many."""
+    lrs, begun = [0.1] * 5000 + [0.5] * 5000, time.process_time()
+    factors = TorchFactors(functools.partial(lr_scheduler.StepLR, step_size=1, gamma=0.5), lrs)
+    assert (factors.factor(1), factors.factor(2, 9999)) == (0.5, 0.25)
+    assert treats_groups_alike(functools.partial(lr_scheduler.StepLR, step_size=1), 10_000)
+    assert time.process_time() - begun < 2
 
 
 def test_torch_factors_of_parts_know_the_momentum_too() -> None:

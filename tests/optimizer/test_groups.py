@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -31,6 +32,8 @@ def test_group_names() -> None:
     names: list[dict[str, Any]] = [{"name": "body"}, {}, {"name": "body"}, {"name": 3}]
     optimizer = SGD([{"params": [parameter()], **name} for name in names], lr=0.1)
     assert group_names(optimizer) == ["body", "group1", "body-2", "3"]
+    hostile = SGD([{"params": [parameter()], "name": name} for name in ("a-2", "a", "a", "b\n", None)], lr=0.1)
+    assert group_names(hostile) == ["a-2", "a", "a-2-2", r"b\n", "None"]
     assert group_names(sgd(0.1, 0.1)) == ["group0", "group1"]
 
 
@@ -68,6 +71,17 @@ def test_a_group_that_joins_has_the_lr_that_it_joins_with() -> None:
     assert bases_of(optimizer, [0, None, None], [0.5]) == [0.5, 0.5, 7.0]
     assert bases_of(optimizer, [0, 1, None], [0.5, 0.1]) == [0.5, 0.1, 7.0]
     assert bases_of(optimizer, [2, 0, 1], [0.5, 0.1, 7.0]) == [7.0, 0.5, 0.1]
+
+
+@pytest.mark.behaviour("B75")
+def test_ten_thousand_groups_that_join_at_once_are_taken_in_at_once() -> None:
+    optimizer = Adam([parameter()], lr=torch.tensor(0.25))
+    first, shared = optimizer.param_groups[0], torch.tensor(0.5)
+    optimizer.param_groups += [{**first, "lr": shared if n % 2 else 0.1} for n in range(10_000)]
+    begun = time.perf_counter()
+    bases = bases_of(optimizer, [0, *[None] * 10_000], [0.25])
+    assert time.perf_counter() - begun < 0.5
+    assert bases == [0.25, *[0.1 if n % 2 == 0 else 0.5 for n in range(10_000)]]
 
 
 # Floats and tensors

@@ -159,6 +159,21 @@ def test_a_group_that_joins_has_columns_from_its_first_update_on() -> None:
     assert (recorder.groups, recorder.audit.different) == (both, 0)
 
 
+@pytest.mark.behaviour("B75")
+def test_ten_thousand_groups_are_replaced_and_joined_by_as_many_in_a_moment() -> None:
+    optimizer = sgd(0.1)
+    first = optimizer.param_groups[0]
+    optimizer.param_groups += [{**first, "params": []} for _ in range(9_999)]
+    recorder = recorded(optimizer)
+    steps(recorder)
+    optimizer.param_groups = [{**group} for _ in range(2) for group in optimizer.param_groups]
+    begun = time.perf_counter()
+    steps(recorder)
+    assert time.perf_counter() - begun < 1.0
+    assert (len(recorder.groups), len(recorder.audit.late), len(recorder.audit.left)) == (20_000, 10_000, 0)
+    assert recorder.present == [f"group{n}" for n in range(20_000)]
+
+
 # Compared with the plan
 
 

@@ -232,6 +232,14 @@ def followed(found: Chosen, chosen: dict[str, Any], lines: list[str]) -> None:
     assert all(any(told.startswith(line) for told in differences) for line in lines)
 
 
+@pytest.mark.behaviour("B75")
+def test_of_very_many_groups_the_first_that_differs_is_told() -> None:
+    saved, lrs = state(Cosine(), lrs=(0.1,) * 10_000), [0.1] * 10_000
+    lrs[5000] = lrs[9000] = 0.05
+    differences = choose(saved, plan_of(state(Cosine(), lrs=tuple(lrs))), "config").differences
+    assert differences == ["peak LR: 0.1 -> 0.05 in entry 5,000; 2 of 10,000 differ"]
+
+
 def test_only_what_differs_is_told() -> None:
     saved, configured = state(Cosine(warmup=10)), state(Cosine(warmup=20, min_lr_ratio=0.1), run(total=200))
     assert choose(saved, plan_of(configured), "config").differences == [

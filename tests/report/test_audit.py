@@ -125,6 +125,14 @@ def test_late_groups() -> None:
     )
 
 
+@pytest.mark.behaviour("B75")
+def test_of_very_many_late_groups_a_few_are_named() -> None:
+    late = {f"g{n}": 3 for n in range(10_000)}
+    line = Audit(compared=10, late=late, left={"g1": 7}).closing_line(10, 10)
+    assert line.endswith("group g7 joined at update 3, 9,992 more groups joined, group g1 left at update 7")
+    assert line.count("joined at") == 8
+
+
 def test_without_a_plan() -> None:
     assert Audit(compared=1).closing_line(1, None, planned=False) == (
         "recorded 1 update, there is no plan to compare with"

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from lr_recipes.report.lr_csv import FIXED, LrCsv, columns_of, read_rows
+from lr_recipes.report.lr_csv import FIXED, LrCsv, columns_of
+from lr_recipes.report.rows import read_rows
 
 COLUMNS = columns_of({"lr": ["body", "head"]})
 
@@ -75,11 +76,11 @@ def test_numbers_come_back_exactly(path: Path) -> None:
     assert [float(one["lr/head"]) for one in read] == [-number for number in numbers]
 
 
-NAMES = ["plain", "with, comma", 'with "quotes"', "with\nbreak", " spaces ", "ünï→code", "a/b", "'", '"', ",", "1e-3"]
+NAMES = ["plain", "with, comma", 'with "quotes"', "ünï→code", " spaces ", "", "a/b", "'", '"', ",", "1e-3", "=1+1"]
 
 
 def test_any_group_name_is_safe(path: Path) -> None:
-    """Names go into the header as they are, in quotes where needed; only line breaks do not."""
+    """Names go into the header as they are, in quotes where needed."""
     columns = columns_of({"lr": NAMES})
     values = [n / 7 for n in range(len(NAMES))]
     file = LrCsv(path, columns)
@@ -90,7 +91,7 @@ def test_any_group_name_is_safe(path: Path) -> None:
     again = LrCsv(path, [*columns, "momentum/,"], position=2)
     again.close()
     assert again.kept == 2
-    expected = {f"lr/{name}".replace("\n", " "): value for name, value in zip(NAMES, values, strict=True)}
+    expected = {f"lr/{name}": value for name, value in zip(NAMES, values, strict=True)}
     for one in read_rows(path):
         assert {name: float(text) for name, text in one.items() if name.startswith("lr/")} == expected
     with path.open(newline="") as plain:  # other readers agree
@@ -164,7 +165,6 @@ def test_many_rows_take_no_memory(path: Path) -> None:
         yield file.add_columns([*COLUMNS, "lr/late"])
         yield file.close()
         yield from read_rows(path)
-        yield from read_rows(path, 10)
 
     assert peak_memory(work()) < 500_000
     assert path.stat().st_size > 2_500_000
@@ -315,26 +315,3 @@ def test_each_update_once_and_in_order(path: Path) -> None:
     file = written(path, [7], position=7)
     assert steps(path) == [0, 1, 2, 5, 6, 7]
     assert (file.kept, file.dropped) == (5, 6)
-
-
-# Reading
-
-
-def test_every_tenth_row_and_the_last(path: Path) -> None:
-    written(path, range(25))
-    assert [int(one["step"]) for one in read_rows(path, 10)] == [0, 10, 20, 24]
-    written(path, range(21))
-    assert [int(one["step"]) for one in read_rows(path, 10)] == [0, 10, 20]
-
-
-def test_reading_what_an_editor_has_saved(path: Path) -> None:
-    """Windows line ends, quotes around everything."""
-    path.write_bytes(b'"step","lr/a, b"\r\n"0","0.1"\r\n"1","0.2"\r\n')
-    assert list(read_rows(path)) == [{"step": "0", "lr/a, b": "0.1"}, {"step": "1", "lr/a, b": "0.2"}]
-
-
-@pytest.mark.parametrize("text", ["", "\n", "step,lr/a\n"])
-def test_a_file_without_rows(path: Path, text: str) -> None:
-    path.write_text(text)
-    assert list(read_rows(path)) == []
-    assert list(read_rows(path, 7)) == []

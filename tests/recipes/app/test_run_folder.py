@@ -55,17 +55,17 @@ def test_a_checkpoint_elsewhere_or_missing_belongs_to_no_run(run: Path) -> None:
 )
 def test_a_continued_run_takes_over_what_is_not_typed_anew(run: Path, typed: list[str], taken_over: list[str]) -> None:
     arguments = [f"ckpt_path={run}/checkpoints/last.ckpt", *typed]
-    assert with_settings_of_the_run(arguments) == [*taken_over, *arguments]
+    assert with_settings_of_the_run(arguments).arguments == [*taken_over, *arguments]
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-m", "seed=1,2"], ["ckpt_path=missing.ckpt"], ["ckpt_path="]])
 def test_other_command_lines_stay_as_they_are(arguments: list[str]) -> None:
-    assert with_settings_of_the_run(arguments) == arguments
+    assert with_settings_of_the_run(arguments) == (arguments, "")
 
 
 def test_a_path_in_quotes_is_understood(run: Path) -> None:
     arguments = [f"ckpt_path='{run}/checkpoints/last.ckpt'"]
-    assert "schedule=step" in with_settings_of_the_run(arguments)
+    assert "schedule=step" in with_settings_of_the_run(arguments).arguments
 
 
 def test_the_folder_of_a_job_can_be_typed_without_quotes() -> None:
