@@ -155,6 +155,18 @@ def test_what_others_put_in_its_place_stays(change: Callable[[Path], object], pa
     assert names(path) == ["lr.2.csv", "lr.csv"]
 
 
+def test_what_is_no_file_is_replaced_when_it_begins(path: Path) -> None:
+    path.parent.mkdir()
+    os.mkfifo(path)
+    begun(path, b"ours\n").close()
+    assert (path.read_bytes(), names(path)) == (b"ours\n", ["lr.csv"])
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(IsADirectoryError):
+        begun(path, b"ours\n")
+    assert names(path) == ["lr.csv"]
+
+
 def test_a_folder_that_cannot_be_made_again(path: Path) -> None:
     """Once it can be, all is there."""
     file = begun(path, b"ours\n")
