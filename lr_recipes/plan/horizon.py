@@ -13,7 +13,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from lr_recipes import checks
 from lr_recipes.plan.curve import FOREVER
@@ -108,27 +108,29 @@ class Duration:
             ValueError: the value cannot be read, is a bare float, is negative or infinite, or is zero where a length
                 is needed.
         """
-        duration = given if isinstance(given, Duration) else cls._read(given, name)
+        duration = given if _is_duration(given) else cls._read(given, name)
         # Not-a-number is not between 0 and infinity either, so it is refused here too.
         if not 0 <= duration.value < math.inf or (minimum > 0 and duration.value == 0):
             least = "positive" if minimum > 0 else "zero or more"
-            raise ValueError(f"{name}={given!r}: a length must be {least} and finite; write {_EXAMPLES}")
+            raise ValueError(f"{name}={checks.brief(given)}: a length must be {least} and finite; write {_EXAMPLES}")
         if duration.unit == "%" and duration.value > 100:
-            raise ValueError(f"{name}={given!r} is more than the whole run: at most '100%'")
+            raise ValueError(f"{name}={checks.brief(given)} is more than the whole run: at most '100%'")
+        checks.countable(name, duration.value, given)
         return duration
 
     @classmethod
     def _read(cls, given: Any, name: str) -> Duration:
         # A bool is an int in Python, and `warmup: yes` in YAML is a bool: nobody means 1 step by it.
         if isinstance(given, bool) or not isinstance(given, (int, float, str)):
-            raise ValueError(f"{name}={given!r} is not a duration: write {_EXAMPLES}")
+            raise ValueError(f"{name}={checks.brief(given)} is not a duration: write {_EXAMPLES}")
         if isinstance(given, int):
             return cls(given, "steps")
         if isinstance(given, float):
             raise ValueError(_of_what(given, given, name))
-        match = _PATTERN.fullmatch(given)
+        # No length is as long; and the pattern, which goes back over digits, would take hours over a million of them.
+        match = _PATTERN.fullmatch(given) if len(given) < 400 else None
         if match is None:
-            raise ValueError(f"{name}={given!r} cannot be read: write {_EXAMPLES}")
+            raise ValueError(f"{name}={checks.brief(given)} cannot be read: write {_EXAMPLES}")
         return cls._from_match(match, given, name)
 
     @classmethod
@@ -141,7 +143,10 @@ class Duration:
         unit = _UNIT_OF.get(word.lower() or "steps")
         if unit is None:
             hint = checks.nearest(word.lower(), _UNIT_OF)
-            raise ValueError(f"{name}={given!r}: unknown unit {prefix + word!r}{hint}; units are {', '.join(UNITS)}")
+            unknown = checks.brief(prefix + word)
+            raise ValueError(
+                f"{name}={checks.brief(given)}: unknown unit {unknown}{hint}; units are {', '.join(UNITS)}"
+            )
         return cls(int(value) if value.is_integer() else value, unit)
 
 
@@ -174,13 +179,14 @@ class Horizon:
     def __post_init__(self) -> None:
         # Any list-like value, such as a config's, becomes the one form that can be compared and saved; the class is
         # frozen, so it is set past its own __setattr__.
-        if isinstance(self.steps_per_epoch, Sequence) and not isinstance(self.steps_per_epoch, str):
+        if isinstance(self.steps_per_epoch, Sequence) and not isinstance(self.steps_per_epoch, (str, bytes)):
             object.__setattr__(self, "steps_per_epoch", _without_repeats(tuple(self.steps_per_epoch)))
         for name in ("total_steps", "steps_per_epoch", "samples_per_step"):
             given = getattr(self, name)
             for value in given if isinstance(given, tuple) else (given,):
                 if value is not None and not checks.is_whole(value):
-                    raise ValueError(f"{name}={given!r}: must be a whole number of at least 1, or None")
+                    raise ValueError(f"{name}={checks.brief(given)}: must be a whole number of at least 1, or None")
+                checks.countable(name, value or 0, given)
 
     def describe(self) -> dict[str, Any]:
         """Return the facts as plain numbers, strings and lists, for checkpoints."""
@@ -323,7 +329,15 @@ def _of_what(given: float | str, value: float, name: str) -> str:
     guess = f"{value * 100:g}%" if 0 < value <= 1 else "10%"
     if 1 < value < math.inf:
         guess = f"{value:g} {'steps' if value.is_integer() else 'epochs'}"
-    return f"{name}={given!r}: {given} of what? Write {guess!r}, or {_EXAMPLES}"
+    written = checks.brief(given)
+    return f"{name}={written}: {written} of what? Write {guess!r}, or {_EXAMPLES}"
+
+
+def _is_duration(given: Any) -> TypeGuard[Duration]:
+    """Whether it is one of ours, and somebody who made it by hand gave it a number and a unit."""
+    if not isinstance(given, Duration) or isinstance(given.value, bool):
+        return False
+    return isinstance(given.value, (int, float)) and isinstance(given.unit, str) and given.unit in UNITS
 
 
 def _is_whole(text: str) -> bool:

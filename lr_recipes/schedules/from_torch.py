@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from lr_recipes import checks
 from lr_recipes.plan.curve import FOREVER, Factor, Shape
 from lr_recipes.plan.horizon import Horizon
 from lr_recipes.plan.plan import INTERVALS, Plan
@@ -59,7 +60,7 @@ class TorchSchedule(Schedule):
         self.check_one_of("interval", INTERVALS)
         if not callable(self.factory):
             raise ValueError(
-                f"factory={self.factory!r}: must make a scheduler when it is called with an optimizer, as "
+                f"factory={checks.brief(self.factory)}: must make a scheduler when it is called with an optimizer, as "
                 "functools.partial(StepLR, step_size=30) does; in YAML: _target_, _partial_: true"
             )
         object.__setattr__(self, "factory", _with_plain(self.factory))  # the class is frozen; this is its construction

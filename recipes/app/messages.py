@@ -19,16 +19,27 @@ from hydra.errors import (
 )
 from omegaconf.errors import OmegaConfBaseException
 
-from lr_recipes.checks import nearest
+from lr_recipes.checks import brief, nearest
 from recipes.app.config import CONF
+
+_LONGEST_MESSAGE = 4000  # characters; plans side by side have some 2,000
 
 
 def explain(error: BaseException) -> str | None:
     """Return one message for a mistake; ``None`` where the exception is not a user's mistake."""
     for kind, words in _WORDS:
         if isinstance(error, kind):
-            return words(error)
-    return str(error) if isinstance(error, _lightning_mistakes()) else None
+            return _cut(words(error))
+    return _cut(str(error)) if isinstance(error, _lightning_mistakes()) else None
+
+
+def _cut(message: str) -> str:
+    """A message of a library that quotes all that it was given is not read to its end."""
+    return (
+        message
+        if len(message) <= _LONGEST_MESSAGE
+        else f"{message[: _LONGEST_MESSAGE // 2]} ... ({len(message):,} characters)"
+    )
 
 
 def unknown_key(key: str, known: Sequence[str]) -> str:
@@ -40,8 +51,8 @@ def unknown_key(key: str, known: Sequence[str]) -> str:
     """
     parent, _, name = key.rpartition(".")
     if not known:
-        return f"{parent} is a value and has no {name!r}"
-    return f"{parent or 'the config'} has no {name!r}{nearest(name, known, most=2)}; it has {', '.join(known)}"
+        return f"{parent} is a value and has no {brief(name)}"
+    return f"{parent or 'the config'} has no {brief(name)}{nearest(name, known, most=2)}; it has {', '.join(known)}"
 
 
 def _missing_file(error: Any) -> str:
@@ -53,10 +64,9 @@ def _missing_file(error: Any) -> str:
 
 
 def _unreadable(error: Any) -> str:
-    reason = next(line for line in str(error.message).splitlines() if not line.startswith("Error parsing override"))
-    return (
-        f"{error.override!r} cannot be read ({reason}): write key=value, and put quotes around a value with "
-        "spaces, commas or brackets, as in 'schedule.warmup=\"5 epochs\"'"
+    return (  # without the parser's reason, which speaks of its grammar
+        f"{brief(error.override)} cannot be read: write key=value, and put quotes around a value with spaces, commas "
+        "or brackets, as in 'schedule.warmup=\"5 epochs\"'"
     )
 
 
@@ -97,7 +107,7 @@ def _system(error: Any) -> str:
     """Our own messages are whole; those of the system name a file and a reason."""
     if error.filename is None or error.strerror is None:
         return str(error)
-    return f"{error.filename} cannot be used ({error.strerror}): free it, or set hydra.run.dir to another folder"
+    return f"{error.filename} cannot be used ({error.strerror}): free it, or set output_dir to another folder"
 
 
 def _one_line(error: BaseException) -> str:

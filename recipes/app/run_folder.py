@@ -17,9 +17,11 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from recipes.app.quoting import unquoted
+
 SETTINGS = ".hydra"
 # What belongs to one start of a run and is not taken over by the next.
-_OF_ONE_START = ("ckpt_path", "resume", "weights")
+_OF_ONE_START = ("ckpt_path", "resume", "weights", "output_dir")
 
 
 # Lightning's talk about itself; the log file has it.
@@ -80,7 +82,7 @@ def with_settings_of_the_run(arguments: Sequence[str]) -> list[str]:
     """
     typed = {_key(argument): argument for argument in arguments if "=" in argument and not argument.startswith("-")}
     _, _, path = typed.get("ckpt_path", "").partition("=")
-    run = folder_of(path.strip("'\""))
+    run = folder_of(unquoted(path))
     file = run / SETTINGS / "overrides.yaml" if run else None
     if file is None or not file.is_file():
         return list(arguments)
@@ -127,6 +129,12 @@ def discard(folder: Path) -> bool:
     if folder.resolve() != Path.cwd():  # hydra.run.dir=. is allowed
         folder.rmdir()
     return True
+
+
+def settings_since(folder: Path) -> int | None:
+    """Return when settings were written into the folder, as a run does that begins to train; ``None``: never."""
+    file = folder / SETTINGS / "config.yaml"
+    return file.stat().st_mtime_ns if file.is_file() else None
 
 
 def how_to_go_on(folder: Path) -> str:
