@@ -329,8 +329,9 @@ def _of_what(given: float | str, value: float, name: str) -> str:
     guess = f"{value * 100:g}%" if 0 < value <= 1 else "10%"
     if 1 < value < math.inf:
         guess = f"{value:g} {'steps' if value.is_integer() else 'epochs'}"
-    written = checks.brief(given)
-    return f"{name}={written}: {written} of what? Write {guess!r}, or {_EXAMPLES}"
+    typed = checks.brief(given)
+    bare = typed.strip("'")
+    return f"{name}={typed}: {bare} of what? Write {guess!r}, or {_EXAMPLES}"
 
 
 def _is_duration(given: Any) -> TypeGuard[Duration]:

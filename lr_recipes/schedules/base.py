@@ -380,7 +380,11 @@ def as_tuple(given: Any, name: str, example: str) -> tuple[Any, ...]:
     """Any list-like value, such as a config's list, as a tuple that is not empty."""
     # Hydra passes a ListConfig, which is no list and cannot be saved with `weights_only=True`. A string is iterable
     # too, letter by letter.
-    if isinstance(given, (str, bytes)) or not isinstance(given, abc.Iterable) or not (found := tuple(given)):
+    try:
+        found = () if isinstance(given, (str, bytes)) else tuple(given)
+    except Exception:  # of what is no list, or one of somebody's own that fails
+        found = ()
+    if not found:
         raise ValueError(f"{name}={checks.brief(given)}: must be a list that is not empty, as in {example}")
     return found
 

@@ -98,7 +98,8 @@ class Sweep:
         if self.mode == "linear":
             return self.min_lr + (self.max_lr - self.min_lr) * share
         low, high = math.log10(self.min_lr), math.log10(self.max_lr)
-        return float(f"{10 ** (low + (high - low) * share):.12g}")  # 0.01 and not 0.009999999999999998
+        exponent = min(low + (high - low) * share, 308.0)  # 1e308 is nearly the largest float
+        return float(f"{10**exponent:.12g}")  # 0.01 and not 0.009999999999999998
 
 
 def _default_of(name: str) -> Any:
@@ -185,9 +186,8 @@ class RangeTest:
         if not isinstance(self.sweep, Sweep):
             raise TypeError(f"sweep={checks.brief(self.sweep)}: must be a Sweep, as in Sweep(min_lr=1e-6, max_lr=1.0)")
         checks.one_of("stop", self.stop, STOPS)
-        for loss in self.losses if isinstance(self.losses, (list, tuple)) else [self.losses]:
-            if not checks.is_finite(loss):
-                raise ValueError(f"losses: {checks.brief(loss)} is no loss: give a list of finite numbers")
+        if not isinstance(self.losses, (list, tuple)) or not all(map(checks.is_finite, self.losses)):
+            raise ValueError(f"losses={checks.brief(self.losses)}: must be a list of finite numbers, one for each update")
 
     @cached_property
     def lrs(self) -> tuple[float, ...]:

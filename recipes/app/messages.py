@@ -55,12 +55,15 @@ def unknown_key(key: str, known: Sequence[str]) -> str:
     return f"{parent or 'the config'} has no {brief(name)}{nearest(name, known, most=2)}; it has {', '.join(known)}"
 
 
+_QUOTES = "'\""
+
+
 def _missing_file(error: Any) -> str:
     group, _, name = (error.missing_cfg_file or "").rpartition("/")
     known = error.options or sorted(path.stem for path in (CONF / group).glob("*.yaml"))
     if not group or not known:
         return _one_line(error)
-    return f"{group}={name} is unknown{nearest(name, known, most=2)}; choose one of {', '.join(known)}"
+    return f"{group}={brief(name).strip(_QUOTES)} is unknown{nearest(name, known, most=2)}; choose one of {', '.join(known)}"
 
 
 def _unreadable(error: Any) -> str:

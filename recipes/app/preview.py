@@ -38,7 +38,7 @@ from recipes.app.batch_scaling import is_scaled, scaling_in_words
 from recipes.app.checkpoints import read_checkpoint
 from recipes.app.limits import limits_of_run
 from recipes.app.run_folder import SETTINGS, save_settings, shown
-from recipes.app.training import check_kind, data_of
+from recipes.app.training import check_made, data_of
 from recipes.app.validation import check
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,6 @@ def run(cfg: DictConfig) -> dict[str, float]:
     Raises:
         ValueError, OSError: as training would, where it would refuse to begin because of the plan.
     """
-    check(cfg)
     folder, previews = Path(cfg.output_dir), previews_of(cfg)
     for name, one in previews.items():
         stem = f"{STEM}-{name}" if len(previews) > 1 else STEM
@@ -75,10 +74,15 @@ def run(cfg: DictConfig) -> dict[str, float]:
 
 
 def previews_of(cfg: DictConfig) -> dict[str, Preview]:
-    """Return what the LR of each optimizer will do, by the name of the optimizer."""
+    """Return what the LR of each optimizer will do, by the name of the optimizer.
+
+    Raises:
+        ValueError, OSError: see `run`.
+    """
+    check(cfg)
     data = data_of(cfg)
     model = _model(cfg, data)
-    check_kind("model", cfg.model, model, LightningModule)
+    check_made("model", cfg.model, model, LightningModule)
     callbacks = [instantiate(node) for node in cfg.callbacks.values()]
     scheduler, configured = _owner(callbacks), _configured(model)
     limits = limits_of_run(cfg.trainer, data, callbacks, automatic=model.automatic_optimization)

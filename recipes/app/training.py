@@ -93,7 +93,7 @@ def model_and_data(cfg: DictConfig) -> tuple[LightningModule, LightningDataModul
     # data first: its task fixes the shape of the model
     data = data_of(cfg)
     model: LightningModule = instantiate(cfg.model, optimizer=instantiate(cfg.optimizer), task=data.task)
-    check_kind("model", cfg.model, model, LightningModule)
+    check_made("model", cfg.model, model, LightningModule)
     load_weights(cfg, model)
     return model, data
 
@@ -107,13 +107,13 @@ def data_of(cfg: DictConfig) -> Any:
     from lightning.pytorch import LightningDataModule
 
     data = instantiate(cfg.data)
-    check_kind("data", cfg.data, data, LightningDataModule)
+    check_made("data", cfg.data, data, LightningDataModule)
     if not hasattr(data, "task"):
         raise ValueError(f"data._target_={cfg.data._target_!r} has no task, which the model is built for: give it one")
     return data
 
 
-def check_kind(name: str, node: DictConfig, built: object, kind: type[Any]) -> None:
+def check_made(name: str, node: DictConfig, built: object, kind: type[Any]) -> None:
     """Refuse what a node's target made, where it is of another kind.
 
     Raises:

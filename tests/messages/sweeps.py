@@ -175,7 +175,7 @@ SWEEPS: dict[str, Case] = {
     ),
     "loss that is none": Case(
         lambda: RangeTest(Sweep(), [1.0, float("nan")]),
-        ["losses: nan"],
+        ["losses=[1.0, nan]"],
         {"a list of finite numbers": lambda: RangeTest(Sweep(), [1.0, 0.5])},
     ),
     "sweep that shows nothing": Case(

@@ -138,6 +138,9 @@ GOOD: dict[str, list[Any]] = {
 }
 
 
+_OURS_TO_GIVE = ("name", "minimum")  # arguments that say how to check another
+
+
 def _public() -> list[Callable[..., Any]]:
     found = [
         getattr(schedules, name) for name in schedules.__all__ if name not in ("Schedule", "ToFloor", "Shape", "Span")
@@ -159,7 +162,7 @@ def draw(seed: int) -> tuple[Callable[..., Any], dict[str, Any]]:
     odd = set(rng.sample([one.name for one in parameters], min(rng.choice([0, 1, 1, 1, 2, 3]), len(parameters))))
     arguments = {}
     for one in parameters:
-        if one.name in odd and one.name != "name":
+        if one.name in odd and one.name not in _OURS_TO_GIVE:
             arguments[one.name] = rng.choice(ODD)
         elif one.default is one.empty or rng.random() < 0.4:
             arguments[one.name] = rng.choice(GOOD[one.name])

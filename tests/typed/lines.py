@@ -19,11 +19,11 @@ from omegaconf import OmegaConf
 
 import lr_recipes.command_line
 import train
-from recipes.app.config import CONF
+from recipes.app.config import CONF, is_sweep
 
 _SECONDS = 20.0  # that a line may take; on a busy machine too
 _LONGEST = 6000  # characters of an answer
-_TRAIN_SHARE = 8  # one in so many lines is of `train.py`, which takes fifty times as long
+_TRAIN_SHARE = 16  # one in so many lines is of `train.py`, which takes fifty times as long
 
 # What is planned, without drawing it and without training: so the line says as much as any other and is done at once.
 _ONLY_PLANNED = ["task=preview", "task.function=recipes.app.preview.previews_of"]
@@ -55,7 +55,7 @@ _VALUES = [
     "true", "yes", "null", "", " ", "[]", "{}", "[1,2]", "[0.1]", "[a]", "{a:1}", "[[1]]", "[[[[", "]", "[" * 300,
     "'", '"', "it's", "a b", "a,b", "a=b", "été (1)", "日本語", "\\", "\\'", "a\nb", "\t", "~", "*", "%", "@", "#", "`",
     "${x}", "${output_dir}", "${seed}", "${oc.env:NO_SUCH}", "${now:", "${", "choice(1,2)", "range(3)", "sort(",
-    "glob(*)", "/no/such folder/last.ckpt", "5 parsecs", "5%", "500%", "3 epochs", "1e9 epochs", "x" * 5000, "a," * 500,
+    "glob(*)", "/no/such folder/last.ckpt", "5 parsecs", "5%", "500%", "3 epochs", "1e9 epochs", "x" * 5000, "a,b,c,",
     "!!python/object:os.system", "&a", "- a", "? b", "a: b", "2001-01-01", "1_000", "0x10", "\udcff", "\x1b[31m", "<b>",
 ]  # fmt: skip
 _WORDS = [
@@ -188,13 +188,15 @@ def wrong_with(program: str, typed: Sequence[str]) -> str:
     started = time.monotonic()
     found = answer(program, typed)
     seconds = time.monotonic() - started
-    return f"took {seconds:.0f} s" if seconds > _SECONDS else wrong_in(found)
+    return f"took {seconds:.0f} s" if seconds > _SECONDS else wrong_in(found, sweep=is_sweep(typed))
 
 
-def wrong_in(found: Answer) -> str:
-    """Return what is wrong with an answer, or nothing."""
+def wrong_in(found: Answer, sweep: bool = False) -> str:
+    """Return what is wrong with an answer, or nothing; each job of a sweep has an answer of its own."""
     status, _, err = found
     lines = [line for line in err.splitlines() if not line.startswith("Warning: ")]
+    if sweep:  # of the first that failed Hydra says which it was
+        lines = list(dict.fromkeys(line for line in lines if not line.startswith("Error executing job")))[:1]
     if status not in (0, 2):
         return f"ended with {status}: {err[-500:]}"
     if len(err) > _LONGEST:
