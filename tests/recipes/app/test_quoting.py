@@ -45,7 +45,7 @@ def test_any_text_in_quotes_is_that_text() -> None:
         "optimizer.lr=1e-3",
         "ckpt_path=runs/1/checkpoints/last.ckpt", "ckpt_path=null", "ckpt_path='a b'", 'weights="a, b"',
         "output_dir=${seed}", "ckpt_path=", "~logger", "--cfg", "callbacks=[learning_rate_logger,checkpoint]",
-        "model=cnn", "pretraining=[seed=1]",
+        "model=cnn", "pretraining=[a]",
     ],
 )  # fmt: skip
 def test_what_hydra_reads_as_it_is_meant_stays(argument: str) -> None:
