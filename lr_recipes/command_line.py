@@ -135,9 +135,9 @@ def read_request(typed: Iterable[str]) -> Request:
             raise ValueError(
                 f"{checks.brief(key)} is unknown{checks.nearest(key, KEYS)}; there are {', '.join(KEYS)}, schedule.KNOB"
             )
-    if not values.get("schedule"):
+    names = [name.strip() for name in values.get("schedule", "").split(",") if name.strip()]
+    if not names:
         raise ValueError(f"which schedule? Give schedule=NAME; there are {', '.join(schedule_names())}")
-    names = [name.strip() for name in values["schedule"].split(",") if name.strip()]
     facts = {name: _as_count(values.get(name)) for name in _TYPED}
     return Request(names, knobs, facts, values.get("lr"), values.get("picture"), values.get("csv"))
 

@@ -71,13 +71,7 @@ class Watch(Callback):
 @pytest.mark.behaviour("B74")
 def test_a_run_takes_one_thread(tmp_path: Path) -> None:
     watch = Watch()
-    small = [
-        "trainer=cpu",
-        "trainer.fast_dev_run=true",
-        "trainer.enable_progress_bar=false",
-        "model.width=4",
-        "logger=none",
-    ]
-    run(config.composed(f"output_dir={tmp_path}", *small), [watch])
+    small = ["trainer=cpu", "trainer.fast_dev_run=true", "trainer.enable_progress_bar=false", "logger=none"]
+    run(config.composed(f"output_dir={tmp_path}", *small, "schedule.warmup=0"), [watch])
     assert watch.threads == {1}
     assert torch.get_num_threads() == 2
