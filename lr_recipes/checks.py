@@ -53,8 +53,8 @@ def nearest(name: object, known: Iterable[str], most: int = 1) -> str:
         >>> nearest("warmpu", ["warmup", "gamma"])
         " (did you mean 'warmup'?)"
     """
-    is_name = isinstance(name, str) and len(name) <= _LONGEST_WORD
-    near = difflib.get_close_matches(name, list(known), n=most) if is_name else []  # type: ignore[type-var]
+    word = name if isinstance(name, str) and len(name) <= _LONGEST_WORD else ""
+    near = difflib.get_close_matches(word, list(known), n=most)
     return f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.main import get_args_parser
+from hydra.main import get_args_parser  # type: ignore[attr-defined]
 from omegaconf import DictConfig, OmegaConf
 
 from lr_recipes.checks import brief
@@ -98,7 +98,9 @@ def check_flags(arguments: Sequence[str]) -> None:
     parser = get_args_parser()
 
     def refuse(message: str) -> None:
-        raise ValueError(f"{message}: python train.py --help shows what can be typed, --hydra-help Hydra's own flags")
+        raise ValueError(
+            f"{' '.join(message.split())}: python train.py --help shows what can be typed, --hydra-help Hydra's own flags"
+        )
 
     parser.error = refuse  # type: ignore[assignment, method-assign]
     parser.parse_args(list(arguments))

@@ -134,7 +134,8 @@ def _targets(node: DictConfig, path: str) -> Iterator[tuple[str, DictConfig]]:
     """Every node that names a target, by its dotted path; a node that points to another is that other's business."""
     if "_target_" in node:
         yield path, node
-    for key in node:  # numbers too, as in the `scheduling` of accumulation
+    keys: Any = list(node)  # numbers too, as in the `scheduling` of accumulation
+    for key in keys:
         if OmegaConf.is_interpolation(node, key):
             continue
         below = f"{path}.{key}".lstrip(".")

@@ -35,7 +35,7 @@ from lr_recipes.sweep.result import RangeTest, Sweep
 
 _OURS = str(Path(lr_recipes.__file__).parent)
 _LONGEST = 2000  # characters of a message
-_SECONDS = 10.0
+_SECONDS = 60.0
 RUN = Horizon(total_steps=100, steps_per_epoch=10, samples_per_step=8)
 UPDATES = 100
 

@@ -21,7 +21,7 @@ import lr_recipes.command_line
 import train
 from recipes.app.config import CONF, is_sweep
 
-_SECONDS = 20.0  # that a line may take; on a busy machine too
+_SECONDS = 60.0  # that a line may take; on a busy machine too
 _LONGEST = 6000  # characters of an answer
 _TRAIN_SHARE = 16  # one in so many lines is of `train.py`, which takes fifty times as long
 
