@@ -187,7 +187,7 @@ def test_several_processes_train_as_one(tmp_path: Path) -> None:
         (["hydra.run.dir=/proc/x"], "Error: /proc/x cannot be used (No such file or directory): free it, or set out"),
         (["hydra.run.dir=file"], "Error: file cannot be used (File exists): free it, or set output_dir"),
         (["data=text_file"], "Error: data.path has no value yet"),
-        (["--sheduel"], "Error: unrecognized arguments: --sheduel: python train.py --help shows"),
+        (["--sheduel"], "Error: unrecognized arguments: --sheduel: --help shows what"),
     ],
 )
 def test_a_mistake_ends_in_one_line_and_leaves_nothing(arguments: list[str], message: str, tmp_path: Path) -> None:

@@ -187,9 +187,7 @@ class RangeTest:
             raise TypeError(f"sweep={checks.brief(self.sweep)}: must be a Sweep, as in Sweep(min_lr=1e-6, max_lr=1.0)")
         checks.one_of("stop", self.stop, STOPS)
         if not isinstance(self.losses, (list, tuple)) or not all(map(checks.is_finite, self.losses)):
-            raise ValueError(
-                f"losses={checks.brief(self.losses)}: must be a list of finite numbers, one for each update"
-            )
+            raise ValueError(f"losses={checks.brief(self.losses)}: must be a list of finite numbers, one an update")
 
     @cached_property
     def lrs(self) -> tuple[float, ...]:

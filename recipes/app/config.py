@@ -98,9 +98,8 @@ def check_flags(arguments: Sequence[str]) -> None:
     parser = get_args_parser()
 
     def refuse(message: str) -> None:
-        raise ValueError(
-            f"{' '.join(message.split())}: python train.py --help shows what can be typed, --hydra-help Hydra's own flags"
-        )
+        said = " ".join(message.split())
+        raise ValueError(f"{said}: --help shows what can be typed, and --hydra-help Hydra's own flags")
 
     parser.error = refuse  # type: ignore[assignment, method-assign]
     parser.parse_args(list(arguments))

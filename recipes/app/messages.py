@@ -63,7 +63,8 @@ def _missing_file(error: Any) -> str:
     known = error.options or sorted(path.stem for path in (CONF / group).glob("*.yaml"))
     if not group or not known:
         return _one_line(error)
-    return f"{group}={brief(name).strip(_QUOTES)} is unknown{nearest(name, known, most=2)}; choose one of {', '.join(known)}"
+    typed = brief(name).strip(_QUOTES)
+    return f"{group}={typed} is unknown{nearest(name, known, most=2)}; choose one of {', '.join(known)}"
 
 
 def _unreadable(error: Any) -> str:
