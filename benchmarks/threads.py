@@ -59,11 +59,11 @@ def milliseconds_per_update(recipe: str, threads: int, updates: int) -> float:
 
 
 @contextmanager
-def busy(processes: int) -> Iterator[None]:
+def busy(processes: int) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Keep so many cores busy meanwhile."""
     others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(processes)]
     try:
-        yield
+        yield others
     finally:
         for other in others:
             other.kill()

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 # Longer than any run, in updates or samples; up to here floats count exactly, and nothing overflows.
 MOST = 10**15
-_LONGEST = 300  # characters of a value in a message
+_LONGEST = 200  # characters of a value in a message
 _LONGEST_WORD = 100  # characters of what may be a misspelt name
 
 
@@ -33,7 +33,7 @@ def brief(value: object) -> str:
         text = " ".join(repr(value).splitlines())
     except Exception:  # of somebody's own class; or of an integer of more digits than Python writes
         return f"<{type(value).__name__}>"
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 5]}... ({len(text):,} characters)"
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 3]}... ({len(text):,} characters)"
 
 
 def counted(count: int, what: str) -> str:

@@ -26,6 +26,10 @@ def test_a_case_is_drawn_from_its_seed_alone() -> None:
     assert [built.draw(seed)[0] for seed in range(40)] == [built.draw(seed)[0] for seed in range(40)]
 
 
+def test_what_once_ended_in_a_traceback_comes_first() -> None:
+    assert [lines.draw(seed) for seed in range(len(lines.ONCE))] == lines.ONCE
+
+
 def test_every_program_and_every_constructor_is_drawn() -> None:
     assert {lines.draw(seed)[0] for seed in range(100)} == {"train.py", "lr-recipes"}
     assert {built.draw(seed)[0] for seed in range(1000)} == set(built.PUBLIC)

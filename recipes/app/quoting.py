@@ -60,7 +60,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_name(value: Any) -> bool:
-    return all(isinstance(one, str) for one in value) if isinstance(value, list) else _is_text(value)
+    return all(isinstance(one, str) for one in (value if isinstance(value, list) else [value]))
 
 
 def _is_anything(value: Any) -> bool:

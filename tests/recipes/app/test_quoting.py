@@ -59,6 +59,7 @@ def test_what_hydra_reads_as_it_is_meant_stays(argument: str) -> None:
         ("schedule.milestones=[1", 'schedule.milestones="[1"'),
         ("model=[1,2]", 'model="[1,2]"'),
         ("optimizer=[0.1]", 'optimizer="[0.1]"'),
+        ("recipe=null", 'recipe="null"'),
         ("schedule=3", 'schedule="3"'),
         ("seed=" + "9" * 5000, 'seed="' + "9" * 5000 + '"'),
         ("seed=" + "[" * 2000, 'seed="' + "[" * 2000 + '"'),
