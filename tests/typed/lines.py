@@ -52,12 +52,12 @@ PREVIEW = [
 ]
 # What once ended in a traceback, or was understood by nobody: the first seeds.
 ONCE = [
-    ("train.py", ["model=[1,2]"]),
-    ("train.py", ["optimizer=[0.1]"]),
-    ("train.py", ["output_dir=null"]),
-    ("train.py", ["schedule._target_=inf"]),
-    ("train.py", ["trainer.max_epochs=" + "9" * 300]),
-    ("train.py", ["ckpt_path=/home/me/my run's/épochs (1)/a=b.ckpt"]),
+    ("train.py", [*_ONLY_PLANNED, "model=[1,2]"]),
+    ("train.py", [*_ONLY_PLANNED, "optimizer=[0.1]"]),
+    ("train.py", [*_ONLY_PLANNED, "output_dir=null"]),
+    ("train.py", [*_ONLY_PLANNED, "schedule._target_=inf"]),
+    ("train.py", [*_ONLY_PLANNED, "trainer.max_epochs=" + "9" * 300]),
+    ("train.py", [*_ONLY_PLANNED, "ckpt_path=/home/me/my run's/épochs (1)/a=b.ckpt"]),
     ("train.py", ["--flag=\n"]),
     ("train.py", ["~task"]),
     ("lr-recipes", ["preview", "schedule=cosine", "total_steps=" + "9" * 300]),
