@@ -1,7 +1,7 @@
 """What threads do to the small recipes, alone and beside other programs: `python -m benchmarks.threads`.
 
-Each recipe trains some updates on the CPU with one thread and with as many as there are cores, first alone and then
-beside processes that keep every core busy, as on a shared machine. Repetitions take turns.
+Each recipe trains some updates on the CPU with one thread and with as many as there are cores, first with nobody beside
+it but who is there already, then beside processes that keep every core busy, as on a shared machine.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ def table(recipes: Sequence[str], updates: int, repeats: int) -> str:
     """Return the milliseconds of an update by recipe, number of threads and company."""
     cores = os.cpu_count() or 1
     lines = [
-        f"| recipe | 1 thread, alone | {cores} threads | 1 thread, cores busy | {cores} threads | times as long |",
-        "|---|---|---|---|---|---|",
+        f"| recipe | 1 thread | {cores} threads | times as long | 1, beside {cores} busy processes | {cores} | times |",
+        "|---|---|---|---|---|---|---|",
     ]
     for recipe in recipes:
         found: dict[tuple[int, int], list[float]] = {}
@@ -85,9 +85,11 @@ def table(recipes: Sequence[str], updates: int, repeats: int) -> str:
                     for threads in (1, cores):
                         taken = milliseconds_per_update(recipe, threads, updates)
                         found.setdefault((others, threads), []).append(taken)
-        cells = {key: statistics.median(values) for key, values in found.items()}
-        shown = " | ".join(f"{cells[others, threads]:.3g}" for others in (0, cores) for threads in (1, cores))
-        lines.append(f"| {recipe} | {shown} | {cells[cores, cores] / cells[cores, 1]:.2g} |")
+        row = [f"| {recipe}"]
+        for others in (0, cores):
+            one, many = (statistics.median(found[others, threads]) for threads in (1, cores))
+            row += [f"{one:.3g}", f"{many:.3g}", f"{many / one:.2g}"]
+        lines.append(" | ".join(row) + " |")
     return "\n".join(lines)
 
 
