@@ -58,6 +58,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
     Raises:
         ValueError, OSError: as training would, where it would refuse to begin because of the plan.
     """
+    check(cfg)
     folder, previews = Path(cfg.output_dir), previews_of(cfg)
     for name, one in previews.items():
         stem = f"{STEM}-{name}" if len(previews) > 1 else STEM
@@ -74,12 +75,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
 
 
 def previews_of(cfg: DictConfig) -> dict[str, Preview]:
-    """Return what the LR of each optimizer will do, by the name of the optimizer.
-
-    Raises:
-        ValueError, OSError: see `run`.
-    """
-    check(cfg)
+    """Return what the LR of each optimizer will do, by the name of the optimizer."""
     data = data_of(cfg)
     model = _model(cfg, data)
     check_made("model", cfg.model, model, LightningModule)

@@ -25,8 +25,6 @@ _SECONDS = 60.0  # that a line may take; on a busy machine too
 _LONGEST = 6000  # characters of an answer
 _TRAIN_SHARE = 16  # one in so many lines is of `train.py`, which takes fifty times as long
 
-# What is planned, without drawing it and without training: so the line says as much as any other and is done at once.
-_ONLY_PLANNED = ["task=preview", "task.function=recipes.app.preview.previews_of"]
 TRAIN = [
     [],
     ["schedule=one_cycle", "optimizer=sgd", "optimizer.lr=0.1", "model.width=4"],
@@ -52,12 +50,12 @@ PREVIEW = [
 ]
 # What once ended in a traceback, or was understood by nobody: the first seeds.
 ONCE = [
-    ("train.py", [*_ONLY_PLANNED, "model=[1,2]"]),
-    ("train.py", [*_ONLY_PLANNED, "optimizer=[0.1]"]),
-    ("train.py", [*_ONLY_PLANNED, "output_dir=null"]),
-    ("train.py", [*_ONLY_PLANNED, "schedule._target_=inf"]),
-    ("train.py", [*_ONLY_PLANNED, "trainer.max_epochs=" + "9" * 300]),
-    ("train.py", [*_ONLY_PLANNED, "ckpt_path=/home/me/my run's/épochs (1)/a=b.ckpt"]),
+    ("train.py", ["task=preview", "model=[1,2]"]),
+    ("train.py", ["task=preview", "optimizer=[0.1]"]),
+    ("train.py", ["task=preview", "output_dir=null"]),
+    ("train.py", ["task=preview", "schedule._target_=inf"]),
+    ("train.py", ["task=preview", "trainer.max_epochs=" + "9" * 300]),
+    ("train.py", ["task=preview", "ckpt_path=/home/me/my run's/épochs (1)/a=b.ckpt"]),
     ("train.py", ["--flag=\n"]),
     ("train.py", ["~task"]),
     ("lr-recipes", ["preview", "schedule=cosine", "total_steps=" + "9" * 300]),
@@ -105,7 +103,7 @@ def draw(seed: int) -> tuple[str, list[str]]:
     if rng.randrange(_TRAIN_SHARE) == 0:
         line = rng.choice(TRAIN)
         changed = _changed(rng, line, _keys())
-        return "train.py", [*(one for one in _ONLY_PLANNED if rng.random() > 0.02 or "=" in one), *changed]
+        return "train.py", ["task=preview", *changed]  # all that training would refuse, and no training
     return "lr-recipes", _changed(rng, rng.choice(PREVIEW), [*lr_recipes.command_line.KEYS, "schedule.warmup"])
 
 
