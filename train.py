@@ -17,13 +17,13 @@ from pathlib import Path
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from hydra.utils import get_method
 from omegaconf import DictConfig
 
-from recipes.app.config import CONF, readable
+from recipes.app.config import CONF, check_flags, in_one_folder, readable
 from recipes.app.messages import explain
-from recipes.app.run_folder import discard, how_to_go_on, is_new, with_settings_of_the_run
+from recipes.app.run_folder import discard, how_to_go_on, is_new, settings_since, with_settings_of_the_run
 from recipes.app.training import is_first_process
+from recipes.app.validation import task_of
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +38,16 @@ _NOISE = (
 _EXPLAINING = "LR_RECIPES_EXPLAINS_MISTAKES"
 
 
+# How the program ends, as others do: something was typed that cannot be, or a run that had begun has failed.
+_TYPED_WRONG, _FAILED = 2, 1
+
+
 class Mistake(Exception):
-    """A job of a sweep ended with a mistake that has already been explained."""
+    """A job of a sweep ended with a mistake that has already been explained; ``status`` is how the program ends."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message, status)  # both, so that it can come from another process
+        self.status = status
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
@@ -47,37 +55,42 @@ def main(cfg: DictConfig) -> float | None:
     """Run one job: the function that the config's ``task`` names. Returns the metric that a sweeper sees."""
     for message in _NOISE:
         warnings.filterwarnings("ignore", message)
-    with ended_well(Path(cfg.output_dir)):
-        metrics: dict[str, float] = get_method(cfg.task.function)(cfg)
-    return metrics.get(cfg.task.objective)
+    with ended_well(Path(HydraConfig.get().runtime.output_dir)):
+        task = task_of(cfg)
+        metrics: dict[str, float] = task(cfg)
+        return metrics.get(cfg.task.objective)
 
 
 def command_line() -> None:
     """Run ``main`` with the arguments of the command line, and explain mistakes in them."""
-    whole, said = with_settings_of_the_run(sys.argv[1:])
-    if said and is_first_process():
-        print(said)
-    sys.argv[1:] = readable(whole)
     if not wants_traceback():
         # without it Hydra prints its own version of an error and exits; with it exceptions come through to here
         os.environ |= {"HYDRA_FULL_ERROR": "1", _EXPLAINING: "1"}
     try:
+        typed = readable(sys.argv[1:])
+        check_flags(typed)
+        whole, said = with_settings_of_the_run(typed)
+        if said and is_first_process():
+            print(said)
+        sys.argv[1:] = readable(in_one_folder(whole))  # once more: the settings of the run stand before `-m`
         main()
-    except Mistake:
-        sys.exit(1)
+    except Mistake as mistake:
+        sys.exit(mistake.status)
     except KeyboardInterrupt:
         sys.exit(130)  # 128 + SIGINT, as a shell reports it
     except Exception as error:
         message = None if wants_traceback() else explain(error)
         if message is None:
             raise
-        sys.exit(f"Error: {message}")
+        print(f"Error: {message}", file=sys.stderr)
+        sys.exit(_TYPED_WRONG)
 
 
 @contextmanager
 def ended_well(folder: Path) -> Iterator[None]:
     """Explain a mistake instead of showing a traceback, and leave no folder of a run that never began to train."""
     new = is_new(folder, log=f"{HydraConfig.get().job.name}.log")  # now: later the run's own files are in it
+    before = settings_since(folder)
     try:
         yield
     except (KeyboardInterrupt, SystemExit):  # the second is how Lightning ends a run after Ctrl-C
@@ -92,9 +105,10 @@ def ended_well(folder: Path) -> Iterator[None]:
             raise  # not a mistake of the user's: the traceback is what helps
         if is_first_process():
             log.error("Error: %s%s", message, "" if new else "\n(HYDRA_FULL_ERROR=1 shows where it was found.)")
+        status = _TYPED_WRONG if settings_since(folder) == before else _FAILED
         if HydraConfig.get().mode is RunMode.MULTIRUN:
-            raise Mistake(message) from error  # the other jobs of the sweep still run
-        sys.exit(1)
+            raise Mistake(message, status) from error  # the other jobs of the sweep still run
+        sys.exit(status)
 
 
 def wants_traceback() -> bool:

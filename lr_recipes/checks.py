@@ -11,10 +11,31 @@ from __future__ import annotations
 
 import difflib
 import math
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+# Longer than any run, in updates or samples; up to here floats count exactly, and nothing overflows.
+MOST = 10**15
+_LONGEST = 200  # characters of a value in a message
+_LONGEST_WORD = 100  # characters of what may be a misspelt name
+
+
+def brief(value: object) -> str:
+    """Return a value as it stands in a message: its ``repr``, of a long one the beginning. It never fails.
+
+    Example:
+        >>> brief("5 epochs"), brief("x" * 1000)[:12], brief("x" * 1000)[-21:]
+        ("'5 epochs'", "'xxxxxxxxxxx", '... (1,002 characters)')
+    """
+    try:
+        text = " ".join(repr(value).splitlines())
+    except Exception:  # of somebody's own class; or of an integer of more digits than Python writes
+        return f"<{type(value).__name__}>"
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 3]}... ({len(text):,} characters)"
 
 
 def counted(count: int, what: str) -> str:
@@ -34,7 +55,8 @@ def nearest(name: object, known: Iterable[str], most: int = 1) -> str:
         >>> nearest("warmpu", ["warmup", "gamma"])
         " (did you mean 'warmup'?)"
     """
-    near = difflib.get_close_matches(name, list(known), n=most) if isinstance(name, str) else []
+    word = name if isinstance(name, str) and len(name) <= _LONGEST_WORD else ""
+    near = difflib.get_close_matches(word, list(known), n=most)
     return f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
 
 
@@ -45,8 +67,8 @@ def one_of(name: str, value: T, known: Iterable[str]) -> T:
         ValueError: it is not; the message lists the words and names the nearest one.
     """
     known = tuple(known)  # it is walked three times, and may be an iterator
-    if value not in known:
-        raise ValueError(f"{name}={value!r}{nearest(value, known)}: must be one of {', '.join(known)}")
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(f"{name}={brief(value)}{nearest(value, known)}: must be one of {', '.join(known)}")
     return value
 
 
@@ -59,15 +81,53 @@ def number(name: str, value: Any, low: float, high: float = math.inf, *, above: 
     limits = f"above {low:g}" if above else f"at least {low:g}"
     limits += f" and at most {high:g}" if high < math.inf else ", and finite"
     if isinstance(value, bool) or not isinstance(value, (int, float)):  # a bool is an int in Python
-        raise ValueError(f"{name}={value!r}: must be a number, {limits}")
-    # Written so that not-a-number, which is neither below nor above anything, is refused too.
-    if not (low < value if above else low <= value) or not value <= high or math.isinf(value):
-        raise ValueError(f"{name}={value!r}: must be {limits}")
+        raise ValueError(f"{name}={brief(value)}: must be a number, {limits}")
+    if not is_finite(value) or not (low < value if above else low <= value) or not value <= high:
+        raise ValueError(f"{name}={brief(value)}: must be {limits}")
+
+
+def is_finite(value: Any) -> bool:
+    """Whether a value is a number that a float can hold; ``True`` and ``False`` are none.
+
+    Example:
+        >>> [is_finite(value) for value in (1, 0.5, float("nan"), float("inf"), 10**400, True, "1")]
+        [True, True, False, False, False, False, False]
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    # Compared, and not asked of `math`, which fails for an integer that is larger than any float.
+    return -sys.float_info.max <= value <= sys.float_info.max
 
 
 def is_whole(value: Any, least: int = 1) -> bool:
     """Whether a value is an ``int`` of at least ``least``; ``True`` and ``False`` are not."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def countable(name: str, value: float, given: object = None) -> None:
+    """Refuse a count that is larger than that of any run.
+
+    Args:
+        name: what it is called.
+        value: the count.
+        given: how it was written, where it was written otherwise.
+
+    Raises:
+        ValueError: with the name, what was given, and the limit.
+    """
+    if value > MOST:
+        written = brief(value if given is None else given)
+        raise ValueError(f"{name}={written} is longer than any run: give at most {MOST:,}")
+
+
+def folder(name: str, value: Any) -> None:
+    """Refuse what is neither the path of a folder nor ``None``.
+
+    Raises:
+        ValueError: with the name and the value.
+    """
+    if value is not None and not isinstance(value, (str, Path)):
+        raise ValueError(f"{name}={brief(value)}: must be the path of a folder, or None")
 
 
 def flag(name: str, value: Any) -> None:
@@ -77,7 +137,7 @@ def flag(name: str, value: Any) -> None:
         ValueError: with the name and the value.
     """
     if not isinstance(value, bool):
-        raise ValueError(f"{name}={value!r}: must be true or false")
+        raise ValueError(f"{name}={brief(value)}: must be true or false")
 
 
 def visible(text: str) -> str:

@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             status = _run(typed)
         except (ValueError, OSError) as error:
             print(f"Error: {checks.visible(_explained(error))}", file=sys.stderr)
-            status = 1
+            status = 2  # of what was typed, as programs do
     for warning in caught:
         print(f"Warning: {checks.visible(str(warning.message))}", file=sys.stderr)
     return status
@@ -84,11 +84,14 @@ def usage() -> str:
 def _run(typed: Sequence[str]) -> int:
     command, *rest = typed
     if command != "preview":
-        raise ValueError(f"{command!r} is not a command{checks.nearest(command, ['preview'])}; the only one is preview")
+        known = checks.nearest(command, ["preview"])
+        raise ValueError(f"{checks.brief(command)} is not a command{known}; the only one is preview")
     asked = read_request(rest)
     found = {name: schedule_of(name, asked.knobs) for name in asked.schedules}
     if asked.lr is None and asked.knobs.get("min_lr") is not None:
-        raise ValueError(f"schedule.min_lr={asked.knobs['min_lr']!r} needs the base LR: give it, as in lr=0.001")
+        raise ValueError(
+            f"schedule.min_lr={checks.brief(asked.knobs['min_lr'])} needs the base LR: give it, as in lr=0.001"
+        )
     several = len(found) > 1
     name = next(iter(found))
     shown = preview(found if several else found[name], horizon_from(asked), asked.lr, title="" if several else name)
@@ -123,18 +126,18 @@ def read_request(typed: Iterable[str]) -> Request:
     for argument in typed:
         key, equals, text = argument.partition("=")
         if not equals:
-            raise ValueError(f"{argument!r} cannot be read: write key=value, as in schedule=warmup_cosine")
+            raise ValueError(f"{checks.brief(argument)} cannot be read: write key=value, as in schedule=warmup_cosine")
         if key.startswith("schedule."):
             knobs[key.removeprefix("schedule.")] = _value(argument, text)
         elif key in KEYS:
             values[key] = text if key in ("schedule", "picture", "csv") else _value(argument, text)
         else:
             raise ValueError(
-                f"{key!r} is unknown{checks.nearest(key, KEYS)}; there are {', '.join(KEYS)}, schedule.KNOB"
+                f"{checks.brief(key)} is unknown{checks.nearest(key, KEYS)}; there are {', '.join(KEYS)}, schedule.KNOB"
             )
-    if not values.get("schedule"):
+    names = [name.strip() for name in values.get("schedule", "").split(",") if name.strip()]
+    if not names:
         raise ValueError(f"which schedule? Give schedule=NAME; there are {', '.join(schedule_names())}")
-    names = [name.strip() for name in values["schedule"].split(",") if name.strip()]
     facts = {name: _as_count(values.get(name)) for name in _TYPED}
     return Request(names, knobs, facts, values.get("lr"), values.get("picture"), values.get("csv"))
 
@@ -144,7 +147,7 @@ def horizon_from(asked: Request) -> Horizon:
     facts = {name: asked.horizon[name] for name in ("steps_per_epoch", "samples_per_step")}
     for name, value in facts.items():
         if value is not None and not checks.is_whole(value):
-            raise ValueError(f"{name}={value!r}: must be a whole number of at least 1")
+            raise ValueError(f"{name}={checks.brief(value)}: must be a whole number of at least 1")
     given = asked.horizon["total_steps"]
     if given is None:
         return Horizon(**facts)
@@ -167,8 +170,8 @@ def schedule_of(name: str, knobs: dict[str, Any]) -> schedules.Schedule:
     from omegaconf import OmegaConf
 
     if name not in schedule_names():
-        known = schedule_names()
-        raise ValueError(f"schedule={name} is unknown{checks.nearest(name, known)}; choose one of {', '.join(known)}")
+        known, typed = schedule_names(), checks.brief(name).strip("'")
+        raise ValueError(f"schedule={typed} is unknown{checks.nearest(name, known)}; choose one of {', '.join(known)}")
     # Hydra itself is not needed: a file of this group is a class and its knobs. What Hydra reads begins with a "_".
     text = (_folder() / f"{name}.yaml").read_text(encoding="utf-8")
     content: Any = OmegaConf.to_container(OmegaConf.create(text))
@@ -176,7 +179,7 @@ def schedule_of(name: str, knobs: dict[str, Any]) -> schedules.Schedule:
     for knob in knobs:
         if knob not in values:
             raise ValueError(
-                f"schedule={name} has no {knob!r}{checks.nearest(knob, values)}; it has {', '.join(values)}"
+                f"schedule={name} has no {checks.brief(knob)}{checks.nearest(knob, values)}; it has {', '.join(values)}"
             )
     build: type[schedules.Schedule] = getattr(schedules, content["_target_"].rpartition(".")[2])
     return build(**{**values, **knobs})
@@ -199,7 +202,9 @@ def _value(argument: str, text: str) -> Any:
         return OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]), resolve=True)["value"]  # type: ignore[index, call-overload]
     except Exception as error:  # of the YAML reader or of an interpolation: no common base
         why = " ".join(str(error).split())
-        raise ValueError(f"{argument!r} cannot be read: {why}; write a number, true, null, a list or text") from error
+        raise ValueError(
+            f"{checks.brief(argument)} cannot be read: {why[:200]}; write a number, true, null, a list or text"
+        ) from error
 
 
 def _as_count(value: Any) -> Any:

@@ -189,7 +189,7 @@ def test_the_examples_of_the_help_run(tmp_path: Path, capsys: pytest.CaptureFixt
     ],
 )  # fmt: skip
 def test_a_mistake_ends_in_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(arguments) == 1
+    assert main(arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"Error: {message}")
 

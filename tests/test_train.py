@@ -91,7 +91,7 @@ def test_a_longer_plan_is_refused_until_one_is_chosen(first: subprocess.Complete
     longer = [f"ckpt_path=runs/{folder.name}/checkpoints/last.ckpt", "trainer.max_epochs=3"]
 
     refused = command(*longer, cwd=place)
-    assert refused.returncode == 1
+    assert refused.returncode == 2
     assert "Error: the checkpoint (at update 14) and this run plan different learning rates" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert {path.name: path.read_text() for path in (folder / ".hydra").iterdir()} == settings
@@ -107,12 +107,43 @@ def test_a_longer_plan_is_refused_until_one_is_chosen(first: subprocess.Complete
 
 def test_the_jobs_of_a_sweep_are_kept_apart_and_a_mistake_ends_only_its_own(tmp_path: Path) -> None:
     done = command("-m", *SMALL, "schedule.warmup=1,50", "seed=2", "trainer.max_epochs=1", cwd=tmp_path)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "Error: warmup=50 is 50 updates, and the run does 7" in done.stderr
     assert "Traceback" not in done.stderr
     (job,) = (path for path in only(tmp_path / "runs").iterdir() if path.is_dir())
     assert job.name.startswith("0_")
     assert (job / "lr.csv").exists()
+
+
+ODD = 'my run\'s (1), été = [a] 50% "x"'
+
+
+@pytest.mark.behaviour("B73")
+def test_a_run_goes_where_it_is_told_and_goes_on_there(tmp_path: Path) -> None:
+    """The path is typed as people write it, and nothing is left where one works, which may be read-only."""
+    here, there = tmp_path / "here", tmp_path / ODD
+    here.mkdir(mode=0o555)
+    done = command(*SMALL, "trainer.max_epochs=1", f"output_dir={there}", cwd=here)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {path.name for path in there.iterdir()} == {
+        ".hydra", "checkpoints", "lr.csv", "lr.png", "metrics.csv", "train.log",
+    }  # fmt: skip
+    went_on = command(f"ckpt_path={there}/checkpoints/last.ckpt", "trainer.max_epochs=2", "resume=checkpoint", cwd=here)
+    assert (went_on.returncode, went_on.stderr) == (0, "")
+    assert [int(row["step"]) for row in rows(there / "lr.csv")] == list(range(14))
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.behaviour("B73")
+def test_the_jobs_of_a_sweep_go_there_too(tmp_path: Path) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    done = command("-m", "task=preview", "seed=1,2", f"output_dir={tmp_path}/été (1)", cwd=here)
+    assert (done.returncode, done.stderr) == (0, "")
+    jobs = [path for path in (tmp_path / "été (1)").iterdir() if path.is_dir()]
+    assert sorted(job.name for job in jobs) == ["0_seed-1_task-preview", "1_seed-2_task-preview"]
+    assert all({"train.log", "preview.csv"} <= {path.name for path in job.iterdir()} for job in jobs)
+    assert list(here.iterdir()) == []
 
 
 def test_an_interrupted_run_says_how_it_goes_on(tmp_path: Path) -> None:
@@ -153,15 +184,16 @@ def test_several_processes_train_as_one(tmp_path: Path) -> None:
         (["schedule.warmpu=3"], "Error: schedule has no 'warmpu' (did you mean 'warmup'?); it has warmup,"),
         (["+schedule.warmpu=3"], "Error: schedule has no 'warmpu' (did you mean 'warmup'?); it has warmup,"),
         (["schedule.warmup=5 parsecs"], "Error: schedule: warmup='5 parsecs': unknown unit 'parsecs'"),
-        (["hydra.run.dir=/proc/x"], "Error: /proc/x cannot be used (No such file or directory): free it, or set hyd"),
-        (["hydra.run.dir=file"], "Error: file cannot be used (File exists): free it, or set hydra.run.dir"),
+        (["hydra.run.dir=/proc/x"], "Error: /proc/x cannot be used (No such file or directory): free it, or set out"),
+        (["hydra.run.dir=file"], "Error: file cannot be used (File exists): free it, or set output_dir"),
         (["data=text_file"], "Error: data.path has no value yet"),
+        (["--sheduel"], "Error: unrecognized arguments: --sheduel: --help shows what"),
     ],
 )
 def test_a_mistake_ends_in_one_line_and_leaves_nothing(arguments: list[str], message: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     done = command(*arguments, cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith(message)
     left = [path for path in tmp_path.rglob("*") if path.name not in ("file", "runs")]

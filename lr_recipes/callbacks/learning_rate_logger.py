@@ -67,10 +67,10 @@ class LearningRateLogger(Remembering):
 
     def __init__(self, dirpath: str | Path | None = None, audit: str = "warn", plot: bool = True) -> None:
         super().__init__()
-        if dirpath is not None and not isinstance(dirpath, (str, Path)):
-            raise ValueError(f"dirpath={dirpath!r}: must be the path of a folder, or None")
+        checks.folder("dirpath", dirpath)
         self.dirpath = dirpath
         self.audit = checks.one_of("audit", audit, AUDITS)
+        checks.flag("plot", plot)
         self.plot = plot
         self._records: dict[str, _Record] = {}
         self._folder: Folder | None = None

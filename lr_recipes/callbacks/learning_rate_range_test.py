@@ -110,7 +110,17 @@ class LearningRateRangeTest(Remembering):
         DivergenceWatch(divergence)  # refuses a wrong one now
         checks.one_of("rule", rule, RULES)
         if epoch is not None and not checks.is_whole(epoch, least=0):
-            raise ValueError(f"epoch={epoch!r}: must be the number of an epoch, the first is 0, or None for none")
+            raise ValueError(
+                f"epoch={checks.brief(epoch)}: must be the number of an epoch, the first is 0, or None for none"
+            )
+        checks.countable("epoch", epoch or 0)
+        checks.flag("apply", apply)
+        checks.flag("plot", plot)
+        checks.folder("dirpath", dirpath)
+        if optimizer is not None and not isinstance(optimizer, str) and not checks.is_whole(optimizer, least=0):
+            raise ValueError(
+                f"optimizer={checks.brief(optimizer)}: must be the index or the name of one, as in 0, or None"
+            )
         self.divergence, self.rule, self.apply, self.epoch = divergence, rule, apply, epoch
         self.optimizer, self.dirpath, self.plot = optimizer, dirpath, plot
         self.result: RangeTest | None = None

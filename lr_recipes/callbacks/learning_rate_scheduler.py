@@ -97,6 +97,7 @@ class LearningRateScheduler(Remembering):
         self.interval = checks.one_of("interval", interval, INTERVALS)
         self.resume = checks.one_of("resume", resume, POLICIES)
         self.total_steps = _checked_total(total_steps)
+        checks.flag("replace", replace)
         self.replace = replace
         self.bound: dict[str, BoundSchedule] = {}
         self._base_lrs: dict[str, list[float]] = {}
@@ -544,9 +545,9 @@ def _checked_schedule(given: Any) -> Schedule | dict[int | str, Schedule]:
     for value in values:
         if not isinstance(value, Schedule):
             raise TypeError(
-                f"schedule={value!r}: must be one of lr_recipes.schedules, as in schedules.Cosine(warmup='10%'), "
-                "or a mapping from optimizers to schedules; in the config of a Hydra application, add "
-                "`- schedule: warmup_cosine` to the defaults list"
+                f"schedule={checks.brief(value)}: must be one of lr_recipes.schedules, as in "
+                "schedules.Cosine(warmup='10%'), or a mapping from optimizers to schedules; in the config of a Hydra "
+                "application, add `- schedule: warmup_cosine` to the defaults list"
             )
     if not values:
         raise ValueError("schedule={}: the mapping names no optimizer, so no LR would be scheduled")
@@ -556,5 +557,8 @@ def _checked_schedule(given: Any) -> Schedule | dict[int | str, Schedule]:
 def _checked_total(given: Any) -> Any:
     for value in given.values() if isinstance(given, Mapping) else [given]:
         if value is not None and not checks.is_whole(value):
-            raise ValueError(f"total_steps={value!r}: must be a whole number of updates, at least 1, or None")
+            raise ValueError(
+                f"total_steps={checks.brief(value)}: must be a whole number of updates, at least 1, or None"
+            )
+        checks.countable("total_steps", value or 0)
     return given

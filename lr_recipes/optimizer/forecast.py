@@ -14,7 +14,7 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from lr_recipes.checks import counted
+from lr_recipes.checks import brief, counted
 from lr_recipes.optimizer import internals
 from lr_recipes.optimizer.follow import BoundSchedule
 
@@ -120,7 +120,7 @@ def _made(factory: Factory, lrs: Sequence[float]) -> tuple[Optimizer, Any]:
         scheduler = factory(optimizer)
     except (TypeError, ValueError, LookupError) as error:  # the last of a factory that looks for a second group
         raise ValueError(
-            f"factory={factory!r} cannot make a scheduler for {counted(len(lrs), 'parameter group')}: {error}"
+            f"factory={brief(factory)} cannot make a scheduler for {counted(len(lrs), 'parameter group')}: {error}"
         ) from error
     _check_torch_scheduler(scheduler)
     return optimizer, scheduler

@@ -13,7 +13,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from lr_recipes import checks
 from lr_recipes.plan.curve import FOREVER
@@ -110,27 +110,29 @@ class Duration:
             ValueError: the value cannot be read, is a bare float, is negative or infinite, or is zero where a length
                 is needed.
         """
-        duration = given if isinstance(given, Duration) else cls._read(given, name)
+        duration = given if _is_duration(given) else cls._read(given, name)
         # Not-a-number is not between 0 and infinity either, so it is refused here too.
         if not 0 <= duration.value < math.inf or (minimum > 0 and duration.value == 0):
             least = "positive" if minimum > 0 else "zero or more"
-            raise ValueError(f"{name}={given!r}: a length must be {least} and finite; write {_EXAMPLES}")
+            raise ValueError(f"{name}={checks.brief(given)}: a length must be {least} and finite; write {_EXAMPLES}")
         if duration.unit == "%" and duration.value > 100:
-            raise ValueError(f"{name}={given!r} is more than the whole run: at most '100%'")
+            raise ValueError(f"{name}={checks.brief(given)} is more than the whole run: at most '100%'")
+        checks.countable(name, duration.value, given)
         return duration
 
     @classmethod
     def _read(cls, given: Any, name: str) -> Duration:
         # A bool is an int in Python, and `warmup: yes` in YAML is a bool: nobody means 1 step by it.
         if isinstance(given, bool) or not isinstance(given, (int, float, str)):
-            raise ValueError(f"{name}={given!r} is not a duration: write {_EXAMPLES}")
+            raise ValueError(f"{name}={checks.brief(given)} is not a duration: write {_EXAMPLES}")
         if isinstance(given, int):
             return cls(given, "steps")
         if isinstance(given, float):
             raise ValueError(_of_what(given, given, name))
-        match = _PATTERN.fullmatch(given)
+        # No length is as long; and the pattern, which goes back over digits, would take hours over a million of them.
+        match = _PATTERN.fullmatch(given) if len(given) < 400 else None
         if match is None:
-            raise ValueError(f"{name}={given!r} cannot be read: write {_EXAMPLES}")
+            raise ValueError(f"{name}={checks.brief(given)} cannot be read: write {_EXAMPLES}")
         return cls._from_match(match, given, name)
 
     @classmethod
@@ -143,7 +145,10 @@ class Duration:
         unit = _UNIT_OF.get(word.lower() or "steps")
         if unit is None:
             hint = checks.nearest(word.lower(), _UNIT_OF)
-            raise ValueError(f"{name}={given!r}: unknown unit {prefix + word!r}{hint}; units are {', '.join(UNITS)}")
+            unknown = checks.brief(prefix + word)
+            raise ValueError(
+                f"{name}={checks.brief(given)}: unknown unit {unknown}{hint}; units are {', '.join(UNITS)}"
+            )
         return cls(int(value) if value.is_integer() else value, unit)
 
 
@@ -382,7 +387,16 @@ def _of_what(given: float | str, value: float, name: str) -> str:
     guess = f"{value * 100:g}%" if 0 < value <= 1 else "10%"
     if 1 < value < math.inf:
         guess = f"{value:g} {'steps' if value.is_integer() else 'epochs'}"
-    return f"{name}={given!r}: {given} of what? Write {guess!r}, or {_EXAMPLES}"
+    typed = checks.brief(given)
+    bare = typed.strip("'")
+    return f"{name}={typed}: {bare} of what? Write {guess!r}, or {_EXAMPLES}"
+
+
+def _is_duration(given: Any) -> TypeGuard[Duration]:
+    """Whether it is one of ours, and somebody who made it by hand gave it a number and a unit."""
+    if not isinstance(given, Duration) or isinstance(given.value, bool):
+        return False
+    return isinstance(given.value, (int, float)) and isinstance(given.unit, str) and given.unit in UNITS
 
 
 def _is_whole(text: str) -> bool:

@@ -278,7 +278,7 @@ def ends_of(
     """
     for name, value in {"max_epochs": max_epochs, "max_steps": max_steps}.items():
         if value is not None and not checks.is_whole(value, least=-1):
-            raise ValueError(f"{name}={value!r}: must be a whole number, or -1 for no limit")
+            raise ValueError(f"{name}={checks.brief(value)}: must be a whole number, or -1 for no limit")
     if fast_dev_run:
         return 1, int(fast_dev_run)
     if max_epochs is None:  # the same for a time or a number of steps: they end the run, whatever the epoch

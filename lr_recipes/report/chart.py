@@ -137,7 +137,8 @@ class _Scale(NamedTuple):
             return (value - self.low) / (self.high - self.low)
         if value <= self.low:
             return 0.0
-        return math.log(value / self.low) / math.log(self.high / self.low)
+        low = math.log(self.low)  # differences, since the quotient of a large and a tiny LR may be no float
+        return (math.log(value) - low) / (math.log(self.high) - low)
 
     def labels(self) -> dict[int, str]:
         """Rows that have a label: of a linear axis top, middle and bottom; of a logarithmic one also its decades."""

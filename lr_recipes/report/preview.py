@@ -83,10 +83,14 @@ def preview(
     if isinstance(schedule, Mapping):
         if not schedule:
             raise ValueError("schedule={}: give at least one schedule by name, as in {'cosine': Cosine()}")
+        _check_names("schedule", schedule)
         return Comparison({name: preview(one, horizon, lr, interval, name) for name, one in schedule.items()})
     if not isinstance(schedule, Schedule):
-        raise TypeError(f"schedule={schedule!r}: must be one of lr_recipes.schedules, as in Cosine(warmup='10%')")
+        raise TypeError(
+            f"schedule={checks.brief(schedule)}: must be one of lr_recipes.schedules, as in Cosine(warmup='10%')"
+        )
     checks.one_of("interval", interval, INTERVALS)
+    _check_names("title", [title])
     base_lrs = _base_lrs(lr)
     bases = list(base_lrs.values())
     if lr is None:
@@ -360,13 +364,22 @@ def _sparks(one: Preview, count: int, plain: bool) -> str:
 
 def _base_lrs(lr: float | Mapping[str, float] | None) -> dict[str, float]:
     base_lrs = dict(lr) if isinstance(lr, Mapping) else {"group0": 1.0 if lr is None else lr}
+    _check_names("lr", base_lrs)
     for name, value in base_lrs.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        if not checks.is_finite(value) or value <= 0:
             whose = f" of {name}" if isinstance(lr, Mapping) else ""
-            raise ValueError(f"lr={value!r}{whose}: must be a number above 0, the peak of the schedule, as in 0.001")
+            raise ValueError(
+                f"lr={checks.brief(value)}{whose}: must be a number above 0, the peak of the schedule, as in 0.001"
+            )
     if not base_lrs:
         raise ValueError("lr={}: give the base LR of at least one group, as in {'decay': 0.001}")
     return dict(zip(distinct(base_lrs), map(float, base_lrs.values()), strict=True))
+
+
+def _check_names(what: str, names: Iterable[Any]) -> None:
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"{what}: {checks.brief(name)} is no name: give text, as in 'decay'")
 
 
 def _aligned(columns: Sequence[Column]) -> str:

@@ -159,6 +159,8 @@ class Schedule(Frozen):
             whole: what it is called in an error.
             shape: makes another shape than the schedule's own, such as that of one group.
         """
+        if not isinstance(horizon, Horizon):
+            raise TypeError(f"horizon={checks.brief(horizon)}: must be a Horizon, as in Horizon(total_steps=1000)")
         warmup, total = horizon.steps(self.warmup, "warmup"), horizon.total_steps
         # A warmup as long as the run is allowed: update W - 1 uses the peak, and is the last.
         if total is not None and warmup > total:
@@ -378,8 +380,12 @@ def as_tuple(given: Any, name: str, example: str) -> tuple[Any, ...]:
     """Any list-like value, such as a config's list, as a tuple that is not empty."""
     # Hydra passes a ListConfig, which is no list and cannot be saved with `weights_only=True`. A string is iterable
     # too, letter by letter.
-    if isinstance(given, (str, bytes)) or not isinstance(given, abc.Iterable) or not (found := tuple(given)):
-        raise ValueError(f"{name}={given!r}: must be a list that is not empty, as in {example}")
+    try:
+        found = () if isinstance(given, (str, bytes)) else tuple(given)
+    except Exception:  # of what is no list, or one of somebody's own that fails
+        found = ()
+    if not found:
+        raise ValueError(f"{name}={checks.brief(given)}: must be a list that is not empty, as in {example}")
     return found
 
 

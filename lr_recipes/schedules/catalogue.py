@@ -330,7 +330,7 @@ class CosineRestarts(ToFloor):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check_length("cycle", minimum=1)
-        self.check_number("cycle_mult", 1)
+        self.check_number("cycle_mult", 1, checks.MOST)
         self.check_number("cycle_decay", 0, 1, above=True)
 
     def shape(self, span: Span) -> Shape:
@@ -475,7 +475,9 @@ class Sequence(Schedule):
         object.__setattr__(self, "milestones", _milestones(self.milestones, "['50%']"))
         for phase in self.schedules:
             if not isinstance(phase, Schedule) or phase.reaction() is not None:
-                raise ValueError(f"schedules: {phase!r} cannot be a phase; phases are schedules other than Plateau")
+                raise ValueError(
+                    f"schedules: {checks.brief(phase)} cannot be a phase; phases are schedules other than Plateau"
+                )
         if len(self.schedules) != len(self.milestones) + 1:
             raise ValueError(
                 f"{checks.counted(len(self.schedules), 'schedule')} and "
@@ -494,8 +496,8 @@ class Sequence(Schedule):
         # Update T - 1 is the last, so a phase that begins at T would have none.
         if span.total is not None and marks[-1] >= span.total:
             raise ValueError(
-                f"milestones={list(self.milestones)!r}: the last phase would begin at update {marks[-1]:,}, and the "
-                f"run does {span.total:,}. Move the milestone forward or train longer"
+                f"milestones={checks.brief(list(self.milestones))}: the last phase would begin at update "
+                f"{marks[-1]:,}, and the run does {span.total:,}. Move the milestone forward or train longer"
             )
         starts = [0, *marks]
         lengths = [end - start for start, end in zip(starts, marks, strict=False)]
@@ -508,8 +510,8 @@ class Sequence(Schedule):
         for phase, curve in zip(self.schedules, curves, strict=True):
             if curve.momentum is not None:
                 raise ValueError(
-                    f"schedules: the phase {phase!r} moves the momentum too, which cannot change phase by phase: "
-                    "set its cycle_momentum=False"
+                    f"schedules: the phase {checks.brief(phase)} moves the momentum too, which cannot change phase by "
+                    "phase: set its cycle_momentum=False"
                 )
 
         def factor(t: int) -> float:
@@ -571,6 +573,7 @@ def _rising(milestones: abc.Sequence[Length], horizon: Horizon) -> list[int]:
     for before, after, given in zip(steps, steps[1:], milestones[1:], strict=False):
         if after <= before:
             raise ValueError(
-                f"milestones={list(milestones)!r}: {given!r} does not come after the one before it; sort them"
+                f"milestones={checks.brief(list(milestones))}: {given!r} does not come after the one before it; sort "
+                "them"
             )
     return steps

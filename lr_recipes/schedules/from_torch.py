@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from lr_recipes.checks import one_line
+from lr_recipes import checks
 from lr_recipes.plan.curve import FOREVER, Factor, Shape
 from lr_recipes.plan.horizon import Horizon
 from lr_recipes.plan.plan import INTERVALS, Plan
@@ -60,7 +60,7 @@ class TorchSchedule(Schedule):
         self.check_one_of("interval", INTERVALS)
         if not callable(self.factory):
             raise ValueError(
-                f"factory={self.factory!r}: must make a scheduler when it is called with an optimizer, as "
+                f"factory={checks.brief(self.factory)}: must make a scheduler when it is called with an optimizer, as "
                 "functools.partial(StepLR, step_size=30) does; in YAML: _target_, _partial_: true"
             )
         object.__setattr__(self, "factory", _with_plain(self.factory))  # the class is frozen; this is its construction
@@ -208,7 +208,7 @@ def _call_from(description: Any) -> Any:
     given = [*description["args"], *description["kwargs"].values()]
     if module != "torch.optim.lr_scheduler" or _has_call(given):
         raise ValueError(
-            f"the checkpoint's schedule, {one_line(description['calls'])}, cannot be built from a checkpoint: give the "
-            "same one in the settings"
+            f"the checkpoint's schedule, {checks.one_line(description['calls'])}, cannot be built from a checkpoint: "
+            "give the same one in the settings"
         )
     return partial(getattr(importlib.import_module(module), name), *description["args"], **description["kwargs"])

@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from lr_recipes import checks
 from lr_recipes.plan.curve import Shape
 from lr_recipes.plan.plan import Reaction
 from lr_recipes.schedules.base import Span, ToFloor
@@ -58,7 +59,9 @@ class Plateau(ToFloor):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not isinstance(self.monitor, str) or not self.monitor:
-            raise ValueError(f"monitor={self.monitor!r}: must be the name of a logged metric, as in 'val_loss'")
+            raise ValueError(
+                f"monitor={checks.brief(self.monitor)}: must be the name of a logged metric, as in 'val_loss'"
+            )
         self.check_one_of("mode", ("min", "max"))
         self.check_one_of("threshold_mode", ("rel", "abs"))
         self.check_number("factor", 0, 1, above=True)
@@ -68,7 +71,7 @@ class Plateau(ToFloor):
         for name in ("patience", "cooldown"):
             self.check_number(name, 0)
             if not isinstance(getattr(self, name), int):
-                raise ValueError(f"{name}={getattr(self, name)!r}: must be a whole number of validations")
+                raise ValueError(f"{name}={checks.brief(getattr(self, name))}: must be a whole number of validations")
 
     def shape(self, span: Span) -> Shape:
         # The position decides the warmup alone; the cuts multiply this curve, whatever the position (`scale`).

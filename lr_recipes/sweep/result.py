@@ -41,6 +41,7 @@ RULES = {
 # The first four look for an LR to keep. A schedule that warms up and decays is at its peak for a while only, and ends
 # better with a higher one: `python -m benchmarks.range_test_models`.
 PEAK = "edge"
+STOPS = ("max_lr", "diverged", "not finite", "interrupted")
 MIN_STEPS = 10
 _SMOOTHING = 0.9  # of the running mean that judges divergence
 _CERTAIN = 8.0  # standard errors of the smoothed curve that a fall must exceed; noise alone makes 4, at times 6
@@ -78,19 +79,22 @@ class Sweep:
     def __post_init__(self) -> None:
         for name in ("min_lr", "max_lr"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-                raise ValueError(f"{name}={value!r}: must be a number above 0, as in {name}={_default_of(name):g}")
+            if not checks.is_finite(value) or value <= 0:
+                raise ValueError(
+                    f"{name}={checks.brief(value)}: must be a number above 0, as in {name}={_default_of(name):g}"
+                )
         if self.min_lr >= self.max_lr:
             raise ValueError(
                 f"min_lr={self.min_lr:g} must be below max_lr={self.max_lr:g}: the LR grows from the one to the other; "
                 f"set min_lr={min(_default_of('min_lr'), self.max_lr / 1000):g}, or a larger max_lr"
             )
         steps = self.num_training_steps
-        if isinstance(steps, bool) or not isinstance(steps, int) or steps < MIN_STEPS:
+        if not checks.is_whole(steps, MIN_STEPS):
             raise ValueError(
-                f"num_training_steps={steps!r}: must be a whole number, at least {MIN_STEPS}, or there is no curve to "
-                f"see; {_default_of('num_training_steps')} is usual"
+                f"num_training_steps={checks.brief(steps)}: must be a whole number, at least {MIN_STEPS}, or there is "
+                f"no curve to see; {_default_of('num_training_steps')} is usual"
             )
+        checks.countable("num_training_steps", steps)
         checks.one_of("mode", self.mode, MODES)
 
     def lr(self, update: int) -> float:
@@ -99,7 +103,8 @@ class Sweep:
         if self.mode == "linear":
             return self.min_lr + (self.max_lr - self.min_lr) * share
         low, high = math.log10(self.min_lr), math.log10(self.max_lr)
-        return float(f"{10 ** (low + (high - low) * share):.12g}")  # 0.01 and not 0.009999999999999998
+        exponent = min(low + (high - low) * share, 308.0)  # 1e308 is nearly the largest float
+        return float(f"{10**exponent:.12g}")  # 0.01 and not 0.009999999999999998
 
 
 def _default_of(name: str) -> Any:
@@ -119,8 +124,10 @@ class DivergenceWatch:
     """
 
     def __init__(self, threshold: float = 4.0) -> None:
-        if isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not threshold > 1:
-            raise ValueError(f"divergence={threshold!r}: must be above 1: 4 stops at four times the best smoothed loss")
+        if not checks.is_finite(threshold) or threshold <= 1:
+            raise ValueError(
+                f"divergence={checks.brief(threshold)}: must be above 1, and finite: 4 stops at four times the best"
+            )
         self.threshold = threshold
         self._mean, self._count = 0.0, 0
         self._first = self._best = math.inf
@@ -179,6 +186,13 @@ class RangeTest(Shown):
     sweep: Sweep
     losses: Sequence[float]
     stop: str = "max_lr"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.sweep, Sweep):
+            raise TypeError(f"sweep={checks.brief(self.sweep)}: must be a Sweep, as in Sweep(min_lr=1e-6, max_lr=1.0)")
+        checks.one_of("stop", self.stop, STOPS)
+        if not isinstance(self.losses, (list, tuple)) or not all(map(checks.is_finite, self.losses)):
+            raise ValueError(f"losses={checks.brief(self.losses)}: must be a list of finite numbers, one an update")
 
     @cached_property
     def lrs(self) -> tuple[float, ...]:

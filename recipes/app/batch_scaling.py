@@ -11,6 +11,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from lr_recipes.checks import brief, is_finite, is_whole
+
 SCALING_RULES = {"linear": 1.0, "sqrt": 0.5}  # exponents of the batch size
 _INTERPOLATION = "${scaled_lr:}"
 
@@ -34,15 +36,15 @@ def scaled_lr(base_lr: float, base_batch_size: int, rule: str, global_batch: int
         >>> scaled_lr(0.1, 256, "linear", 1024), scaled_lr(0.1, 256, "sqrt", 1024)
         (0.4, 0.2)
     """
-    if isinstance(base_lr, bool) or not isinstance(base_lr, int | float) or not 0 < base_lr < math.inf:
-        raise ValueError(f"batch_scaling.base_lr={base_lr!r}: must be above 0; it is the LR for base_batch_size")
-    if isinstance(base_batch_size, bool) or not isinstance(base_batch_size, int) or base_batch_size < 1:
+    if not is_finite(base_lr) or base_lr <= 0:
+        raise ValueError(f"batch_scaling.base_lr={brief(base_lr)}: must be above 0; it is the LR for base_batch_size")
+    if not is_whole(base_batch_size):
         raise ValueError(
-            f"batch_scaling.base_batch_size={base_batch_size!r}: must be a whole number of 1 or more; it is the batch "
-            "that base_lr suits, as in 256"
+            f"batch_scaling.base_batch_size={brief(base_batch_size)}: must be a whole number of 1 or more; it is the "
+            "batch that base_lr suits, as in 256"
         )
-    if rule not in SCALING_RULES:
-        raise ValueError(f"batch_scaling.rule={rule!r} is unknown: choose one of {', '.join(SCALING_RULES)}")
+    if not isinstance(rule, str) or rule not in SCALING_RULES:
+        raise ValueError(f"batch_scaling.rule={brief(rule)} is unknown: choose one of {', '.join(SCALING_RULES)}")
     return float(base_lr * (global_batch / base_batch_size) ** SCALING_RULES[rule])
 
 
@@ -55,6 +57,8 @@ def devices_of(trainer: Any) -> int:
         return len(given)
     if given is None or str(given) in ("auto", "-1"):
         return _devices_here() if trainer.get("accelerator", "auto") in ("auto", "gpu", "cuda") else 1
+    if not str(given).lstrip("-").isdecimal():
+        raise ValueError(f"trainer.devices={brief(given)}: must be a number of devices, a list such as [0,2], or auto")
     return int(given)
 
 

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, IterableDataset, RandomSampler, Sequent
 from torch.utils.data.distributed import DistributedSampler
 
 from lr_recipes.callbacks.fit import accumulation_by, batch_size_of, changes_of_accumulation
+from lr_recipes.checks import brief
 from lr_recipes.plan.loop import Limits, batches_on_each, ends_of, limit_of, limited
 from recipes.app.batch_scaling import devices_of
 from recipes.data.seeded import SeededData, Tickets
@@ -63,7 +64,9 @@ def limits_of_run(
 def _processes(trainer: DictConfig) -> int:
     devices, nodes = devices_of(trainer), trainer.get("num_nodes", 1)
     if devices * nodes < 1:
-        raise ValueError(f"trainer.devices={trainer.devices!r}: training needs a device; set trainer.devices=1 or more")
+        raise ValueError(
+            f"trainer.devices={brief(trainer.devices)}: training needs a device; set trainer.devices=1 or more"
+        )
     count: int = devices * nodes
     return count
 

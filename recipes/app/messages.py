@@ -19,16 +19,25 @@ from hydra.errors import (
 )
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
-from lr_recipes.checks import nearest, visible
+from lr_recipes.checks import brief, nearest, visible
 from recipes.app.config import CONF
+
+_LONGEST_MESSAGE = 4000  # characters; plans side by side have some 2,000
 
 
 def explain(error: BaseException) -> str | None:
     """Return one message for a mistake; ``None`` where the exception is not a user's mistake."""
     for kind, words in _WORDS:
         if isinstance(error, kind):
-            return visible(words(error))
-    return visible(str(error)) if isinstance(error, _lightning_mistakes()) else None
+            return _shown(words(error))
+    return _shown(str(error)) if isinstance(error, _lightning_mistakes()) else None
+
+
+def _shown(message: str) -> str:
+    """A message for a terminal; one of a library that quotes all that it was given is not read to its end."""
+    if len(message) > _LONGEST_MESSAGE:
+        message = f"{message[: _LONGEST_MESSAGE // 2]} ... ({len(message):,} characters)"
+    return visible(message)
 
 
 def unknown_key(key: str, known: Sequence[str]) -> str:
@@ -40,8 +49,11 @@ def unknown_key(key: str, known: Sequence[str]) -> str:
     """
     parent, _, name = key.rpartition(".")
     if not known:
-        return f"{parent} is a value and has no {name!r}"
-    return f"{parent or 'the config'} has no {name!r}{nearest(name, known, most=2)}; it has {', '.join(known)}"
+        return f"{parent} is a value and has no {brief(name)}"
+    return f"{parent or 'the config'} has no {brief(name)}{nearest(name, known, most=2)}; it has {', '.join(known)}"
+
+
+_QUOTES = "'\""
 
 
 def _missing_file(error: Any) -> str:
@@ -49,14 +61,14 @@ def _missing_file(error: Any) -> str:
     known = error.options or sorted(path.stem for path in (CONF / group).glob("*.yaml"))
     if not group or not known:
         return _one_line(error)
-    return f"{group}={name} is unknown{nearest(name, known, most=2)}; choose one of {', '.join(known)}"
+    typed = brief(name).strip(_QUOTES)
+    return f"{group}={typed} is unknown{nearest(name, known, most=2)}; choose one of {', '.join(known)}"
 
 
 def _unreadable(error: Any) -> str:
-    reason = next(line for line in str(error.message).splitlines() if not line.startswith("Error parsing override"))
-    return (
-        f"{error.override!r} cannot be read ({reason}): write key=value, and put quotes around a value with "
-        "spaces, commas or brackets, as in 'schedule.warmup=\"5 epochs\"'"
+    return (  # without the parser's reason, which speaks of its grammar
+        f"{brief(error.override)} cannot be read: write key=value, and put quotes around a value with spaces, commas "
+        "or brackets, as in 'schedule.warmup=\"5 epochs\"'"
     )
 
 
@@ -102,7 +114,7 @@ def _system(error: Any) -> str:
     """Our own messages are whole; those of the system name a file and a reason."""
     if error.filename is None or error.strerror is None:
         return str(error)
-    return f"{error.filename} cannot be used ({error.strerror}): free it, or set hydra.run.dir to another folder"
+    return f"{error.filename} cannot be used ({error.strerror}): free it, or set output_dir to another folder"
 
 
 def _one_line(error: BaseException) -> str:

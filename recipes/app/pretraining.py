@@ -27,6 +27,7 @@ import lr_recipes
 from recipes.app.checkpoints import read_checkpoint
 from recipes.app.config import composed
 from recipes.app.run_folder import shown
+from recipes.app.threads import on_threads
 from recipes.app.validation import check
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,13 @@ def pretrained(cfg: DictConfig) -> Path:
     if _can_be_read(path):
         log.info("Pretrained weights: %s", shown(path))
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"pretrained_dir={cfg.pretrained_dir!r} cannot be used ({error.strerror}): give another folder for "
+            "weights, as in pretrained_dir=/tmp/pretrained"
+        ) from error
     with FileLock(path.with_suffix(".lock")):  # the system lets go of it when the process dies
         if not _can_be_read(path):  # another process may have made it meanwhile
             _pretrain(first, data, path, cfg.pretraining)
@@ -66,6 +73,7 @@ def config_of(cfg: DictConfig) -> DictConfig:
     first.model = {**cfg.model, **{name: 1.0 for name in ("head_lr_ratio", "layer_decay") if name in cfg.model}}
     first.trainer.accelerator = cfg.trainer.accelerator
     first.trainer.enable_progress_bar = cfg.trainer.enable_progress_bar
+    first.threads = cfg.threads
     return first
 
 
@@ -102,8 +110,9 @@ def _pretrain(first: DictConfig, data: Any, path: Path, listed: Any) -> None:
             enable_model_summary=False,
             default_root_dir=str(path.parent),
         )
-        trainer.fit(model, datamodule=data)
-        (metrics,) = trainer.validate(model, datamodule=data, verbose=False)
+        with on_threads(first.threads, model):
+            trainer.fit(model, datamodule=data)
+            (metrics,) = trainer.validate(model, datamodule=data, verbose=False)
     if trainer.interrupted:  # should `fit` have returned after Ctrl-C: weights that are half trained are not kept
         raise KeyboardInterrupt
     _save(trainer, path)

@@ -40,6 +40,7 @@ from recipes.app.checkpoints import read_checkpoint
 from recipes.app.limits import limits_of_run
 from recipes.app.run_folder import OVERRIDES, SETTINGS, save_settings, shown
 from recipes.app.taken_over import words_in
+from recipes.app.training import check_made, data_of
 from recipes.app.validation import check
 
 log = logging.getLogger(__name__)
@@ -77,8 +78,9 @@ def run(cfg: DictConfig) -> dict[str, float]:
 
 def previews_of(cfg: DictConfig) -> dict[str, Preview]:
     """Return what the LR of each optimizer will do, by the name of the optimizer."""
-    data = instantiate(cfg.data)
+    data = data_of(cfg)
     model = _model(cfg, data)
+    check_made("model", cfg.model, model, LightningModule)
     callbacks = [instantiate(node) for node in cfg.callbacks.values()]
     scheduler, configured = _owner(callbacks), _configured(model)
     limits = limits_of_run(cfg.trainer, data, callbacks, automatic=model.automatic_optimization)

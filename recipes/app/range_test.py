@@ -12,9 +12,10 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from lr_recipes import range_test
-from lr_recipes.checks import nearest
+from lr_recipes.checks import one_of
 from lr_recipes.sweep.result import RULES, RangeTest
 from recipes.app.run_folder import save_settings, shown
+from recipes.app.threads import on_threads
 from recipes.app.training import model_and_data
 from recipes.app.validation import check
 
@@ -44,7 +45,8 @@ def run(cfg: DictConfig) -> dict[str, float]:
     folder = Path(cfg.output_dir)
     # as a dict of arguments: range_test makes the Trainer
     trainer: dict[str, Any] = instantiate(cfg.trainer, _target_="builtins.dict", enable_model_summary=False)
-    result = range_test(model, data, dirpath=folder, **settings, **trainer)
+    with on_threads(cfg.threads, model):
+        result = range_test(model, data, dirpath=folder, **settings, **trainer)
     if model.trainer.is_global_zero:
         save_settings(cfg, folder)
         picture = folder / "range_test.png"
@@ -60,9 +62,7 @@ def settings_of(cfg: DictConfig) -> tuple[str, dict[str, Any]]:
     """Return the rule to follow and the settings of the sweep; refuse what a range test cannot use."""
     task = OmegaConf.to_container(cfg.task, resolve=True)
     assert isinstance(task, dict)
-    if task["rule"] not in RULES:
-        near = nearest(str(task["rule"]), RULES, most=2)
-        raise ValueError(f"task.rule={task['rule']!r} is unknown{near}: choose one of {', '.join(RULES)}")
+    one_of("task.rule", task.get("rule"), RULES)
     if cfg.ckpt_path is not None:
         raise ValueError(
             f"ckpt_path={cfg.ckpt_path!r} goes on with a run, which a range test cannot do: give "

@@ -18,6 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from lr_recipes.checks import one_line, visible
+from recipes.app.quoting import unquoted
 from recipes.app.taken_over import going_on_with, key_of, settings_in
 
 SETTINGS = ".hydra"
@@ -115,7 +116,7 @@ def with_settings_of_the_run(arguments: Sequence[str]) -> Going:
     """
     typed = {key_of(argument): argument for argument in arguments if "=" in argument and not argument.startswith("-")}
     _, _, path = typed.get("ckpt_path", "").partition("=")
-    run = folder_of(path.strip("'\""))
+    run = folder_of(unquoted(path))
     file = run / SETTINGS / OVERRIDES if run else None
     if run is None or file is None or not os.path.lexists(file):
         return Going(list(arguments), "")
@@ -153,6 +154,12 @@ def discard(folder: Path) -> bool:
     if folder.resolve() != Path.cwd():  # hydra.run.dir=. is allowed
         folder.rmdir()
     return True
+
+
+def settings_since(folder: Path) -> int | None:
+    """Return when settings were written into the folder, as a run does that begins to train; ``None``: never."""
+    file = folder / SETTINGS / "config.yaml"
+    return file.stat().st_mtime_ns if file.is_file() else None
 
 
 def how_to_go_on(folder: Path) -> str:

@@ -25,7 +25,7 @@ from lr_recipes.report.words import cut
 
 # What stands at the top of the config, as far as a folder may say it: choices of a file, and values.
 CHOICES = ("model", "data", "optimizer", "schedule", "trainer", "callbacks", "logger", "task", "recipe")
-VALUES = ("seed", "batch_scaling")
+VALUES = ("seed", "batch_scaling", "threads")
 # What belongs to one start of a run: the next has its weights from the checkpoint, and its folder is the run's or new.
 OF_ONE_START = ("ckpt_path", "resume", "weights", "pretraining", "output_dir")
 # The last word of the keys that say where something is read, written or fetched; and all that is sent to a logger.

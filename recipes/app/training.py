@@ -9,13 +9,14 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from recipes.app.batch_scaling import is_scaled, scaling_in_words
 from recipes.app.run_folder import save_settings, shown
+from recipes.app.threads import on_threads
 from recipes.app.validation import check
 
 if TYPE_CHECKING:
@@ -42,9 +43,10 @@ def run(cfg: DictConfig, callbacks: Sequence[Callback] = ()) -> dict[str, float]
     parts = build(cfg, callbacks)
     if is_first_process():
         log.info("Model: %s", size(parts.model))
-    # weights_only, here and below: a checkpoint is data, and loading one must not run code
-    parts.trainer.fit(parts.model, datamodule=parts.data, ckpt_path=cfg.ckpt_path, weights_only=True)
-    return measure(parts)
+    with on_threads(cfg.threads, parts.model):
+        # weights_only, here and below: a checkpoint is data, and loading one must not run code
+        parts.trainer.fit(parts.model, datamodule=parts.data, ckpt_path=cfg.ckpt_path, weights_only=True)
+        return measure(parts)
 
 
 def size(model: Module) -> str:
@@ -82,17 +84,45 @@ def build(cfg: DictConfig, callbacks: Sequence[Callback] = ()) -> Parts:
 
 def model_and_data(cfg: DictConfig) -> tuple[LightningModule, LightningDataModule]:
     """Seed everything and build the model, with the weights that the config names, and its data."""
-    from lightning.pytorch import seed_everything
+    from lightning.pytorch import LightningModule, seed_everything
 
     if logging.getLogger().handlers:
         # Lightning prints through a handler of its own and passes on to the root logger's, which the job's config set
         logging.getLogger("lightning").handlers.clear()
     seed_everything(cfg.seed, workers=True, verbose=False)
     # data first: its task fixes the shape of the model
-    data = instantiate(cfg.data)
+    data = data_of(cfg)
     model: LightningModule = instantiate(cfg.model, optimizer=instantiate(cfg.optimizer), task=data.task)
+    check_made("model", cfg.model, model, LightningModule)
     load_weights(cfg, model)
     return model, data
+
+
+def data_of(cfg: DictConfig) -> Any:
+    """Build the data, which say what the task is.
+
+    Raises:
+        ValueError: they are none.
+    """
+    from lightning.pytorch import LightningDataModule
+
+    data = instantiate(cfg.data)
+    check_made("data", cfg.data, data, LightningDataModule)
+    if not hasattr(data, "task"):
+        raise ValueError(f"data._target_={cfg.data._target_!r} has no task, which the model is built for: give it one")
+    return data
+
+
+def check_made(name: str, node: DictConfig, built: object, kind: type[Any]) -> None:
+    """Refuse what a node's target made, where it is of another kind.
+
+    Raises:
+        ValueError: says what the target must be.
+    """
+    if not isinstance(built, kind):
+        raise ValueError(
+            f"{name}._target_={node._target_!r} makes a {type(built).__name__}: it must be a {kind.__name__}"
+        )
 
 
 def load_weights(cfg: DictConfig, model: LightningModule) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from recipes.app.config import CONF, readable
+from recipes.app.config import CONF, check_flags, readable
 from recipes.app.messages import explain
 from recipes.reproduction.driver import Stopped, reproduce
 from recipes.reproduction.experiment import Experiment
@@ -104,9 +104,10 @@ def command_of(leave_out: tuple[str, ...] = ()) -> str:
 
 def from_command_line() -> None:
     """Run ``main``, and explain mistakes in what was typed."""
-    sys.argv[1:] = readable(sys.argv[1:])
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then lets exceptions through
     try:
+        sys.argv[1:] = readable(sys.argv[1:])
+        check_flags(sys.argv[1:])
         main()
     except Stopped as stopped:
         sys.exit(str(stopped))
@@ -114,7 +115,8 @@ def from_command_line() -> None:
         message = explain(error)
         if message is None:
             raise
-        sys.exit(f"Error: {message}")
+        print(f"Error: {message}", file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ _MEASURED = (
     "trainer.enable_progress_bar=false",
     "trainer.enable_model_summary=false",
     "trainer.num_sanity_val_steps=0",
+    "threads=null",  # as many as `prepare` has set: a core each
 )
 
 
@@ -137,7 +138,8 @@ def origin_of(overrides: tuple[str, ...]) -> dict[str, str]:
     import lr_recipes
 
     cfg = measured_config((*overrides, "optimizer.lr=1.0", "seed=0", "output_dir=unused"))
-    settings = OmegaConf.to_container(cfg, resolve=True)
+    settings: Any = OmegaConf.to_container(cfg, resolve=True)
+    del settings["threads"]  # how fast, and not what
     return {
         "lr_recipes": lr_recipes.__version__,
         "torch": torch.__version__,

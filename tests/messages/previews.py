@@ -66,6 +66,11 @@ PREVIEWS: dict[str, Case] = {
             "as in 1000": lambda: preview(schedules.Cosine(), 1000),
         },
     ),
+    "name that is none": Case(
+        lambda: preview(COSINE, RUN, {1: 0.1}),  # type: ignore[dict-item]
+        ["lr: 1", "no name"],
+        {"as in 'decay'": lambda: preview(COSINE, RUN, {"decay": 0.1})},
+    ),
     "schedule that is none": Case(
         lambda: preview("cosine", RUN),
         ["schedule='cosine'"],

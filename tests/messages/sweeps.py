@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lr_recipes import LearningRateRangeTest, range_test
+from lr_recipes.sweep.result import RangeTest, Sweep
 from tests.callbacks.harness import Endless, Tiny, fit, loader, sgd
 from tests.messages.doors import Both, Case, Manual, OwnAccumulation, Packed, a_file
 
@@ -167,6 +168,24 @@ SWEEPS: dict[str, Case] = {
             "the first is 0": lambda: LearningRateRangeTest(epoch=0),
             "or None for none": lambda: LearningRateRangeTest(epoch=None),
         },
+    ),
+    "optimizer that is none": Case(
+        lambda: LearningRateRangeTest(optimizer=1.5),  # type: ignore[arg-type]
+        ["optimizer=1.5"],
+        {
+            "as in 0": lambda: LearningRateRangeTest(optimizer=0),
+            "or None": lambda: LearningRateRangeTest(optimizer=None),
+        },
+    ),
+    "result of no sweep": Case(
+        lambda: RangeTest("sweep", []),  # type: ignore[arg-type]
+        ["sweep='sweep'"],
+        {"Sweep(min_lr=1e-6, max_lr=1.0)": lambda: RangeTest(Sweep(min_lr=1e-6, max_lr=1.0), [])},
+    ),
+    "loss that is none": Case(
+        lambda: RangeTest(Sweep(), [1.0, float("nan")]),
+        ["losses=[1.0, nan]"],
+        {"a list of finite numbers": lambda: RangeTest(Sweep(), [1.0, 0.5])},
     ),
     "sweep that shows nothing": Case(
         lambda: swept(Falling(noise=0.3), random_batches(1)),

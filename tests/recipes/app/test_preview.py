@@ -568,7 +568,7 @@ def test_a_sweep_as_a_command(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.count("Error: warmup=5000 is 5,000 updates, and the run does 585") == 2
     assert "Traceback" not in done.stderr + done.stdout
     assert done.stdout.count("Learning-rate plan for AdamW: 585 updates") == 2

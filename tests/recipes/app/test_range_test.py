@@ -34,7 +34,7 @@ def test_it_writes_its_files_and_returns_what_it_suggests(tmp_path: Path, caplog
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("task.rule=valey", r"task.rule='valey' is unknown \(did you mean 'valley'\?\): choose one of steepest"),
+        ("task.rule=valey", r"task.rule='valey' \(did you mean 'valley'\?\): must be one of steepest"),
         (
             "ckpt_path=last.ckpt",
             r"ckpt_path='last.ckpt' goes on with a run, which a range test cannot do: give weights=last.ckpt",

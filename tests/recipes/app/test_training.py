@@ -187,3 +187,18 @@ def test_the_table_has_a_row_for_each_data_set() -> None:
         ["val", "0.5000", "0.7500"],
         ["test", "0.2500", "1.0000"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("key", "target", "message"),
+    [
+        ("model", "builtins.dict", r"^model._target_='builtins.dict' makes a dict: it must be a LightningModule$"),
+        ("data", "builtins.dict", r"^data._target_='builtins.dict' makes a dict: it must be a LightningDataModule$"),
+        ("data", "lightning.pytorch.LightningDataModule", r"has no task, which the model is built for: give it one$"),
+    ],
+)
+def test_a_target_of_another_kind_is_refused(key: str, target: str, message: str) -> None:
+    cfg = composed("output_dir=unused")
+    cfg[key] = {"_target_": target}
+    with pytest.raises(ValueError, match=message):
+        build(cfg)

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from recipes.app import config
-from recipes.app.validation import check, mismatch, parameters_of
+from recipes.app.validation import check, mismatch, parameters_of, task_of
 
 
 def composed(*overrides: str) -> DictConfig:
@@ -54,6 +54,15 @@ def composed(*overrides: str) -> DictConfig:
         (["ckpt_path=3"], r"^ckpt_path=3: should be a valid string"),
         (["pretraining=glyphs"], r"^pretraining='glyphs': should be a valid array"),
         (["pretrained_dir=null"], r"^pretrained_dir=None: should be a valid string"),
+        (["threads=0"], r"^threads=0: must be from 1 to \d+, the cores of this machine"),
+        (["threads=many"], r"^threads='many': should be a valid integer or should be 'auto'"),
+        (["trainer.max_epochs=" + "9" * 300], r"^trainer.max_epochs=9{66}\.\.\. \(300 characters\): .* at most 9,223"),
+        (["data.batch_size=-99999999999999999999"], r"^data.batch_size=-99999999999999999999: is too large, at most"),
+        (["~logger"], r"^logger is not there: leave ~logger out"),
+        (["callbacks.best_checkpoint=3"], r"^callbacks=.*: must be one of checkpoint, default, .* write callbacks.N"),
+        (["schedule._target_=inf"], r"^schedule._target_=inf cannot be found: name a function or a class"),
+        (["model._target_=no.such.Model"], r"^model._target_='no.such.Model' cannot be found: name a function or a cl"),
+        (["model._target_=math.pi"], r"^model._target_='math.pi' is neither a function nor a class"),
         (["batch_scaling=256"], r"^batch_scaling=256: should be an object"),
     ],
 )  # fmt: skip
@@ -61,6 +70,25 @@ def test_a_wrong_key_or_value_is_refused_before_anything_is_built(overrides: lis
     cfg = composed(*overrides)
     with pytest.raises(Exception, match=message):
         check(cfg)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("~task", "^task=None: must be one of preview, range_test, train"),
+        ("task.function=recipes.app.nothing", "^task.function='recipes.app.nothing' cannot be found"),
+        ("task.function=3", "^task.function=3 cannot be found"),
+    ],
+)
+def test_a_task_that_is_none_is_refused(override: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        task_of(composed(override))
+    assert task_of(composed("task=preview")).__name__ == "run"
+
+
+def test_keys_may_be_numbers() -> None:
+    accumulation = "{_target_:lightning.pytorch.callbacks.GradientAccumulationScheduler,scheduling:{0:2}}"
+    check(composed(f"+callbacks.more={accumulation}"))
 
 
 def test_what_is_right_passes() -> None:

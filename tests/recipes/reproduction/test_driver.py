@@ -107,7 +107,7 @@ def test_ctrl_c_says_what_is_kept_and_how_to_go_on(tmp_path: Path) -> None:
 def test_mistakes_are_explained_in_a_line(arguments: tuple[str, ...], message: str, tmp_path: Path) -> None:
     process = start(tmp_path, *arguments)
     out, _ = process.communicate(timeout=60)
-    assert process.returncode == 1
+    assert process.returncode == 2
     assert message in out
     assert "Traceback" not in out
     assert not (tmp_path / "results").exists()
