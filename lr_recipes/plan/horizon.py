@@ -179,17 +179,18 @@ class Horizon:
     source: str = ""
 
     def __post_init__(self) -> None:
+        epochs = self.steps_per_epoch
+        if isinstance(epochs, Sequence) and not isinstance(epochs, (str, Epochs)):
+            epochs = tuple(epochs)
+        facts = {"total_steps": self.total_steps, "steps_per_epoch": epochs, "samples_per_step": self.samples_per_step}
+        for name, given in facts.items():
+            if given is not None and not all(map(checks.is_whole, _entries(given))):
+                raise ValueError(f"{name}={given!r}: must be a whole number of at least 1, or None")
         # Any list-like value, such as a config's, becomes the one form that can be compared and saved; the class is
         # frozen, so it is set past its own __setattr__.
-        if isinstance(self.steps_per_epoch, Sequence) and not isinstance(self.steps_per_epoch, (str, Epochs)):
-            object.__setattr__(self, "steps_per_epoch", Epochs.of(self.steps_per_epoch))
-        for name in ("total_steps", "steps_per_epoch", "samples_per_step"):
-            given = getattr(self, name)
-            values = [updates for _, updates in given.runs] if isinstance(given, Epochs) else [given]
-            if given is not None and not all(map(checks.is_whole, values)):
-                raise ValueError(f"{name}={given!r}: must be a whole number of at least 1, or None")
-        if isinstance(self.steps_per_epoch, Epochs):
-            object.__setattr__(self, "steps_per_epoch", _without_repeats(self.steps_per_epoch))
+        if isinstance(epochs, (tuple, Epochs)):
+            kept = _without_repeats(epochs if isinstance(epochs, Epochs) else Epochs.of(epochs))
+            object.__setattr__(self, "steps_per_epoch", kept)
 
     @classmethod
     def of(cls, given: Horizon | int) -> Horizon:
@@ -373,6 +374,13 @@ def _times(count: int, growth: float) -> float:
 def _count(times: float, growth: float) -> float:
     """How many stretches that is: the other way round of ``_times``."""
     return times if growth == 1 else math.log1p(times * (growth - 1)) / math.log1p(growth - 1)
+
+
+def _entries(fact: Any) -> Sequence[Any]:
+    """The numbers that a fact is made of; of equal epochs in a row, one."""
+    if isinstance(fact, Epochs):
+        return [updates for _, updates in fact.runs]
+    return fact if isinstance(fact, tuple) else (fact,)
 
 
 def _without_repeats(epochs: Epochs) -> int | Epochs | None:

@@ -337,6 +337,12 @@ def test_bad_fact(name: str, value: Any) -> None:
         Horizon(**{name: value})
 
 
+@pytest.mark.parametrize("value", [["10", 5], [4, None], [4, 0.5], [(1, 2), 3]], ids=str)
+def test_epochs_that_are_no_numbers(value: list[Any]) -> None:
+    with pytest.raises(ValueError, match=r"steps_per_epoch=\(.*must be a whole number of at least 1"):
+        Horizon(steps_per_epoch=value)
+
+
 def test_bad_epoch() -> None:
     with pytest.raises(ValueError, match=r"steps_per_epoch=\(4, 0, 8\): must be a whole number of at least 1"):
         Horizon(steps_per_epoch=[4, 0, 8])
