@@ -180,12 +180,14 @@ class Horizon:
 
     def __post_init__(self) -> None:
         epochs = self.steps_per_epoch
-        if isinstance(epochs, Sequence) and not isinstance(epochs, (str, Epochs)):
+        if isinstance(epochs, Sequence) and not isinstance(epochs, (str, bytes, Epochs)):
             epochs = tuple(epochs)
         facts = {"total_steps": self.total_steps, "steps_per_epoch": epochs, "samples_per_step": self.samples_per_step}
         for name, given in facts.items():
-            if given is not None and not all(map(checks.is_whole, _entries(given))):
-                raise ValueError(f"{name}={given!r}: must be a whole number of at least 1, or None")
+            for number in () if given is None else _entries(given):
+                if not checks.is_whole(number):
+                    raise ValueError(f"{name}={checks.brief(given)}: must be a whole number of at least 1, or None")
+                checks.countable(name, number, given)
         # Any list-like value, such as a config's, becomes the one form that can be compared and saved; the class is
         # frozen, so it is set past its own __setattr__.
         if isinstance(epochs, (tuple, Epochs)):
@@ -203,7 +205,7 @@ class Horizon:
             return given
         if not isinstance(given, int) or isinstance(given, bool):
             raise TypeError(
-                f"horizon={given!r}: must be the facts about a run, as in Horizon(total_steps=1000, "
+                f"horizon={checks.brief(given)}: must be the facts about a run, as in Horizon(total_steps=1000, "
                 "steps_per_epoch=100), or its number of updates, as in 1000"
             )
         return cls(total_steps=given)
