@@ -11,10 +11,58 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable
+import numbers
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+# Longer than any run, in updates or samples; up to here floats count exactly, and nothing overflows.
+MOST = 10**15
+_LONGEST = 300  # characters of a value in a message
+
+
+def plain(value: Any) -> Any:
+    """Return a number or a string as one of Python's own, and lists and dicts of them; anything else as it is.
+
+    What numpy, torch and enumerations have of both works like them, but no checkpoint that holds one can be loaded with
+    ``weights_only=True``. So it is exchanged where it comes in: what is planned and what is saved is the same number.
+
+    Example:
+        >>> from fractions import Fraction
+        >>> plain((Fraction(1, 2), "val_loss"))
+        (0.5, 'val_loss')
+    """
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)  # not `str(value)`, which for an enumeration is the name of its member
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
+    if isinstance(value, Mapping):
+        return {plain(key): plain(one) for key, one in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
+        return (tuple if isinstance(value, tuple) else list)(map(plain, value))
+    if callable(getattr(value, "tolist", None)):  # arrays and tensors, those that are one number too
+        return plain(value.tolist())
+    return value
+
+
+def brief(value: object) -> str:
+    """Return a value as it stands in a message: its ``repr``, of a long one the beginning. It never fails.
+
+    Example:
+        >>> brief("5 epochs"), brief("x" * 1000)[:12], brief("x" * 1000)[-21:]
+        ("'5 epochs'", "'xxxxxxxxxxx", '... (1,002 characters)')
+    """
+    try:
+        text = " ".join(repr(value).splitlines())
+    except Exception:  # of somebody's own class; or of an integer of more digits than Python writes
+        return f"<{type(value).__name__}>"
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 5]}... ({len(text):,} characters)"
 
 
 def counted(count: int, what: str) -> str:
@@ -47,7 +95,8 @@ def one_of(name: str, value: T, known: Iterable[str]) -> T:
     known = tuple(known)  # it is walked three times, and may be an iterator
     if value not in known:
         raise ValueError(f"{name}={value!r}{nearest(value, known)}: must be one of {', '.join(known)}")
-    return value
+    word: T = plain(value)  # whatever class of string was given
+    return word
 
 
 def number(name: str, value: Any, low: float, high: float = math.inf, *, above: bool = False) -> None:
@@ -63,6 +112,19 @@ def number(name: str, value: Any, low: float, high: float = math.inf, *, above: 
     # Written so that not-a-number, which is neither below nor above anything, is refused too.
     if not (low < value if above else low <= value) or not value <= high or math.isinf(value):
         raise ValueError(f"{name}={value!r}: must be {limits}")
+
+
+def is_finite(value: Any) -> bool:
+    """Whether a value is a number that a float can hold; ``True`` and ``False`` are none.
+
+    Example:
+        >>> [is_finite(value) for value in (1, 0.5, float("nan"), float("inf"), 10**400, True, "1")]
+        [True, True, False, False, False, False, False]
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    # Compared, and not asked of `math`, which fails for an integer that is larger than any float.
+    return -sys.float_info.max <= value <= sys.float_info.max
 
 
 def is_whole(value: Any, least: int = 1) -> bool:

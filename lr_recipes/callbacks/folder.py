@@ -70,7 +70,8 @@ class Folder:
         """
         there = Path(address or "").name
         stem, ending = os.path.splitext(name)
-        is_here = there and (address == self.address(there) or (self.path / there).exists())
+        # Not `Path.exists`: it fails for what cannot be a name, and a checkpoint may hold anything.
+        is_here = there and (address == self.address(there) or os.path.exists(self.path / there))
         return there if is_here and there.startswith(f"{stem}.") and there.endswith(ending) else name
 
     def shown(self, name: str) -> str:

@@ -121,6 +121,7 @@ class Duration:
 
     @classmethod
     def _read(cls, given: Any, name: str) -> Duration:
+        given = checks.plain(given)
         # A bool is an int in Python, and `warmup: yes` in YAML is a bool: nobody means 1 step by it.
         if isinstance(given, bool) or not isinstance(given, (int, float, str)):
             raise ValueError(f"{name}={given!r} is not a duration: write {_EXAMPLES}")
@@ -174,6 +175,10 @@ class Horizon:
     source: str = ""
 
     def __post_init__(self) -> None:
+        for name in ("total_steps", "steps_per_epoch", "samples_per_step", "source"):
+            given = getattr(self, name)
+            if not isinstance(given, Epochs):
+                object.__setattr__(self, name, checks.plain(given))  # numpy's numbers too: they are saved
         # Any list-like value, such as a config's, becomes the one form that can be compared and saved; the class is
         # frozen, so it is set past its own __setattr__.
         if isinstance(self.steps_per_epoch, Sequence) and not isinstance(self.steps_per_epoch, (str, Epochs)):
