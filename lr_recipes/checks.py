@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import difflib
 import math
+import numbers
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +23,34 @@ T = TypeVar("T")
 MOST = 10**15
 _LONGEST = 200  # characters of a value in a message
 _LONGEST_WORD = 100  # characters of what may be a misspelt name
+
+
+def plain(value: Any) -> Any:
+    """Return a number or a string as one of Python's own, and lists and dicts of them; anything else as it is.
+
+    What numpy, torch and enumerations have of both works like them, but no checkpoint that holds one can be loaded with
+    ``weights_only=True``. So it is exchanged where it comes in: what is planned and what is saved is the same number.
+
+    Example:
+        >>> from fractions import Fraction
+        >>> plain((Fraction(1, 2), "val_loss"))
+        (0.5, 'val_loss')
+    """
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)  # not `str(value)`, which for an enumeration is the name of its member
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
+    if isinstance(value, Mapping):
+        return {plain(key): plain(one) for key, one in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
+        return (tuple if isinstance(value, tuple) else list)(map(plain, value))
+    if callable(getattr(value, "tolist", None)):  # arrays and tensors, those that are one number too
+        return plain(value.tolist())
+    return value
 
 
 def brief(value: object) -> str:
@@ -69,7 +98,8 @@ def one_of(name: str, value: T, known: Iterable[str]) -> T:
     known = tuple(known)  # it is walked three times, and may be an iterator
     if not isinstance(value, str) or value not in known:
         raise ValueError(f"{name}={brief(value)}{nearest(value, known)}: must be one of {', '.join(known)}")
-    return value
+    word: T = plain(value)  # whatever class of string was given
+    return word
 
 
 def number(name: str, value: Any, low: float, high: float = math.inf, *, above: bool = False) -> None:

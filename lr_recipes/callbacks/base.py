@@ -9,13 +9,44 @@ from typing import Any
 
 from lr_recipes.callbacks.fit import Fit, Recalls
 from lr_recipes.callbacks.lightning import Callback, LightningModule, Trainer
+from lr_recipes.callbacks.telling import tell
+from lr_recipes.plan.state import COUNT, LENGTH, ByName, Entries, Form, ListOf, Value, damaged
+
+
+def _is_start(value: Any) -> bool:
+    """Epoch, updates that the loop had counted, and those of them in this epoch: the fields of a ``Start``."""
+    return not ListOf(COUNT).fault(value) and len(value) == 3 and value[2] <= value[1]
+
+
+# What a run that goes on must know of the loop: see `Fit.loop`.
+LOOP = Entries(
+    {},
+    {
+        "lengths": ByName(COUNT, LENGTH),
+        "repeats": ByName(COUNT, LENGTH),
+        "start": Value("an epoch, the updates until then, and those of them in this epoch", _is_start),
+    },
+)
 
 
 class Remembering(Recalls, Callback):
-    """A callback with state: during a run its own, before and after it what that run goes on from or has ended with."""
+    """A callback with state: during a run its own, before and after it what that run goes on from or has ended with.
+
+    Attributes:
+        form: what its state must look like.
+        begins_anew: whether ``resume="restart"`` needs nothing of a state, so that it helps where that is damaged.
+        ways: what to do about a damaged one, other than to take another checkpoint; by default, to leave it out.
+        resume: what to do about a state that does not fit.
+    """
+
+    form: Form
+    begins_anew = False
+    ways: str | None = None
+    resume = "error"
 
     def __init__(self) -> None:
         self._state: dict[str, Any] = {}  # of the fit that is over, and from `recall` on what this one goes on from
+        self._damage = ""  # what is wrong with the checkpoint's, where that is of no matter
         self._loaded: dict[str, Any] | None = None  # of the checkpoint that this fit is given, if it holds any
         self._stage = ""
         self._repeats: dict[int, int] = {}  # of the epoch in which the earlier fit was broken off, if it was
@@ -29,6 +60,12 @@ class Remembering(Recalls, Callback):
     def recall(self, fit: Fit, origin: str) -> dict[str, int]:
         """Take up the state of the checkpoint or of the earlier fit, or none; return the positions that it holds."""
         self._fit, self._origin = fit, origin
+        if self._damage:
+            tell(
+                fit.trainer,
+                f"{type(self).__name__} begins anew: its state in the checkpoint is damaged: {self._damage}",
+            )
+            self._damage = ""
         if origin == "checkpoint":  # which may hold nothing of ours: then an earlier fit's state is not to come back
             self._state = self._loaded or {}
         elif origin == "nothing":
@@ -76,9 +113,18 @@ class Remembering(Recalls, Callback):
         Lightning calls this between ``setup`` and ``on_fit_start``; with strategies that restore after their own setup
         (FSDP, DeepSpeed), between ``on_fit_start`` and ``on_train_start``. It also hands over the state of a checkpoint
         which is only tested or validated: that changes nothing here.
+
+        Raises:
+            ResumeError: the state is damaged, or of something else.
         """
-        if self._stage in ("", "fit"):  # "": somebody calls it by hand, before any Trainer
-            self._loaded = state_dict
+        if self._stage not in ("", "fit"):  # "": somebody calls it by hand, before any Trainer
+            return
+        fault = self.form.fault(state_dict) if state_dict != {} else ""  # which is that of a run that has not begun
+        if fault and not (self.begins_anew and self.resume == "restart"):
+            leave_out = f"take this part out of it, del checkpoint['callbacks'][{self.state_key!r}]"
+            ways = leave_out if self.ways is None else self.ways
+            raise damaged(fault, f"state of {type(self).__name__} in the checkpoint", ways)
+        self._loaded, self._damage = {} if fault else state_dict, fault
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note where the epoch begins; each of ours does.

@@ -42,7 +42,7 @@ from lr_recipes.optimizer import internals
 from lr_recipes.optimizer.clock import Clock, completed_updates, is_watched
 from lr_recipes.plan.horizon import Horizon, HorizonError
 from lr_recipes.plan.loop import Limits, Start
-from lr_recipes.plan.resume import ResumeError
+from lr_recipes.plan.state import ResumeError, damaged
 
 _LONGEST_NAME = 150  # bytes; file systems take 255 with what is put before and behind it
 _NO_TOTAL_NEEDED = "fixed, warmup_constant, step in {0}, plateau, inverse_sqrt with a warmup in {0}"
@@ -182,7 +182,7 @@ class Fit:
         origin = goes_on_from(self.trainer)
         for callback in callbacks_of(self.trainer):
             if isinstance(callback, Recalls):
-                self._saved.update(callback.recall(self, origin))
+                self._note_saved(callback.recall(self, origin), callback)
                 self._take(callback.loop())
         self._note_epoch(steps_of_this_epoch(self.trainer))
         self._note_length(
@@ -194,6 +194,17 @@ class Fit:
         for name, clock in self.clocks.items():
             if not clock.bound:  # of a schedule that the module has bound, the position is its own
                 clock.position = self._position_of(name)
+
+    def _note_saved(self, positions: Mapping[str, int], callback: Any) -> None:
+        """Note the positions that a callback has saved; all have counted by the same clocks."""
+        who = callback.state_key
+        for name, position in positions.items():
+            known = self._saved.setdefault(name, position)
+            if known != position:
+                raise damaged(
+                    f"{name} is at update {known:,}, and by {who} at {position:,}",
+                    ways=f"take one of the two out of it, as in del checkpoint['callbacks'][{who!r}]",
+                )
 
     def _position_of(self, name: str) -> int:
         if name in self._saved:  # looked at first: Lightning counts no step of a raw optimizer

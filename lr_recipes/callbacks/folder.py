@@ -71,6 +71,7 @@ class Folder:
         """
         there = os.path.basename(address) if isinstance(address, str) else ""
         stem, ending = os.path.splitext(name)
+        # Not `Path.exists`: it fails for what cannot be a name, and a checkpoint may hold anything.
         is_here = there and (address == self.address(there) or os.path.exists(self.path / there))
         return there if is_here and there.startswith(f"{stem}.") and there.endswith(ending) else name
 

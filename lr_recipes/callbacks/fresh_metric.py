@@ -28,8 +28,27 @@ from lr_recipes.callbacks.lightning import (
     value_of,
 )
 from lr_recipes.callbacks.telling import tell, warn
+from lr_recipes.plan.state import NUMBER, TEXT, ByName, Entries, Value, whole
 
 VALIDATION, TRAINING = "validation", "training"
+_HOW = ("mean", "sum", "max", "min", "last")
+# What is saved.
+OBSERVED = Entries(
+    {
+        "logged_in": ByName(TEXT, Value(f"{VALIDATION!r} or {TRAINING!r}", lambda one: one in (VALIDATION, TRAINING))),
+        "done_up_to": whole(-1),
+        "waiting": ByName(
+            TEXT,
+            Entries(
+                {
+                    "how": Value(f"one of {', '.join(_HOW)}", lambda how: how in _HOW),
+                    "total": NUMBER,
+                    "weight": Value("a number above 0", lambda weight: not NUMBER.fault(weight) and weight > 0),
+                }
+            ),
+        ),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -74,7 +93,8 @@ class FreshMetrics:
             if logged_as(validation_results(trainer), name):  # by the sanity check, whose values do not count
                 self._logged_in[name] = VALIDATION
         self._done_up_to: int = saved.get("done_up_to", -1)  # index of the last batch whose values are dealt with
-        self._before = {name: SoFar(**one) for name, one in saved.get("waiting", {}).items()}
+        waiting = saved.get("waiting", {})
+        self._before = {name: SoFar(one["how"], one["total"], one["weight"]) for name, one in waiting.items()}
         self._ready: dict[str, float] = {}  # values of the epoch that is over but for its end
         self._validated, self._told, self._too_early = -1, False, False
         self._over: dict[str, Any] | None = None

@@ -24,7 +24,8 @@ from lr_recipes.callbacks.telling import end_bar, tell, warn
 from lr_recipes.optimizer.clock import Clock
 from lr_recipes.optimizer.recorder import LearningRateError, Recorder
 from lr_recipes.plan.plan import Plan
-from lr_recipes.report.audit import Audit
+from lr_recipes.plan.state import COUNT, TEXT, ByName, Entries
+from lr_recipes.report.audit import AUDIT, Audit
 from lr_recipes.report.backlog import Backlog
 from lr_recipes.report.lr_csv import LrCsv, columns_of, with_replacement
 from lr_recipes.report.picture import draw, draw_many
@@ -64,6 +65,15 @@ class LearningRateLogger(Remembering):
         >>> from lightning.pytorch import Trainer
         >>> trainer = Trainer(callbacks=[LearningRateLogger()], max_epochs=1, accelerator="cpu", logger=False)
     """
+
+    form = Entries(
+        {"files": ByName(TEXT, TEXT), "audits": ByName(TEXT, AUDIT), "positions": ByName(TEXT, COUNT)},
+        agree=lambda state: (
+            ""
+            if set(state["files"]) == set(state["audits"]) == set(state["positions"])
+            else "files, audits and positions are not of the same optimizers"
+        ),
+    )
 
     def __init__(self, dirpath: str | Path | None = None, audit: str = "warn", plot: bool = True) -> None:
         super().__init__()
@@ -224,7 +234,7 @@ class LearningRateLogger(Remembering):
         earlier = state.get("files", {}).get(name)
         file = folder.own(earlier, f"lr{suffix}.csv")
         history = folder.earlier(earlier, file, trainer.ckpt_path) if clock.position else None
-        audit = Audit(**counts)
+        audit = Audit.going_on(counts)
         recorder = Recorder(
             clock,
             audit,

@@ -35,6 +35,7 @@ from lr_recipes.callbacks.training_state import TrainingState
 from lr_recipes.optimizer import internals
 from lr_recipes.optimizer.as_built import note_peak, peak_lrs
 from lr_recipes.optimizer.groups import group_names
+from lr_recipes.plan.state import TEXT, Entries, ListOf, Maybe, Value
 from lr_recipes.sweep.result import PEAK, RULES, DivergenceWatch, RangeTest, Sweep
 
 FILES = ("range_test.csv", "range_test.json", "range_test.png")
@@ -49,6 +50,14 @@ _NOT_NEEDED = {
     "min_epochs": None,
     "min_steps": None,
 }
+
+_ABOVE_0 = Value("a finite number above 0", lambda value: checks.is_finite(value) and value > 0)
+
+
+def _peak_agrees(state: dict[str, Any]) -> str:
+    """0.1.0 saved the peak alone; else all is there, or nothing."""
+    there = [state[part] is not None for part in ("peak", "groups", "before") if part in state]
+    return "" if len(set(there)) == 1 else "peak is there without the groups that it is for, or these without it"
 
 
 class LearningRateRangeTest(Remembering):
@@ -91,6 +100,8 @@ class LearningRateRangeTest(Remembering):
         >>> trainer = Trainer(max_epochs=9, callbacks=callbacks, accelerator="cpu", logger=False)
     """
 
+    form = Entries({"peak": Maybe(_ABOVE_0)}, {"groups": Maybe(ListOf(TEXT)), "before": Maybe(_ABOVE_0)}, _peak_agrees)
+
     def __init__(
         self,
         min_lr: float = 1e-7,
@@ -106,6 +117,9 @@ class LearningRateRangeTest(Remembering):
         plot: bool = True,
     ) -> None:
         super().__init__()
+        min_lr, max_lr, num_training_steps, divergence, epoch = map(
+            checks.plain, (min_lr, max_lr, num_training_steps, divergence, epoch)
+        )
         self.sweep = Sweep(min_lr=min_lr, max_lr=max_lr, num_training_steps=num_training_steps, mode=mode)
         DivergenceWatch(divergence)  # refuses a wrong one now
         checks.one_of("rule", rule, RULES)

@@ -16,9 +16,9 @@ from typing import Any
 from torch.optim import Optimizer
 
 from lr_recipes import checks
-from lr_recipes.callbacks.base import Remembering, leave_out
+from lr_recipes.callbacks.base import LOOP, Remembering, leave_out
 from lr_recipes.callbacks.fit import Fit, advising, spread
-from lr_recipes.callbacks.fresh_metric import FreshMetrics
+from lr_recipes.callbacks.fresh_metric import OBSERVED, FreshMetrics
 from lr_recipes.callbacks.lightning import (
     AfterHook,
     Callback,
@@ -40,7 +40,8 @@ from lr_recipes.optimizer.groups import (
 )
 from lr_recipes.plan.horizon import Horizon, HorizonError
 from lr_recipes.plan.plan import INTERVALS, Plan
-from lr_recipes.plan.resume import POLICIES, Chosen, ResumeError, choose, rescaled_position
+from lr_recipes.plan.resume import BEGIN_ANEW, POLICIES, Chosen, choose, rescaled_position
+from lr_recipes.plan.state import BOUND, COUNT, TEXT, ByName, Entries, ResumeError, checksum_of, damaged, whole
 from lr_recipes.report.words import in_words
 from lr_recipes.schedules import Schedule
 
@@ -50,6 +51,18 @@ _HOW_TO_GIVE_THE_TOTAL = (
     "LearningRateScheduler(..., total_steps=...), or callbacks.learning_rate_scheduler.total_steps=... "
     "on a command line"
 )
+
+
+def _checksum_of_rest(state: dict[str, Any]) -> int:
+    """Of what follows from nothing else in a state, but decides on later LRs: a damaged one could not be told."""
+    seen = {name: one["plateau"] for name, one in state["optimizers"].items()}
+    return checksum_of([seen, *(state.get(part) for part in ("epoch", "loop", "metrics"))])
+
+
+def _checksum_agrees(state: dict[str, Any]) -> str:
+    if "checksum" not in state or state["checksum"] == _checksum_of_rest(state):  # 0.1.0 has none
+        return ""
+    return f"checksum is {state['checksum']}, which is not that of epoch, loop, metrics and what plateaus have seen"
 
 
 class LearningRateScheduler(Remembering):
@@ -82,6 +95,13 @@ class LearningRateScheduler(Remembering):
         >>> callback = LearningRateScheduler(schedules.Cosine(warmup="5 epochs", min_lr_ratio=0.01))
         >>> trainer = Trainer(max_epochs=90, callbacks=[callback], accelerator="cpu", logger=False)
     """
+
+    form = Entries(
+        {"optimizers": ByName(TEXT, BOUND), "epoch": whole(-1)},
+        {"loop": LOOP, "metrics": OBSERVED, "checksum": COUNT},
+        _checksum_agrees,
+    )
+    begins_anew, ways = True, BEGIN_ANEW
 
     def __init__(
         self,
@@ -241,12 +261,14 @@ class LearningRateScheduler(Remembering):
         for name, bases in self._built_before.items():
             saved[name]["built_lrs"] = bases
         metrics = {} if self._metrics is None else {"metrics": self._metrics.state()}
-        return {"optimizers": saved, "epoch": self._epoch, **self.loop_now(), **metrics}
+        state = {"optimizers": saved, "epoch": self._epoch, **self.loop_now(), **metrics}
+        return {**state, "checksum": _checksum_of_rest(state)}
 
     # Plans
 
     def _chosen(self, fit: Fit) -> dict[str, Chosen]:
         """The plan to follow on each optimizer that has a schedule: this run's, or by the policy the checkpoint's."""
+        self._check_batches(fit)
         plans, saved = self._plans(fit), self._state.get("optimizers")
         if self.resume == "restart" and self._begins_anew(fit, plans, saved or {}):
             fit.begin_anew(plans)
@@ -259,13 +281,17 @@ class LearningRateScheduler(Remembering):
         check_optimizers(saved, plans, self._origin)
         return {name: self._choose(fit, saved[name], plan) for name, plan in plans.items()}
 
+    def _check_batches(self, fit: Fit) -> None:
+        """Refuse a state of metrics that have been dealt with up to a batch that is still to come."""
+        done, batch = self._state.get("metrics", {}).get("done_up_to", -1), fit.trainer.fit_loop.total_batch_idx
+        if self._origin == "checkpoint" and self.resume != "restart" and done > batch:
+            raise damaged(f"metrics.done_up_to is {done}, and the last batch was {batch}", self._origin, BEGIN_ANEW)
+
     def _choose(self, fit: Fit, saved: dict[str, Any], plan: Plan) -> Chosen:
         if saved.get("built_lrs") == plan.base_lrs:  # the settings are the same, and then it was rebuilt with others
             plan = plan.schedule.plan(plan.horizon, saved["base_lrs"], saved["peak"])
-        if fit.reloads:  # how long an epoch was is no setting: what is known by now is right
-            lengths = plan.horizon.describe()["steps_per_epoch"]
-            saved = {**saved, "horizon": {**saved["horizon"], "steps_per_epoch": lengths}}
-        return choose(saved, plan, self.resume, self._origin)
+        # How long an epoch was is no setting: what is known by now is right.
+        return choose(saved, plan, self.resume, self._origin, reloads=fit.reloads)
 
     def _begins_anew(self, fit: Fit, plans: Mapping[str, Plan], saved: Mapping[str, Any]) -> bool:
         """Whether a new schedule is to begin here, should that be the policy."""
@@ -551,10 +577,12 @@ def _checked_schedule(given: Any) -> Schedule | dict[int | str, Schedule]:
             )
     if not values:
         raise ValueError("schedule={}: the mapping names no optimizer, so no LR would be scheduled")
-    return dict(given) if isinstance(given, Mapping) else given
+    # What an optimizer is called by is saved.
+    return {checks.plain(key): one for key, one in given.items()} if isinstance(given, Mapping) else given
 
 
 def _checked_total(given: Any) -> Any:
+    given = checks.plain(given)
     for value in given.values() if isinstance(given, Mapping) else [given]:
         if value is not None and not checks.is_whole(value):
             raise ValueError(

@@ -10,14 +10,17 @@ from functools import partial
 from typing import Any
 
 from lr_recipes import checks
-from lr_recipes.callbacks.base import Remembering, leave_out
+from lr_recipes.callbacks.base import LOOP, Remembering, leave_out
 from lr_recipes.callbacks.fit import Fit
+from lr_recipes.callbacks.learning_rate_scheduler import check_optimizers
 from lr_recipes.callbacks.lightning import LightningModule, Trainer
 from lr_recipes.callbacks.telling import tell
+from lr_recipes.checks import brief
 from lr_recipes.optimizer.groups import check_lrs, read_lrs
-from lr_recipes.optimizer.warmup import WarmupOver
+from lr_recipes.optimizer.warmup import WARMED, WarmupOver, oddity_of_warmup
 from lr_recipes.plan.plan import Plan
-from lr_recipes.plan.resume import POLICIES, choose
+from lr_recipes.plan.resume import POLICIES, choose, saved_plan
+from lr_recipes.plan.state import FLAG, PLAN_ENTRIES, TEXT, ByName, Entries, damaged
 from lr_recipes.schedules import Fixed
 
 
@@ -44,6 +47,11 @@ class LearningRateWarmup(Remembering):
         >>> from lightning.pytorch import Trainer
         >>> trainer = Trainer(callbacks=[LearningRateWarmup("500 steps")], accelerator="cpu", logger=False)
     """
+
+    form = Entries(
+        {"plan": Entries(PLAN_ENTRIES, {"cycles_momentum": FLAG}), "optimizers": ByName(TEXT, WARMED)}, {"loop": LOOP}
+    )
+    ways = ""  # the groups hold multiples of what the module's scheduler wrote, which is in the state alone
 
     def __init__(
         self,
@@ -137,11 +145,29 @@ class LearningRateWarmup(Remembering):
             return self._begin_anew(fit)
         if not self._state:
             return configured
-        position = max((one["position"] for one in self._state["optimizers"].values()), default=0)
+        optimizers = self._state["optimizers"]
+        position = max((one["position"] for one in optimizers.values()), default=0)
         saved = {**self._state["plan"], "position": position}
         chosen = choose(saved, configured, self.resume, self._origin)
+        odd = self._oddity(fit, saved_plan(saved, configured))
+        if odd:
+            raise damaged(odd, self._origin)
         anew = self.resume == "restart" and chosen.differences
         return self._begin_anew(fit) if anew else chosen.plan
+
+    def _oddity(self, fit: Fit, plan: Plan | None) -> str:
+        """What in the state does not follow from its plan, or is of other groups than this run's, in words."""
+        if self._origin != "checkpoint":  # an earlier fit of the same Trainer, whose optimizers were others
+            return ""
+        check_optimizers(self._state["optimizers"], fit.optimizers)
+        for name, one in self._state["optimizers"].items():
+            groups = len(fit.optimizers[name].param_groups)
+            if "lrs" in one and len(one["lrs"]) != groups:
+                return f"optimizers[{name!r}].lrs is {brief(one['lrs'])}, and there are {groups} parameter groups"
+            odd = "" if plan is None else oddity_of_warmup(one, plan)
+            if odd:
+                return f"optimizers[{name!r}].{odd}"
+        return ""
 
     def _plan(self, fit: Fit) -> Plan:
         # Without base LRs: what is multiplied is the scheduler's LR of the moment, and the plan is a factor alone.

@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lr_recipes import checks
+from lr_recipes.checks import brief, plain
 from lr_recipes.optimizer.clock import Clock
 from lr_recipes.optimizer.groups import (
     Roster,
@@ -34,7 +35,8 @@ from lr_recipes.optimizer.groups import (
 from lr_recipes.plan.curve import Curve
 from lr_recipes.plan.horizon import Horizon
 from lr_recipes.plan.plan import Plan, Source
-from lr_recipes.plan.resume import ResumeError, choose
+from lr_recipes.plan.resume import BEGIN_ANEW, Chosen, choose
+from lr_recipes.plan.state import BOUND, ResumeError, damaged
 
 _PHASES = "give the phases to schedules.Sequence, with those of torch as TorchSchedule(factory=...)"
 
@@ -162,7 +164,7 @@ class BoundSchedule(LRScheduler):
     @position.setter
     def position(self, position: int) -> None:
         self._check_bound()
-        self.clock.go_to(position)
+        self.clock.go_to(_checked_position("position", position))
 
     @property
     def last_epoch(self) -> int:
@@ -171,12 +173,9 @@ class BoundSchedule(LRScheduler):
 
     @last_epoch.setter
     def last_epoch(self, position: int) -> None:
-        if not checks.is_whole(position, least=0):
-            raise ValueError(
-                f"last_epoch={position!r}: a position is a whole number of completed updates, at least 0. torch's "
-                f"SequentialLR sets it to -1, and cannot run this schedule: {_PHASES}"
-            )
-        self.clock.position = position  # nothing is written: with torch's schedulers too it is a mere attribute
+        also = f". torch's SequentialLR sets it to -1, and cannot run this schedule: {_PHASES}"
+        # Nothing is written: with torch's schedulers too it is a mere attribute.
+        self.clock.position = _checked_position("last_epoch", position, also)
 
     # Writing
 
@@ -255,13 +254,8 @@ class BoundSchedule(LRScheduler):
         if epoch is None:
             clock.position += 1
             self.write(clock.position)
-        elif checks.is_whole(epoch, least=0):
-            clock.go_to(epoch)
         else:
-            raise ValueError(
-                f"step({epoch!r}): a position is a whole number of completed updates, at least 0; a plateau takes a "
-                "metric with observe(value)"
-            )
+            clock.go_to(_checked_position("step", epoch, "; a plateau takes a metric with observe(value)"))
 
     def _check_caller(self) -> None:
         """See to it, at the first step of the schedule, that it comes after the optimizer's and from the loop."""
@@ -338,11 +332,18 @@ class BoundSchedule(LRScheduler):
     def state_dict(self) -> dict[str, Any]:
         """Return the position and the plan it belongs to, as plain numbers, strings, lists and dicts."""
         self.adopt()  # a group may have joined since the last step, and the optimizer's own state already holds it
+        position = self.clock.position
+        # They differ where the LR is held, or where somebody has set `last_epoch`, which writes nothing.
+        held = position if self.every_update else min(self._held_from, position)
         return {
-            "position": self.clock.position,
-            "refreshed_at": self._held_from,
+            "position": position,
+            "refreshed_at": held,
             **self.plan.state(),
             "plateau": None if self.seen is None else dataclasses.asdict(self.seen),
+            # What follows from the above is saved too, so that a damaged state is known for one.
+            "every_update": self.every_update,
+            "next_lrs": [lr * self.scale for lr in self.plan.lrs(held)],
+            "end_factor": self.plan.end_factor,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -361,19 +362,25 @@ class BoundSchedule(LRScheduler):
             What differed, a line each.
 
         Raises:
-            ResumeError: the plans differ and ``resume`` is ``"error"``.
+            ResumeError: the plans differ and ``resume`` is ``"error"``; or the state is damaged, or of something else.
+                Nothing is changed then.
         """
         # In a plain loop this is torch's `load_state_dict`, and any scheduler's state may be given to it.
-        if "base_lrs" not in state_dict or "schedule" not in state_dict:
+        if not isinstance(state_dict, dict) or not {"refreshed_at", "schedule"} & set(state_dict):
             raise ResumeError(
-                f"this is not the state of a schedule of lr_recipes; it has {', '.join(state_dict) or 'nothing'}: load "
+                f"this is not the state of a schedule of lr_recipes; it has {_names_in(state_dict)}: load "
                 "the state that a schedule of lr_recipes has saved, or start at its position with step(position)"
             )
         self._check_bound()
         self.adopt()
-        plan, differences = choose(state_dict, self.plan, resume)
+        fault = BOUND.fault(state_dict)
+        if fault and resume != "restart":
+            raise damaged(fault, "state", BEGIN_ANEW)
+        plan, differences = Chosen(self.plan, [fault]) if fault else choose(state_dict, self.plan, resume)
+        begins = resume == "restart" and bool(differences)
+        plan.lrs(0 if begins else state_dict["refreshed_at"])  # a plan that fails there does so before it is followed
         self._follow(plan)
-        if resume == "restart" and differences:
+        if begins:
             self.clock.go_to(0)
         else:
             self.go_on(state_dict)
@@ -399,6 +406,7 @@ class BoundSchedule(LRScheduler):
         # With hooks on its optimizer, and curves that are functions, it cannot be copied attribute by attribute: a copy
         # is bound to the copy of the optimizer, and goes on at the same position.
         clock, state = self.clock, self.state_dict()  # which takes in groups that have joined: the plan has them then
+        state["refreshed_at"] = self._held_from  # what the groups of the copy hold
         told = (clock.counting, clock.stepped, self._order_checked, self.every_update)
         return _bound_again, (self.plan, self.optimizer, state, *told)
 
@@ -424,6 +432,19 @@ def _bound_again(
         bound.attach(every_update)
     bound._order_checked, bound.clock.stepped = order_checked, stepped
     return bound
+
+
+def _checked_position(name: str, given: Any, also: str = "") -> int:
+    """A position as a plain number."""
+    position: int = plain(given)
+    if not checks.is_whole(position, least=0):
+        shown = f"step({given!r})" if name == "step" else f"{name}={given!r}"
+        raise ValueError(f"{shown}: a position is a whole number of completed updates, at least 0{also}")
+    return position
+
+
+def _names_in(state: Any) -> str:
+    return (", ".join(map(brief, state)) or "nothing") if isinstance(state, dict) else brief(state)
 
 
 def check_plan(plan: Plan, optimizer: Optimizer) -> None:

@@ -18,6 +18,7 @@ from lr_recipes.checks import brief, counted
 from lr_recipes.optimizer import internals
 from lr_recipes.optimizer.follow import BoundSchedule
 
+_MOST_STEPS = 10**8  # some ten minutes, and some gigabytes of factors
 Factory = Callable[[Optimizer], Any]
 
 # The lists in which torch's schedulers keep what they were told, an entry for each group.
@@ -62,6 +63,11 @@ class TorchFactors:
     def _run_to(self, count: int) -> None:
         if count < len(self._factors):  # entry n is what n steps of the scheduler lead to
             return
+        if count > _MOST_STEPS:
+            raise ValueError(
+                f"{type(self._scheduler).__name__} would be run for {count:,} steps, one after another, to know the LR "
+                f"of the last, and at most {_MOST_STEPS:,} are: a schedule of lr_recipes knows it from a formula"
+            )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's SequentialLR warns of its own calls
             if len(self._factors) == 1:

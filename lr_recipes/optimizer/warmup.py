@@ -16,10 +16,15 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
+from lr_recipes.checks import brief
 from lr_recipes.optimizer import internals
 from lr_recipes.optimizer.clock import Clock
 from lr_recipes.optimizer.groups import Roster, copies, own_tensor_lrs, snapshot, write_lr
 from lr_recipes.plan.plan import Plan
+from lr_recipes.plan.state import COUNT, NUMBER, Entries, ListOf, equal_lrs
+
+# What is saved of one optimizer; the two lists while the warmup lasts, and the first of them in 0.1.0 always.
+WARMED = Entries({"position": COUNT}, {"lrs": ListOf(NUMBER), "next_lrs": ListOf(NUMBER)})
 
 
 class WarmupOver:
@@ -111,11 +116,14 @@ class WarmupOver:
 
     def state(self) -> dict[str, Any]:
         """Return the position and, while the warmup lasts, the scheduler's own LRs, as plain values."""
-        position = {"position": self.clock.position}
+        position = self.clock.position
         if self.over:
-            return position  # the optimizer's own state has the LR
+            return {"position": position}  # the optimizer's own state has the LR
         self.adopt()  # somebody may have written one since the last step
-        return {**position, "lrs": [float(lr) for lr in self._own]}
+        lrs = [float(lr) for lr in self._own]
+        # What follows from the others is saved too, so that a damaged state is known for one.
+        factor = self.plan.curve.factor(position)
+        return {"position": position, "lrs": lrs, "next_lrs": [lr * factor for lr in lrs]}
 
     def write(self, position: int) -> None:
         """Write what the update at ``position`` shall use; once the warmup is over, let go."""
@@ -184,6 +192,20 @@ class WarmupOver:
     def _write_all(self, lrs: Sequence[Any]) -> None:
         for group, lr in zip(self.optimizer.param_groups, lrs, strict=False):
             write_lr(group, lr)
+
+
+def oddity_of_warmup(saved: dict[str, Any], plan: Plan) -> str:
+    """What in the state of a warmup does not follow from its plan, in words; nothing where all does."""
+    position, total = saved["position"], plan.curve.warmup
+    lasts = position < total
+    if (lasts and "lrs" not in saved) or (not lasts and "next_lrs" in saved):
+        there = "no LRs" if lasts else "LRs"
+        return f"position is {position:,} of a warmup of {total:,}, and there are {there} of a scheduler beneath it"
+    if "next_lrs" not in saved:  # of 0.1.0
+        return ""
+    lrs = [lr * plan.curve.factor(position) for lr in saved["lrs"]]
+    same = equal_lrs(saved["next_lrs"], lrs, saved["lrs"])
+    return "" if same else f"next_lrs is {brief(saved['next_lrs'])}, and by lrs and position {brief(lrs)}"
 
 
 def _shielded(kind: type[Any], hidden: Callable[[], contextlib.AbstractContextManager[None]]) -> type[Any]:

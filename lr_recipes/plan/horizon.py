@@ -122,6 +122,7 @@ class Duration:
 
     @classmethod
     def _read(cls, given: Any, name: str) -> Duration:
+        given = checks.plain(given)
         # A bool is an int in Python, and `warmup: yes` in YAML is a bool: nobody means 1 step by it.
         if isinstance(given, bool) or not isinstance(given, (int, float, str)):
             raise ValueError(f"{name}={checks.brief(given)} is not a duration: write {_EXAMPLES}")
@@ -179,6 +180,10 @@ class Horizon:
     source: str = ""
 
     def __post_init__(self) -> None:
+        for name in ("total_steps", "steps_per_epoch", "samples_per_step", "source"):
+            given = getattr(self, name)
+            if not isinstance(given, Epochs):
+                object.__setattr__(self, name, checks.plain(given))  # numpy's numbers too: they are saved
         epochs = self.steps_per_epoch
         if isinstance(epochs, Sequence) and not isinstance(epochs, (str, bytes, Epochs)):
             epochs = tuple(epochs)

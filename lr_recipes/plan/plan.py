@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from lr_recipes.plan.curve import Curve
 from lr_recipes.plan.horizon import Horizon
+from lr_recipes.plan.state import Form
 
 # How often an LR is refreshed: at every update, or at an epoch's first one, to be held until the next epoch.
 INTERVALS = ("step", "epoch")
@@ -60,6 +61,13 @@ class Reaction(Protocol[State]):
 
     def seen(self, saved: dict[str, Any] | None = None) -> State:
         """Return what was seen: nothing yet, or what was saved."""
+
+    @property
+    def form(self) -> Form:
+        """What must be saved of what was seen."""
+
+    def can_have_seen(self, state: State) -> bool:
+        """Whether there are values of the metric that lead to such a state."""
 
     def observe(self, state: State, value: float) -> State:
         """Return the state after one fresh value of the metric."""
@@ -202,7 +210,7 @@ class Plan:
         return {
             "schedule": self.schedule.describe(),
             "base_lrs": [*self.base_lrs],
-            "peak": self.peak,
+            "peak": float(self.peak),
             "horizon": self.horizon.describe(),
             "cycles_momentum": self.moves_momentum,
         }
@@ -226,6 +234,6 @@ def _one_of_equals(values: Sequence[Any]) -> Any:
 def _lines_of(curves: Sequence[Curve], base_lrs: Sequence[float]) -> Iterable[Line]:
     """Lines of groups that follow a curve each."""
     for group, (curve, base) in enumerate(zip(curves, base_lrs, strict=True)):
-        yield Line(group, "lr", base, curve.factor)
+        yield Line(group, "lr", float(base), curve.factor)  # numpy's too: what is saved is plain
         if curve.momentum is not None:  # the curve says momenta, not shares of one
             yield Line(group, "momentum", 1.0, curve.momentum)

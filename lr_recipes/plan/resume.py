@@ -8,21 +8,24 @@ position and follows the plan.
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from lr_recipes.checks import counted, one_line
+from lr_recipes.checks import brief, counted, one_line
 from lr_recipes.plan.horizon import Horizon
 from lr_recipes.plan.plan import Plan, Source
+from lr_recipes.plan.state import BOUND, PLAN, ResumeError, damaged, equal_lrs
+
+__all__ = ["POLICIES", "Chosen", "ResumeError", "choose", "rescaled_position", "saved_plan"]
 
 POLICIES = ("error", "checkpoint", "config", "restart")
 _SAMPLES = 10**5  # runs up to this long are compared at every update
 _FEW_SAMPLES = 10**3  # of runs without a known end, whose curves take longer
+_SHOWN_WHOLE = 100  # letters of a string, and values in a list, that a message shows
 _FAR = 10**5  # how far plans without a known end are compared
-
-
-class ResumeError(ValueError):
-    """The checkpoint's plan and the configured one differ, and nobody has chosen between them."""
+_GO_ON = "follow this run's plan from the saved position on with resume='config'"
+BEGIN_ANEW = "begin a new schedule at position 0 with resume='restart'"
 
 
 class Chosen(NamedTuple):
@@ -32,7 +35,9 @@ class Chosen(NamedTuple):
     differences: list[str]
 
 
-def choose(saved: dict[str, Any], configured: Plan, policy: str, origin: str = "checkpoint") -> Chosen:
+def choose(
+    saved: dict[str, Any], configured: Plan, policy: str, origin: str = "checkpoint", *, reloads: bool = False
+) -> Chosen:
     """Return the plan to follow from the saved position on.
 
     Args:
@@ -40,10 +45,33 @@ def choose(saved: dict[str, Any], configured: Plan, policy: str, origin: str = "
         configured: the plan of the run that is about to start.
         policy: ``"error"``, ``"checkpoint"``, ``"config"`` or ``"restart"``; the last is for the caller to carry out.
         origin: what the run goes on from, in words: ``"checkpoint"`` or ``"earlier fit"``.
+        reloads: whether epochs may have other lengths than were known when it was saved: no setting, so no difference.
 
     Raises:
-        ResumeError: the plans differ and ``policy`` is ``"error"``; the message shows old and new side by side.
+        ResumeError: the plans differ and ``policy`` is ``"error"``; the message shows old and new side by side. Or the
+            state is damaged, whatever the policy but ``"restart"``.
     """
+    fault = PLAN.fault(saved) or (BOUND.fault(saved) if "next_lrs" in saved else "")
+    old = None if fault else saved_plan(saved, configured)
+    odd = fault or ("" if old is None else _oddity(saved, old))
+    if odd and policy == "restart":
+        return Chosen(configured, [odd])
+    if fault or (odd and policy != "config"):
+        raise damaged(odd, origin, BEGIN_ANEW if fault else f"{_GO_ON}; or {BEGIN_ANEW}")
+    if reloads:
+        epochs = configured.horizon.describe()["steps_per_epoch"]
+        saved = {**saved, "horizon": {**saved["horizon"], "steps_per_epoch": epochs}}
+        old = saved_plan(saved, configured)
+    if odd:  # its first peak may be what is wrong: that of this run is right
+        saved = {**saved, "peak": configured.peak}
+    chosen = _chosen_between(saved, configured, old, policy, origin)
+    fault = "" if policy == "restart" else _fault_of_seen(saved, chosen.plan)
+    if fault:
+        raise damaged(fault, origin, BEGIN_ANEW)
+    return Chosen(chosen.plan, [*chosen.differences, odd]) if odd else chosen
+
+
+def _chosen_between(saved: dict[str, Any], configured: Plan, old: Plan | None, policy: str, origin: str) -> Chosen:
     if len(saved["base_lrs"]) != len(configured.base_lrs):
         had, has = len(saved["base_lrs"]), len(configured.base_lrs)
         if policy == "restart":
@@ -56,15 +84,65 @@ def choose(saved: dict[str, Any], configured: Plan, policy: str, origin: str = "
     # Words first: nearly every resumed run says the same as before, and two curves need not be walked to see it.
     if _equal_in_words(saved, configured):
         return Chosen(configured, [])
-    old = _readable(saved, configured.schedule)
     # A schedule that is not known here may be the same or not, so it counts as another one.
     differences = [] if old is not None and _same(old, configured) else _differences(saved, configured)
     if differences and policy == "error":
         raise ResumeError(_question(differences, saved["position"], origin))
     if policy != "checkpoint":
         return Chosen(configured, differences)
-    # Where it could not be read it is read once more: what stands in the way is then the message.
-    return Chosen(old or _read(saved, configured.schedule), differences)
+    try:
+        # Where it could not be read it is read once more: what stands in the way is then the message.
+        return Chosen(old or _read(saved, configured.schedule), differences)
+    except ResumeError as error:
+        raise ResumeError(f"the {origin}'s plan cannot be made ({error}): {_GO_ON}") from error
+
+
+def saved_plan(saved: dict[str, Any], configured: Plan) -> Plan | None:
+    """Return the plan that a state was saved with; ``None`` where its schedule is not known here, or is another one."""
+    if _equal_in_words(saved, configured):
+        return configured
+    with contextlib.suppress(ResumeError):
+        return _read(saved, configured.schedule)
+    return None
+
+
+def _oddity(saved: dict[str, Any], plan: Plan) -> str:
+    """What in the state of a schedule does not follow from its own plan, in words; nothing where all does.
+
+    A damaged number may look as good as the right one. So such a state says twice where it is: by its position and
+    plan, and by the LRs that follow from them.
+    """
+    if saved.get("cycles_momentum", plan.moves_momentum) != plan.moves_momentum:
+        return f"cycles_momentum is {saved['cycles_momentum']}, and its plan says {plan.moves_momentum}"
+    seen, scale = saved.get("plateau"), 1.0
+    if plan.reaction is not None and seen is not None:
+        fault = _fault_of_seen(saved, plan)
+        if fault:
+            return fault
+        known = plan.reaction.seen(seen)
+        if not plan.reaction.can_have_seen(known):
+            return f"plateau is {brief(seen)}, and no values of a metric lead there with {plan.schedule!r}"
+        scale = plan.reaction.scale(known, plan.peak)
+    if "next_lrs" not in saved:  # of 0.1.0; or the plan of a warmup
+        return ""
+    if (seen is None) != (plan.reaction is None):
+        return f"plateau is {brief(seen)}, and its plan reacts to {'a' if seen is None else 'no'} metric"
+    held = saved["refreshed_at"]
+    try:
+        lrs = [lr * scale for lr in plan.lrs(held)]
+    except Exception as error:  # a scheduler of torch may have an end, and a schedule be of anybody's code
+        return f"refreshed_at is {held}, and its plan has no such update ({error})"
+    if not equal_lrs([saved["end_factor"]], [plan.end_factor], [1.0]):
+        return f"end_factor is {saved['end_factor']:g}, and its plan ends at {plan.end_factor:g}"
+    if not equal_lrs(saved["next_lrs"], lrs, plan.base_lrs):
+        return f"next_lrs is {brief(saved['next_lrs'])}, and its plan gives {brief(lrs)} at update {held:,}"
+    return ""
+
+
+def _fault_of_seen(saved: dict[str, Any], plan: Plan) -> str:
+    """What is wrong with what a plan that reacts has seen of its metric, in words."""
+    seen = saved.get("plateau")
+    return "" if plan.reaction is None or seen is None else plan.reaction.form.fault(seen, "plateau")
 
 
 def _measured_alike(configured: Plan, saved: dict[str, Any]) -> Plan:
@@ -75,7 +153,9 @@ def _measured_alike(configured: Plan, saved: dict[str, Any]) -> Plan:
     """
     if saved["peak"] == configured.peak or saved["base_lrs"] != configured.base_lrs:
         return configured
-    return configured.schedule.plan(configured.horizon, configured.base_lrs, saved["peak"])
+    with contextlib.suppress(ValueError):  # a peak that is below the floor is no peak
+        return configured.schedule.plan(configured.horizon, configured.base_lrs, saved["peak"])
+    return configured
 
 
 def rescaled_position(saved: dict[str, Any], horizon: Horizon) -> int:
@@ -99,18 +179,16 @@ def _equal_in_words(saved: dict[str, Any], configured: Plan) -> bool:
     return all(saved[part] == state[part] for part in ("schedule", "base_lrs", "peak", "horizon"))
 
 
-def _readable(saved: dict[str, Any], own: Source) -> Plan | None:
-    """The saved plan; ``None`` where its schedule is of a kind that is not known here, or is another one by now."""
-    try:
-        return _read(saved, own)
-    except ValueError:
-        return None
-
-
 def _read(saved: dict[str, Any], own: Source) -> Plan:
     """The saved plan; its schedule may be the one at hand, which cannot always be built from words."""
-    schedule = own if saved["schedule"] == own.describe() else own.read(saved["schedule"])
-    return schedule.plan(Horizon(**saved["horizon"]), saved["base_lrs"], saved["peak"])
+    facts = {name: saved["horizon"][name] for name in Horizon().describe()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what it warns of was said when the plan was made
+        try:
+            schedule = own if saved["schedule"] == own.describe() else own.read(saved["schedule"])
+            return schedule.plan(Horizon(**facts), saved["base_lrs"], saved["peak"])
+        except Exception as error:  # a schedule may be of anybody's code, and a checkpoint of anybody's making
+            raise ResumeError(str(error) or repr(error)) from error
 
 
 def _same(old: Plan, new: Plan) -> bool:
@@ -134,8 +212,11 @@ def _differences(saved: dict[str, Any], configured: Plan) -> list[str]:
     """One line for each value that differs, old and new side by side."""
     state = configured.state()
     pairs = [("peak LR", saved["base_lrs"], state["base_lrs"])]
-    for part in ("schedule", "horizon"):
-        for key in {**saved[part], **state[part]}:
+    if saved["base_lrs"] == state["base_lrs"]:
+        pairs.append(("the first peak", saved["peak"], state["peak"]))
+    # Another schedule has other knobs; facts that are not known here are a later version's.
+    for part, keys in (("schedule", {**saved["schedule"], **state["schedule"]}), ("horizon", state["horizon"])):
+        for key in keys:
             pairs.append((key, saved[part].get(key), state[part].get(key)))
     read = configured.schedule.read
     # The source says in words where the total came from; the total has a line of its own.
@@ -169,15 +250,17 @@ def _show(value: Any, read: Callable[[dict[str, Any]], Any]) -> str:
     """A value as somebody would write it; a schedule within it is built by ``read``, to be shown as it shows itself."""
     if isinstance(value, float):
         return f"{value:g}"
-    if isinstance(value, list):
+    if isinstance(value, list) and len(value) <= _SHOWN_WHOLE:
         return "[" + ", ".join(_show(item, read) for item in value) + "]"
     if isinstance(value, dict) and "schedule" in value:
         return _show_schedule(value, read)
-    if isinstance(value, dict):
-        return _show_call(value, read) if "calls" in value else str(value)
-    if value is None or isinstance(value, bool):
-        return "none" if value is None else str(value)
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    if isinstance(value, dict) and isinstance(value.get("args"), list) and isinstance(value.get("kwargs"), dict):
+        return _show_call(value, read)
+    if isinstance(value, str) and value.isprintable() and len(value) <= _SHOWN_WHOLE:
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return "none" if value is None else brief(value)
 
 
 def _show_schedule(description: dict[str, Any], read: Callable[[dict[str, Any]], Any]) -> str:
@@ -185,11 +268,11 @@ def _show_schedule(description: dict[str, Any], read: Callable[[dict[str, Any]],
     with contextlib.suppress(ValueError):
         return repr(read(description))
     knobs = [f"{name}={_show(value, read)}" for name, value in description.items() if name != "schedule"]
-    return f"{description['schedule']}({', '.join(knobs)})"
+    return f"{_show(description['schedule'], read)}({', '.join(knobs)})"
 
 
 def _show_call(call: dict[str, Any], read: Callable[[dict[str, Any]], Any]) -> str:
     """A call that makes a torch scheduler."""
     given = [_show(item, read) for item in call["args"]]
     given += [f"{name}={_show(item, read)}" for name, item in call["kwargs"].items()]
-    return f"{call['calls'].rpartition('.')[2]}({', '.join(given)})"
+    return f"{_show(call.get('calls'), read).rpartition('.')[2]}({', '.join(given)})"

@@ -7,16 +7,38 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from itertools import islice
 from typing import Any
 
-from lr_recipes.checks import counted, one_line
+from lr_recipes.checks import counted, one_line, plain
+from lr_recipes.plan.state import COUNT, NUMBER, TEXT, ByName, Entries, whole
 
 # A tensor LR holds 32 bits; anything further from the plan was written by somebody else.
 _TOLERANCE = 1e-6
 _MANY_GROUPS = 8  # that are told of one by one
 _SMALLEST = 1e-37  # below it 32 bits round more coarsely, and to 0 in the end
+
+
+def _counts_agree(counts: dict[str, Any]) -> str:
+    compared, different = counts["compared"] - counts.get("unplanned", 0), counts["different"]
+    if different > compared or (different > 0) != (counts["first_at"] >= 0):
+        return f"different is {different}, of {compared} updates that were compared, the first at {counts['first_at']}"
+    return ""
+
+
+# What is saved of an audit; the last two not in 0.1.0.
+AUDIT = Entries(
+    {
+        **dict.fromkeys(("compared", "different", "skipped"), COUNT),
+        **dict.fromkeys(("worst_at", "first_at", "skipped_at"), whole(-1)),
+        "worst": NUMBER,
+        "worst_group": TEXT,
+        "late": ByName(TEXT, COUNT),
+    },
+    {"unplanned": COUNT, "left": ByName(TEXT, COUNT)},
+    _counts_agree,
+)
 
 
 @dataclass
@@ -75,7 +97,14 @@ class Audit:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the counts as plain values, for checkpoints."""
-        return asdict(self)
+        counts: dict[str, Any] = plain(asdict(self))
+        return counts
+
+    @classmethod
+    def going_on(cls, counts: dict[str, Any]) -> Audit:
+        """Return the audit that goes on from what ``state_dict()`` returned, of this version or another."""
+        known = {part.name for part in fields(cls)}
+        return cls(**{name: value for name, value in counts.items() if name in known})
 
     def closing_line(
         self, position: int, total: int | None, planned: bool = True, part: str = "schedule", missing: int = 0

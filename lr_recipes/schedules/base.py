@@ -21,6 +21,7 @@ from lr_recipes import checks
 from lr_recipes.plan.curve import Curve, Factor, Shape
 from lr_recipes.plan.horizon import Duration, Horizon
 from lr_recipes.plan.plan import Plan, Reaction
+from lr_recipes.plan.state import can_be_saved
 from lr_recipes.schedules.frozen import Frozen, kinds_of
 
 if TYPE_CHECKING:
@@ -98,6 +99,8 @@ class Schedule(Frozen):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "schedule", type(self).__name__)
+        for one in dataclasses.fields(self):  # the class is frozen; this is still its construction
+            object.__setattr__(self, one.name, checks.plain(getattr(self, one.name)))
         self.check_length("warmup")
         self.check_one_of("warmup_type", WARMUP_TYPES)
         self.check_number("warmup_start_factor", 0, 1)
@@ -186,6 +189,7 @@ class Schedule(Frozen):
         Raises:
             HorizonError, ValueError: see ``resolve``.
         """
+        self._check_saved()
         top = max(base_lrs) if peak is None else peak
         return Plan.of(self, horizon, self.resolve(horizon, peak=top), base_lrs, top, self.reaction())
 
@@ -241,6 +245,15 @@ class Schedule(Frozen):
     def reaction(self) -> Reaction[Any] | None:
         """Return how the schedule reacts to a metric; ``None`` where it is a function of the position alone."""
         return None
+
+    def _check_saved(self) -> None:
+        """Refuse what a checkpoint could not hold now, and not when the first is loaded."""
+        odd = [f"{name}={checks.brief(one)}" for name, one in self.describe().items() if not can_be_saved(one)]
+        if odd:
+            raise ValueError(
+                f"{type(self).__name__}: what its describe() returns cannot be saved in a checkpoint: {', '.join(odd)}"
+                ". Keep numbers, strings, lists and dicts in its fields, or define describe() and from_fields(fields)"
+            )
 
     def _check_shape(self, shape: Any, warmup: int) -> None:
         who = f"{type(self).__name__}.shape(span)"
@@ -353,15 +366,18 @@ def from_description(description: dict[str, Any]) -> Schedule:
         >>> from_description(Cosine(warmup="10%").describe())
         Cosine(warmup='10%')
     """
-    fields = dict(description)
-    name = fields.pop("schedule")
+    known = {kind.__name__: kind for kind in kinds_of(Schedule)}
     # By class name among all that have been imported: a checkpoint names no module, so a schedule may move.
-    kind = {kind.__name__: kind for kind in kinds_of(Schedule)}.get(name)
-    if kind is None:
-        raise ValueError(f"schedule={name!r} is not known here: import the module that defines it first, {_OR_OURS}")
+    name = description.get("schedule") if isinstance(description, dict) else None
+    if not isinstance(name, str) or name not in known:
+        raise ValueError(
+            f"schedule={checks.brief(name)} is not known here: import the module that defines it first, {_OR_OURS}"
+        )
     try:
-        return kind.from_fields(fields)
-    except TypeError as error:  # a knob that the class does not have any more, or has only now
+        return known[name].from_fields({key: value for key, value in description.items() if key != "schedule"})
+    except ValueError:
+        raise
+    except Exception as error:  # a knob that the class does not have any more, or has only now, or a damaged one
         raise ValueError(
             f"schedule={name!r} cannot be built from its description ({error}): use the version that saved "
             f"it, {_OR_OURS}"
@@ -394,7 +410,7 @@ def plain_length(value: Any) -> Any:
 
 
 def _to_plain(value: Any) -> Any:
-    """A list for a tuple, and a float for what only behaves as one, such as numpy's."""
-    if isinstance(value, tuple):
-        return list(value)
-    return float(value) if isinstance(value, float) else value
+    """A list for a tuple, as it comes back from a file."""
+    if isinstance(value, (list, tuple)):
+        return [_to_plain(one) for one in value]
+    return {key: _to_plain(one) for key, one in value.items()} if isinstance(value, dict) else value

@@ -18,10 +18,15 @@ from lr_recipes import checks
 from lr_recipes.plan.curve import FOREVER, Factor, Shape
 from lr_recipes.plan.horizon import Horizon
 from lr_recipes.plan.plan import INTERVALS, Plan
+from lr_recipes.plan.state import TEXT, ByName, Entries, ListOf, Value
 from lr_recipes.schedules.base import Schedule, Span
 
 if TYPE_CHECKING:
     from lr_recipes.optimizer.forecast import TorchFactors
+
+_TORCHS = "torch.optim.lr_scheduler"
+_ANY = Value("a plain value", lambda value: True)
+_CALL = Entries({"calls": TEXT, "args": ListOf(_ANY), "kwargs": ByName(TEXT, _ANY)})  # see `_describe_call`
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -192,7 +197,7 @@ def _plain_argument(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain_argument(item) for item in value]
     if value is None or isinstance(value, (bool, int, float, str)):
-        return value
+        return checks.plain(value)
     return _describe_call(value) if callable(value) else repr(value)
 
 
@@ -203,12 +208,17 @@ def _has_call(given: list[Any]) -> bool:
 
 def _call_from(description: Any) -> Any:
     """Build a scheduler's factory from its description, where it is torch's own and its arguments are plain."""
+    fault = _CALL.fault(description, "factory")
+    if fault:
+        raise ValueError(f"{fault}: give the schedule in the settings")
     # A checkpoint may come from anywhere: it must not name just any code to be called.
     module, _, name = description["calls"].rpartition(".")
     given = [*description["args"], *description["kwargs"].values()]
-    if module != "torch.optim.lr_scheduler" or _has_call(given):
+    found = importlib.import_module(_TORCHS) if module == _TORCHS else None
+    kind = getattr(found, name, None)
+    if found is None or not isinstance(kind, type) or not issubclass(kind, found.LRScheduler) or _has_call(given):
         raise ValueError(
             f"the checkpoint's schedule, {checks.one_line(description['calls'])}, cannot be built from a checkpoint: "
             "give the same one in the settings"
         )
-    return partial(getattr(importlib.import_module(module), name), *description["args"], **description["kwargs"])
+    return partial(kind, *description["args"], **description["kwargs"])

@@ -12,6 +12,7 @@ from typing import Any
 from lr_recipes import checks
 from lr_recipes.plan.curve import Shape
 from lr_recipes.plan.plan import Reaction
+from lr_recipes.plan.state import COUNT, NUMBER, Entries, Form, Maybe, Value
 from lr_recipes.schedules.base import Span, ToFloor
 
 
@@ -23,6 +24,9 @@ class PlateauState:
     bad: int = 0
     cooldown: int = 0
     reductions: int = 0
+
+
+_COUNTED = ("bad", "cooldown", "reductions")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -82,10 +86,23 @@ class Plateau(ToFloor):
 
     def seen(self, saved: dict[str, Any] | None = None) -> PlateauState:
         """Return what was seen: nothing yet, or what was saved."""
-        return PlateauState(**(saved or {}))
+        return PlateauState(**{name: saved[name] for name in ("best", *_COUNTED)}) if saved else PlateauState()
+
+    @property
+    def form(self) -> Form:
+        """What must be saved of what was seen."""
+        best = Value("a number", lambda value: not NUMBER.fault(value) and not math.isnan(value))
+        return Entries({"best": Maybe(best), **dict.fromkeys(_COUNTED, COUNT)})
+
+    def can_have_seen(self, state: PlateauState) -> bool:
+        """Whether there are values of the metric that lead to a state."""
+        if state.cooldown and (state.bad or not state.reductions):  # it begins with a cut, and nothing is bad in it
+            return False
+        return state.bad <= self.patience and state.cooldown <= self.cooldown
 
     def observe(self, state: PlateauState, value: float) -> PlateauState:
         """Return the state after one fresh validation result; a value that is not a number changes nothing."""
+        value = float(value)  # numpy's number or a tensor: the best one is saved
         if math.isnan(value):
             return state
         better = self._is_better(value, state.best)

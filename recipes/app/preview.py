@@ -196,7 +196,9 @@ def _followed(
     """Choose between the plans of the checkpoint and those of the settings, as the callback does."""
     plans = plans_over(limits)
     checkpoint = {} if ckpt_path is None else read_checkpoint(ckpt_path, "ckpt_path")
-    saved = checkpoint.get("callbacks", {}).get(scheduler.state_key, {}).get("optimizers")
+    state = checkpoint.get("callbacks", {}).get(scheduler.state_key, {})
+    scheduler.load_state_dict(state)  # refuses a damaged one
+    saved = state.get("optimizers")
     if saved is None:
         return {name: Followed(plan) for name, plan in plans.items()}
     policy = scheduler.resume

@@ -480,7 +480,9 @@ def test_the_state_is_plain(tmp_path: Path) -> None:
     run: Run = fit(callbacks=[LearningRateWarmup(4), keep_all(tmp_path)], max_epochs=1)
     assert run.used
     state = torch.load(tmp_path / "step=2.ckpt", weights_only=True)["callbacks"]["LearningRateWarmup"]
-    assert json.loads(json.dumps(state))["optimizers"] == {"SGD": {"position": 2, "lrs": [PEAK]}}
+    assert json.loads(json.dumps(state))["optimizers"] == {
+        "SGD": {"position": 2, "lrs": [PEAK], "next_lrs": [PEAK * 0.75]}
+    }
 
 
 @pytest.mark.parametrize(

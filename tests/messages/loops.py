@@ -35,6 +35,22 @@ def after_an_update(scheduler: Any) -> Any:
     return scheduler
 
 
+PLATEAU = schedules.Plateau(warmup=4)
+
+
+def goes_on(plan_of: Schedule = COSINE, policy: str = "error", at: int = 8, **damage: Any) -> None:
+    """Go on from a state of update 8 that was damaged; a sound one and a new schedule must train as planned."""
+    first, scheduler = after_an_update(bound(plan_of)), bound(plan_of)
+    first.step(8)
+    scheduler.restore({**first.state_dict(), **damage}, policy)
+    used = []
+    for _ in range(8):
+        used.append(scheduler.optimizer.param_groups[0]["lr"])
+        scheduler.optimizer.step()
+        scheduler.step()
+    assert used == [PEAK * scheduler.curve(n) for n in range(at, at + 8)]
+
+
 TWO = schedules.Sequence(
     schedules=[COSINE, schedules.TorchSchedule(factory=partial(StepLR, step_size=4))], milestones=[8]
 )
@@ -112,6 +128,44 @@ PLAIN: dict[str, Case] = {
             "resume with the optimizer that the checkpoint was made with": lambda: bound(
                 COSINE, by_group()
             ).load_state_dict(bound(COSINE, by_group()).state_dict())
+        },
+    ),
+    "damaged state": Case(
+        lambda: goes_on(refreshed_at=float("nan")),
+        ["the state is damaged", "refreshed_at is nan", "a whole number from 0 to"],
+        {
+            "Take another checkpoint": goes_on,
+            "begin a new schedule at position 0 with resume='restart'": lambda: goes_on(
+                policy="restart", at=0, refreshed_at=float("nan")
+            ),
+        },
+    ),
+    "state whose position is not that of its LRs": Case(
+        lambda: goes_on(position=9, refreshed_at=9),
+        ["next_lrs is [0.0", "its plan gives [0.0", "at update 9"],
+        {
+            "Take another checkpoint": goes_on,
+            "follow this run's plan from the saved position on with resume='config'": lambda: goes_on(
+                policy="config", at=9, position=9, refreshed_at=9
+            ),
+            "resume='restart'": lambda: goes_on(policy="restart", at=0, position=9, refreshed_at=9),
+        },
+    ),
+    "saved plan that cannot be made": Case(
+        lambda: goes_on(policy="checkpoint", schedule={**COSINE.describe(), "warmup": 0.1}),
+        ["the checkpoint's plan cannot be made", "0.1 of what?"],
+        {
+            "follow this run's plan from the saved position on with resume='config'": lambda: goes_on(
+                policy="config", schedule={**COSINE.describe(), "warmup": 0.1}
+            )
+        },
+    ),
+    "damaged memory of a plateau": Case(
+        lambda: goes_on(PLATEAU, "config", schedule={"schedule": "Elsewhere"}, plateau={"best": 1.0}),
+        ["plateau.bad is missing"],
+        {
+            "Take another checkpoint": lambda: goes_on(PLATEAU, "config", schedule={"schedule": "Elsewhere"}),
+            "resume='restart'": lambda: goes_on(PLATEAU, "restart", 0, plateau={"best": 1.0}),
         },
     ),
 }

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
@@ -23,8 +24,8 @@ from lr_recipes import LearningRateLogger, LearningRateScheduler, LearningRateWa
 from lr_recipes.report.backlog import Backlog
 from lr_recipes.report.lr_csv import LrCsv, columns_of
 from lr_recipes.schedules import Schedule
-from tests.callbacks.harness import OwnRate, Tiny, Validated, fit, loader, plan, quiet_trainer, record_lrs, sgd
-from tests.messages.doors import COSINE, RUN, TOTAL, Both, Case, a_file, resumed, saved, trained, warmed
+from tests.callbacks.harness import PEAK, OwnRate, Tiny, Validated, fit, loader, plan, quiet_trainer, record_lrs, sgd
+from tests.messages.doors import COSINE, RUN, TOTAL, Both, Case, Saves, a_file, resumed, saved, trained, warmed
 
 
 class Foreign:
@@ -193,7 +194,7 @@ def bound_by_hand() -> None:
     assert fit(max_epochs=2, module=Binds()).used == plan(COSINE, 16)
 
 
-def check(used: list[float], planned: list[float]) -> None:
+def check(used: list[float], planned: Any) -> None:
     assert used == planned
 
 
@@ -211,6 +212,44 @@ def from_the_weights() -> None:
     trained(COSINE, module=module, **TOTAL)
 
 
+def edited(
+    edit: Callable[[Any], Any], owner: Any = None, module: Any = Tiny, epochs: int = 2, **options: Any
+) -> list[float]:
+    """Train an epoch, change what its checkpoint holds of the callbacks, and go on from it."""
+    owner = owner or partial(LearningRateScheduler, COSINE)
+    fit(module=module(), callbacks=[owner(), record_lrs(Path("lrs")), Saves()], max_epochs=epochs)
+    checkpoint = torch.load("run.ckpt", weights_only=True)
+    edit(checkpoint["callbacks"])
+    torch.save(checkpoint, "run.ckpt")
+    again = [owner(**options), record_lrs(Path("lrs"))]
+    return fit(module=module(), callbacks=again, max_epochs=epochs, ckpt_path="run.ckpt").used
+
+
+def position_of(key: str, value: Any) -> Callable[[Any], None]:
+    return lambda states: states[key]["optimizers"]["SGD"].update(position=value)
+
+
+def anew(used: list[float]) -> None:
+    """A new schedule over the eight updates that are left."""
+    check(used, plan(COSINE, 8))
+
+
+def goes_on(used: list[float]) -> None:
+    check(used, plan(COSINE, 16)[8:])
+
+
+def without_checksum(states: Any) -> None:
+    states["LearningRateScheduler"]["metrics"]["done_up_to"] = 10**6
+    del states["LearningRateScheduler"]["checksum"]
+
+
+def without_lrs(states: Any) -> None:
+    del states["LearningRateWarmup"]["optimizers"]["SGD"]["lrs"]
+
+
+LONG = partial(LearningRateWarmup, 12, "linear")
+OWN_WARMUP = [PEAK * min(1.0, (n + 1) / 12) for n in range(8, 24)]
+PLATEAU = partial(LearningRateScheduler, schedules.Plateau())
 CALLBACKS: dict[str, Case] = {
     "schedule that is none": Case(
         lambda: LearningRateScheduler("cosine"),
@@ -433,5 +472,58 @@ CALLBACKS: dict[str, Case] = {
         lambda: resumed_by(Both(), Both(), first=None, then=COSINE),
         ["the checkpoint holds no schedule", "SGD does not count its own updates"],
         {"start a new run from the weights instead": lambda: from_the_weights()},
+    ),
+    "damaged state": Case(
+        lambda: edited(position_of("LearningRateScheduler", None)),
+        [
+            "the state of LearningRateScheduler in the checkpoint is damaged",
+            "optimizers['SGD'].position is None, and must be a whole number",
+        ],
+        {
+            "Take another checkpoint": lambda: goes_on(edited(lambda states: None)),
+            "begin a new schedule at position 0 with resume='restart'": lambda: anew(
+                edited(position_of("LearningRateScheduler", None), resume="restart")
+            ),
+        },
+    ),
+    "damaged record": Case(
+        lambda: edited(lambda states: states["LearningRateLogger"]["audits"]["SGD"].pop("compared")),
+        ["the state of LearningRateLogger in the checkpoint is damaged", "audits['SGD'].compared is missing"],
+        {
+            "Take another checkpoint": lambda: goes_on(edited(lambda states: None)),
+            "take this part out of it, del checkpoint['callbacks']['LearningRateLogger']": lambda: goes_on(
+                edited(lambda states: states.pop("LearningRateLogger"))
+            ),
+        },
+    ),
+    "positions that do not agree": Case(
+        lambda: edited(lambda states: states["LearningRateLogger"]["positions"].update(SGD=9)),
+        ["the checkpoint is damaged", "SGD is at update 8, and by LearningRateLogger at 9"],
+        {
+            "Take another checkpoint": lambda: goes_on(edited(lambda states: None)),
+            "take one of the two out of it, as in del checkpoint['callbacks']['LearningRateLogger']": lambda: goes_on(
+                edited(lambda states: states.pop("LearningRateLogger"))
+            ),
+        },
+    ),
+    "damaged warmup": Case(
+        lambda: edited(without_lrs, LONG, epochs=3),
+        ["position is 8 of a warmup of 12", "there are no LRs of a scheduler beneath it"],
+        {
+            "Take another checkpoint": lambda: check(
+                edited(lambda states: None, LONG, epochs=3), pytest.approx(OWN_WARMUP)
+            ),
+        },
+        never=["resume=", "del checkpoint"],  # the groups hold multiples of the LR that is lost
+    ),
+    "metric of a batch to come": Case(
+        lambda: edited(without_checksum, PLATEAU, Validated),
+        ["metrics.done_up_to is 1000000", "the last batch was 7"],
+        {
+            "Take another checkpoint": lambda: check(edited(lambda states: None, PLATEAU, Validated), [PEAK] * 8),
+            "resume='restart'": lambda: check(
+                edited(without_checksum, PLATEAU, Validated, resume="restart"), [PEAK] * 8
+            ),
+        },
     ),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,7 @@ from lightning.pytorch import Callback
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, OneCycleLR, ReduceLROnPlateau, StepLR
 
-from lr_recipes import preview, schedules
+from lr_recipes import Horizon, preview, schedules
 from lr_recipes.schedules import Schedule, Shape, Span, from_description
 from tests.callbacks.harness import PEAK, Tiny, Validated, fit, sgd
 from tests.messages.doors import COSINE, RUN, Case, curve, resumed, trained
@@ -29,6 +29,24 @@ class OwnShape(Schedule):
 
     def shape(self, span: Span) -> Any:
         return self.returned
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithField(Schedule):
+    """A schedule of one's own with a field of any kind."""
+
+    field: Any
+
+    def shape(self, span: Span) -> Shape:
+        return Shape(lambda t: 1.0, 1.0, [("held", span.warmup)])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Described(WithField):
+    """The same, with words for what is in the field."""
+
+    def describe(self) -> dict[str, Any]:
+        return {**super().describe(), "field": "a class"}
 
 
 def own(returned: Any) -> Schedule:
@@ -284,6 +302,34 @@ SCHEDULES: dict[str, Case] = {
         {
             "give the same one in the settings": lambda: resumed(
                 TORCH(factory=partial(LambdaLR, lr_lambda=halved)), "checkpoint"
+            )
+        },
+    ),
+    "torch schedule of a run without end": Case(
+        lambda: curve(TORCH(factory=STEP_LR), Horizon(total_steps=10**9), peak=PEAK),
+        ["StepLR would be run for 999,999,999 steps", "at most 100,000,000"],
+        {
+            "a schedule of lr_recipes knows it from a formula": lambda: curve(
+                schedules.Step(step_size=4), Horizon(total_steps=10**9)
+            )
+        },
+    ),
+    "field that cannot be saved": Case(
+        lambda: fit(WithField(field=Shapeless), max_epochs=2),
+        ["WithField: what its describe() returns cannot be saved in a checkpoint", "field=<class"],
+        {
+            "Keep numbers, strings, lists and dicts in its fields": lambda: fit(
+                WithField(field=["a", 1]), max_epochs=2
+            ),
+            "define describe() and from_fields(fields)": lambda: fit(Described(field=Shapeless), max_epochs=2),
+        },
+    ),
+    "torch schedule whose call is damaged": Case(
+        lambda: from_description({**TORCH(factory=STEP_LR).describe(), "factory": {"calls": 3}}),
+        ["factory.calls is 3", "must be a string"],
+        {
+            "give the schedule in the settings": lambda: resumed(
+                TORCH(factory=STEP_LR), "config", edit=lambda plan: plan.update(factory={"calls": 3})
             )
         },
     ),

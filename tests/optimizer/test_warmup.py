@@ -386,8 +386,8 @@ def test_what_is_saved_is_the_schedulers_own_lr_while_the_warmup_lasts() -> None
     optimizer = sgd(0.8)
     warmup = warmed(optimizer, length=2)
     optimizer.step()
-    assert warmup.state() == {"position": 1, "lrs": [0.8]}
+    assert warmup.state() == {"position": 1, "lrs": [0.8], "next_lrs": [0.8]}
     optimizer.param_groups[0]["lr"] = 0.4
-    assert warmup.state() == {"position": 1, "lrs": [0.4]}
+    assert warmup.state() == {"position": 1, "lrs": [0.4], "next_lrs": [0.4]}
     optimizer.step()
     assert warmup.state() == {"position": 2}

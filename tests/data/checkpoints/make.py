@@ -1,4 +1,4 @@
-"""Writes checkpoints of the version that is here: `python -m tests.data.checkpoints.make`.
+"""Writes checkpoints of the version that is here: `python -m tests.data.checkpoints.make [version case ...]`.
 
 Run it at the root of a checkout of the version whose checkpoints are wanted, after copying this module and `cases.py`
 there; it needs that version's public names, torch and lightning. It writes the folder
@@ -10,7 +10,8 @@ there; it needs that version's public names, torch and lightning. It writes the 
     bound.json         states of schedules in a plain PyTorch loop
     expected.json      what every update after the checkpoint uses, when nothing interrupts the run
 
-A released version's folder is never written again: it is what users have.
+A released version's folder is never written again: it is what users have. That of a version in between has some cases
+only, which are named, and its own name: `0.2.0.dev0` is what was there before states were checked.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ import lr_recipes
 from lr_recipes import schedules
 from tests.data.checkpoints.cases import BOUND, CASES, Case, Updates, Used, runs_of, step_on, train, two_weights
 
-RUNS = runs_of(lr_recipes.__version__)
+VERSION, NAMES = (sys.argv[1], sys.argv[2:]) if sys.argv[1:] else (lr_recipes.__version__, [*CASES, *BOUND])
+RUNS = runs_of(VERSION)
 BOUND_AT, BOUND_UPDATES = 5, 16
 PLATEAU_VALUES = (0.9, 0.95, 0.95, 0.95)  # cut by the third; the fourth is the first of the cooldown's two
 
@@ -87,7 +89,7 @@ def warmed_up(case: Case) -> list[Updates]:
 def write_bound(folder: Path) -> dict[str, list[Updates]]:
     """Write states of schedules in a plain loop; return what the updates after them use."""
     states, expected = {}, {}
-    for name, (schedule, horizon) in BOUND.items():
+    for name, (schedule, horizon) in ((name, BOUND[name]) for name in BOUND if name in NAMES):
         optimizer = two_weights()
         bound = schedule.bind(optimizer, horizon)
         before = step_on(optimizer, bound, BOUND_AT)
@@ -117,14 +119,14 @@ def as_text(expected: dict[str, dict[str, list[Updates]]]) -> str:
 
 
 def main() -> None:
-    folder = Path(__file__).parent / lr_recipes.__version__
+    folder = Path(__file__).parent / VERSION
     if folder.exists():
         sys.exit(f"{folder} exists, and what a released version wrote stays as it is; move it away to write another")
     folder.mkdir()
     shutil.rmtree(RUNS, ignore_errors=True)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning)
-        checkpoints = {name: write_case(name, case, folder) for name, case in CASES.items()}
+        checkpoints = {name: write_case(name, case, folder) for name, case in CASES.items() if name in NAMES}
     expected = {"checkpoints": checkpoints, "bound": write_bound(folder)}
     (folder / "expected.json").write_text(as_text(expected), encoding="utf-8")
     shutil.rmtree(RUNS)
