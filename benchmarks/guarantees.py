@@ -63,7 +63,8 @@ def marked_tests(folder: Path) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {name: [] for name in BEHAVIOURS}
     for path in sorted(folder.rglob("*.py")):
         module = ast.parse(path.read_text(encoding="utf-8"))
-        for test in (node for node in module.body if isinstance(node, ast.FunctionDef)):
+        functions = (node for node in module.body if isinstance(node, ast.FunctionDef))
+        for test in (one for one in functions if one.name.startswith("test")):
             node_id = f"{path.relative_to(folder.parent).as_posix()}::{test.name}"
             for name in [*_marks(test.decorator_list), *_marks(_of_module(module))]:
                 if name not in found:

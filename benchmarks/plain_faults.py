@@ -30,6 +30,7 @@ from torch import nn
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, CyclicLR, ExponentialLR, LinearLR, OneCycleLR, StepLR
 
+from benchmarks import plain_paths  # noqa: F401 - its rows stand before these
 from benchmarks.plain_cases import recorded, recording
 from benchmarks.plain_runs import (
     PEAK,

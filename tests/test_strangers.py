@@ -59,7 +59,6 @@ from recipes.reproduction.store import Store
 from tests.callbacks.harness import PEAK, Tiny, fit, keep_all, loader, messages, quiet_trainer, record_lrs, sgd
 
 ROOT = Path(__file__).parents[1]
-B66, B71 = pytest.mark.behaviour("B66"), pytest.mark.behaviour("B71")
 ESCAPES = "\x1b[2J\x1b]0;title\x07"  # clears the screen, and writes the window's title
 COSINE = schedules.Cosine(warmup=2)
 
@@ -128,7 +127,7 @@ HOSTILE = {
 }  # fmt: skip
 
 
-@B66
+@pytest.mark.behaviour("B66")
 @pytest.mark.parametrize("word", HONEST)
 def test_settings_of_an_own_run_are_taken_over(word: str, tmp_path: Path) -> None:
     typed = a_run(tmp_path / "run", word)
@@ -137,7 +136,7 @@ def test_settings_of_an_own_run_are_taken_over(word: str, tmp_path: Path) -> Non
     assert said == f"Going on with the settings of the run: {word}"
 
 
-@B66
+@pytest.mark.behaviour("B66")
 @pytest.mark.parametrize("word", [word for word, reason in HOSTILE.items() if reason])
 def test_what_a_strangers_folder_must_not_say_is_left_out_and_said(word: str, tmp_path: Path) -> None:
     typed = a_run(tmp_path / "run", "schedule=step", word, "seed=5")
@@ -151,7 +150,7 @@ def test_what_a_strangers_folder_must_not_say_is_left_out_and_said(word: str, tm
     assert "type beside ckpt_path=..." in advice
 
 
-@B66
+@pytest.mark.behaviour("B66")
 def test_what_is_typed_is_taken_whatever_it_is(tmp_path: Path) -> None:
     """The advice, followed: nobody is told of a setting that stands on the command line."""
     run = a_run(tmp_path / "run", "data=cifar10", "data.root=/datasets", "hydra.run.dir=x", "schedule._target_=x")
@@ -162,14 +161,14 @@ def test_what_is_typed_is_taken_whatever_it_is(tmp_path: Path) -> None:
     )
 
 
-@B66
+@pytest.mark.behaviour("B66")
 def test_what_belongs_to_one_start_is_not_taken_over(tmp_path: Path) -> None:
     own = ["output_dir=/etc", "+output_dir=/etc", "resume=config", "weights=/x", "pretraining=['schedule._target_=x']"]
     typed = a_run(tmp_path / "run", *own, "ckpt_path=/other/last.ckpt")
     assert with_settings_of_the_run(typed) == (typed, "")
 
 
-@B66
+@pytest.mark.behaviour("B66")
 def test_of_very_much_that_is_left_out_some_is_shown(tmp_path: Path) -> None:
     typed = a_run(tmp_path / "run", *(f"hydra.x{n}={'y' * 900}" for n in range(60)))
     lines = with_settings_of_the_run(typed).said.splitlines()
@@ -178,7 +177,7 @@ def test_of_very_much_that_is_left_out_some_is_shown(tmp_path: Path) -> None:
     assert max(map(len, lines)) < 160
 
 
-@B66
+@pytest.mark.behaviour("B66")
 def test_every_part_of_the_config_tree_is_taken_or_left_on_purpose() -> None:
     groups = {path.name for path in CONF.iterdir() if path.is_dir()} - {"hydra", "__pycache__"}
     top = {key for key in OmegaConf.load(CONF / "config.yaml") if key not in ("defaults", "hydra")}
@@ -195,7 +194,7 @@ def leaves(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
         yield ".".join(path), node
 
 
-@B66
+@pytest.mark.behaviour("B66")
 def test_no_key_of_the_config_tree_that_names_code_or_a_place_is_taken() -> None:
     """Told by the value that the tree gives it: a dotted name, or a path that is made of the run's folder."""
     seen = 0
@@ -228,7 +227,7 @@ def keys_and_texts(key: str, value: Any) -> Iterator[tuple[str, str]]:
         yield "text", str(value)
 
 
-@B66
+@pytest.mark.behaviour("B66")
 def test_random_words_that_are_taken_say_nothing_but_plain_values() -> None:
     """Read by Hydra itself: no code, no interpolation, no sweep, nothing of Hydra's."""
     parser, draw, taken = OverridesParser.create(), random.Random(0), 0
@@ -246,7 +245,7 @@ def test_random_words_that_are_taken_say_nothing_but_plain_values() -> None:
     assert taken > 100
 
 
-@B66
+@pytest.mark.behaviour("B66")
 @pytest.mark.parametrize(
     ("content", "why"),
     [
@@ -270,7 +269,7 @@ def test_a_file_of_settings_that_is_none_is_not_read(content: str, why: str | No
     assert not Path("canary").exists()
 
 
-@B66
+@pytest.mark.behaviour("B66")
 @pytest.mark.parametrize("kind", ["/dev/zero", "fifo", "folder", "link out", "folder out", "loop", "sparse"])
 def test_only_a_small_regular_file_of_the_folder_is_read(kind: str, tmp_path: Path) -> None:
     typed, secret = a_run(tmp_path / "run"), tmp_path / "secret"
@@ -296,14 +295,14 @@ def test_only_a_small_regular_file_of_the_folder_is_read(kind: str, tmp_path: Pa
     assert "and is not read" in said
 
 
-@B66
+@pytest.mark.behaviour("B66")
 def test_the_names_of_a_sweeps_jobs_are_read_as_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET", "hidden")
     a_run(tmp_path / "job", "schedule=${oc.env:SECRET}")
     assert _overrides(tmp_path / "job") == ["schedule=${oc.env:SECRET}"]
 
 
-@B66
+@pytest.mark.behaviour("B66")
 def test_a_hostile_folder_as_a_whole(tmp_path: Path) -> None:
     """`python train.py` as a process: it goes on with what is plain, says what it leaves out, and nothing happens."""
     run, canary, secret = tmp_path / "run", tmp_path / "canary", "do-not-show-me"
@@ -337,7 +336,7 @@ def test_a_hostile_folder_as_a_whole(tmp_path: Path) -> None:
     assert "names code" in shown
 
 
-@B66
+@pytest.mark.behaviour("B66")
 @pytest.mark.parametrize("what", ["train.log", "metrics.csv", ".hydra/config.yaml", "checkpoints", "lr.csv", "fifo"])
 def test_a_folder_that_leads_out_is_not_gone_on_in(what: str, tmp_path: Path) -> None:
     run, outside = tmp_path / "run", tmp_path / "outside"
@@ -360,7 +359,7 @@ def test_a_folder_that_leads_out_is_not_gone_on_in(what: str, tmp_path: Path) ->
     assert (explain(caught.value) or "").startswith(str(run))
 
 
-@B66
+@pytest.mark.behaviour("B66")
 def test_links_within_a_folder_are_gone_on_in(tmp_path: Path) -> None:
     a_run(tmp_path / "real")
     (tmp_path / "real" / "checkpoints" / "best.ckpt").symlink_to("last.ckpt")
@@ -373,7 +372,7 @@ def test_links_within_a_folder_are_gone_on_in(tmp_path: Path) -> None:
 # Checkpoints
 
 
-@B66
+@pytest.mark.behaviour("B66")
 def test_nothing_of_ours_unpickles() -> None:
     """Every call that loads is told ``weights_only=True``, and no module that unpickles is imported."""
     loads = 0
@@ -392,7 +391,7 @@ def test_nothing_of_ours_unpickles() -> None:
     assert loads >= 5
 
 
-@B66
+@pytest.mark.behaviour("B66")
 def test_no_code_of_a_checkpoint_is_run(tmp_path: Path) -> None:
     torch.save({"state_dict": {}, "x": Touches(tmp_path / "canary")}, tmp_path / "x.ckpt")
     with pytest.raises(ValueError, match="damaged or not a checkpoint"):
@@ -400,7 +399,7 @@ def test_no_code_of_a_checkpoint_is_run(tmp_path: Path) -> None:
     assert not (tmp_path / "canary").exists()
 
 
-@B66
+@pytest.mark.behaviour("B66")
 def test_a_checkpoint_that_unpacks_to_more_than_it_is_is_refused(tmp_path: Path) -> None:
     torch.save({"state_dict": {"a": torch.zeros(5_000_000)}}, tmp_path / "plain.ckpt")
     with (
@@ -415,7 +414,7 @@ def test_a_checkpoint_that_unpacks_to_more_than_it_is_is_refused(tmp_path: Path)
         read_checkpoint(str(tmp_path / "bomb.ckpt"), "ckpt_path")
 
 
-@B66
+@pytest.mark.behaviour("B66")
 @pytest.mark.parametrize("kind", ["/dev/zero", "fifo"])
 def test_a_checkpoint_is_a_regular_file(kind: str, tmp_path: Path) -> None:
     file = tmp_path / "x.ckpt"
@@ -428,7 +427,7 @@ def with_paths(**paths: Any) -> dict[str, Any]:
     return {"callbacks": {"ModelCheckpoint{...}": paths, "LearningRateLogger": {"files": {}}}}
 
 
-@B66
+@pytest.mark.behaviour("B66")
 @pytest.mark.parametrize(
     "paths",
     [
@@ -443,14 +442,14 @@ def test_a_checkpoint_that_would_have_files_removed_is_refused(paths: dict[str, 
         check_paths(with_paths(**paths), "ckpt_path")
 
 
-@B66
+@pytest.mark.behaviour("B66")
 def test_own_paths_of_a_checkpoint_are_fine() -> None:
     path = "/run/checkpoints/best.ckpt"
     check_paths(with_paths(best_model_path=path, kth_best_model_path="", best_k_models={path: 1.0}), "ckpt_path")
     check_paths({}, "ckpt_path")
 
 
-@B66
+@pytest.mark.behaviour("B66")
 def test_the_best_checkpoint_is_one_of_this_run(tmp_path: Path) -> None:
     callback = ModelCheckpoint(tmp_path / "run" / "checkpoints", monitor="val_loss")
     trainer = quiet_trainer([callback])
@@ -523,14 +522,12 @@ def steps_of(file: Path) -> list[str]:
         return [row["step"] for row in csv.DictReader(opened)]
 
 
-@B71
+@pytest.mark.behaviour("B71")
 @pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended")
 @pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
-@pytest.mark.parametrize(
-    "kind", ["/dev/zero", "/dev/stdin", "fifo", "secret", "link", "name", "http", "chain", "s3", 5]
-)
+@pytest.mark.parametrize("kind", ["/dev/zero", "/dev/stdin", "fifo", "secret", "link", "name", "http", "chain", "s3"])
 def test_only_a_record_is_read_whatever_a_checkpoint_names(
-    kind: Any, tmp_path: Path, server: tuple[str, list[str]]
+    kind: str, tmp_path: Path, server: tuple[str, list[str]]
 ) -> None:
     url, asked = server
     secret, first = tmp_path / "id_rsa", first_run(tmp_path / "first")
@@ -546,7 +543,7 @@ def test_only_a_record_is_read_whatever_a_checkpoint_names(
     hostile = naming(first, address, tmp_path / "hostile.ckpt")
     with (
         pytest.warns(UserWarning, match="is not read: copy it to")
-        if kind not in ("/dev/zero", "/dev/stdin", "fifo", 5)
+        if kind not in ("/dev/zero", "/dev/stdin", "fifo")
         else nullcontext()
     ):
         fit(COSINE, max_epochs=2, callbacks=[record_lrs(tmp_path / "next")], ckpt_path=hostile)
@@ -555,7 +552,7 @@ def test_only_a_record_is_read_whatever_a_checkpoint_names(
     assert asked == []
 
 
-@B71
+@pytest.mark.behaviour("B71")
 @pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended")
 @pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
 def test_a_record_in_another_folder_goes_on_as_before(tmp_path: Path) -> None:
@@ -564,7 +561,7 @@ def test_a_record_in_another_folder_goes_on_as_before(tmp_path: Path) -> None:
     assert (tmp_path / "next" / "lr.csv").read_bytes() == (tmp_path / "first" / "lr.csv").read_bytes()
 
 
-@B71
+@pytest.mark.behaviour("B71")
 @pytest.mark.parametrize(
     ("folder", "beside", "address", "read"),
     [
@@ -596,7 +593,7 @@ def test_a_store_is_asked_only_where_the_run_uses_it(
 # What is shown, and where it is filed
 
 
-@B71
+@pytest.mark.behaviour("B71")
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
@@ -611,7 +608,7 @@ def test_control_characters_are_written_out(text: str, shown: str) -> None:
     assert one_line(text) == shown.replace("\n", r"\n")
 
 
-@B71
+@pytest.mark.behaviour("B71")
 def test_all_that_callbacks_tell_and_warn_is_visible(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     trainer = quiet_trainer([])
@@ -621,7 +618,7 @@ def test_all_that_callbacks_tell_and_warn_is_visible(caplog: pytest.LogCaptureFi
         warn(trainer, ESCAPES)
 
 
-@B71
+@pytest.mark.behaviour("B71")
 def test_a_group_named_like_a_line_of_ours_is_shown_as_a_name(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     names = [f"decay{ESCAPES}", "x\nLearning rate: used = planned on 99 of 99 updates"]
@@ -638,7 +635,7 @@ def test_a_group_named_like_a_line_of_ours_is_shown_as_a_name(tmp_path: Path, ca
     assert r"  group x\nLearning rate: used = planned on 99 of 99 updates  peak LR 0.1, floor 0" in lines
 
 
-@B71
+@pytest.mark.behaviour("B71")
 def test_names_in_a_checkpoint_are_shown_as_names() -> None:
     name = f"g\n{ESCAPES}"
     audit = Audit(late={name: 3}, left={name: 4}, different=1, worst_group=name, compared=2)
@@ -663,7 +660,7 @@ def test_names_in_a_checkpoint_are_shown_as_names() -> None:
     assert str(error.value).isprintable()
 
 
-@B71
+@pytest.mark.behaviour("B71")
 def test_what_a_program_prints_of_a_mistake_is_visible() -> None:
     assert explain(ValueError(f"a{ESCAPES}")) == r"a\x1b[2J\x1b]0;title\x07"
     record = logging.LogRecord("name", logging.INFO, "path", 1, f"a{ESCAPES}\nb", None, None)
@@ -672,13 +669,13 @@ def test_what_a_program_prints_of_a_mistake_is_visible() -> None:
     assert {one["class"] for one in settings["formatters"].values()} == {"recipes.app.run_folder.Visible"}
 
 
-@B71
+@pytest.mark.behaviour("B71")
 def test_what_lr_recipes_prints_is_visible(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["preview", f"schedule={ESCAPES}", "total_steps=10"])
     assert capsys.readouterr().err.rstrip("\n").isprintable()
 
 
-@B71
+@pytest.mark.behaviour("B71")
 def test_results_of_runs_are_lines_of_a_regular_file(tmp_path: Path) -> None:
     told: list[str] = []
     store = Store(tmp_path, lambda row, schedule: {}, told.append)
@@ -696,7 +693,7 @@ def optimizers_of(*names: str) -> list[Any]:
     return [type(name, (SGD,), {})([torch.nn.Parameter(torch.ones(1))], lr=PEAK) for name in names]
 
 
-@B71
+@pytest.mark.behaviour("B71")
 @pytest.mark.parametrize(
     ("classes", "names"),
     [
@@ -714,7 +711,7 @@ def test_optimizers_have_names_that_are_one_part_of_a_path_each(classes: list[st
     assert optimizer_names(optimizers_of(*classes)) == names
 
 
-@B71
+@pytest.mark.behaviour("B71")
 def test_an_optimizer_named_after_a_path_is_filed_in_the_folder(tmp_path: Path) -> None:
     folder = tmp_path / "a" / "b"
 

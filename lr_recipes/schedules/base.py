@@ -162,8 +162,6 @@ class Schedule(Frozen):
             whole: what it is called in an error.
             shape: makes another shape than the schedule's own, such as that of one group.
         """
-        if not isinstance(horizon, Horizon):
-            raise TypeError(f"horizon={checks.brief(horizon)}: must be a Horizon, as in Horizon(total_steps=1000)")
         warmup, total = horizon.steps(self.warmup, "warmup"), horizon.total_steps
         # A warmup as long as the run is allowed: update W - 1 uses the peak, and is the last.
         if total is not None and warmup > total:
@@ -178,11 +176,11 @@ class Schedule(Frozen):
             made = Shape(made.factor, end, made.phases, made.momentum, made.during_warmup)
         return Curve(made, self._ramp(warmup), warmup, total)
 
-    def plan(self, horizon: Horizon, base_lrs: abc.Sequence[float], peak: float | None = None) -> Plan:
+    def plan(self, horizon: Horizon | int, base_lrs: abc.Sequence[float], peak: float | None = None) -> Plan:
         """Return what every update of an optimizer shall use.
 
         Args:
-            horizon: the facts about the run.
+            horizon: the facts about the run, or its number of updates.
             base_lrs: the base LR of each parameter group.
             peak: what an absolute floor is measured against; by default the largest base LR.
 
@@ -190,6 +188,7 @@ class Schedule(Frozen):
             HorizonError, ValueError: see ``resolve``.
         """
         self._check_saved()
+        horizon = Horizon.of(horizon)
         top = max(base_lrs) if peak is None else peak
         return Plan.of(self, horizon, self.resolve(horizon, peak=top), base_lrs, top, self.reaction())
 
@@ -226,7 +225,7 @@ class Schedule(Frozen):
 
         check_kind(optimizer)
         give_back(optimizer)
-        return BoundSchedule.by_hand(self.plan(Horizon.of(horizon), built_lrs(optimizer)), optimizer)
+        return BoundSchedule.by_hand(self.plan(horizon, built_lrs(optimizer)), optimizer)
 
     def read(self, description: dict[str, Any]) -> Schedule:
         """Build any schedule from what its ``describe()`` returned; see ``from_description``."""

@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities import rank_zero_warn
 
-_MOST = 100_000  # rows that are kept in memory at most where they cannot be written: some 50 MB
+_MOST_ROWS = 100_000  # rows that are kept in memory at most where they cannot be written: some 50 MB
 
 _LONGEST_LINE = 1 << 20  # characters that are read at once
 
@@ -65,11 +65,11 @@ class _AppendingWriter(ExperimentWriter):
                 self._told = True
                 rank_zero_warn(
                     f"{self.metrics_file_path} cannot be written ({error.strerror or error}): training goes on, and "
-                    f"the last {_MOST:,} rows are kept in memory and tried again; make room there"
+                    f"the last {_MOST_ROWS:,} rows are kept in memory and tried again; make room there"
                 )
 
     def _undo(self) -> None:
-        del self.metrics[:-_MOST]
+        del self.metrics[:-_MOST_ROWS]
         with suppress(OSError):
             os.truncate(self.metrics_file_path, self._sound) if self._sound else os.unlink(self.metrics_file_path)
         with suppress(OSError):

@@ -35,15 +35,16 @@ def as_hydra_reads(argument: str, sweep: bool, is_group: Callable[[str], bool] =
     key, equals, text = argument.partition("=")
     if not equals or argument.startswith(("-", "~")):
         return argument
-    meant, name = _parsed(argument), key.lstrip("+")
+    meant, name = parsed_word(argument), key.lstrip("+")
     fits = _is_name if is_group(name) else _is_text if _PATH.fullmatch(name.rpartition(".")[2]) else _is_anything
     if meant is not None and (sweep if meant.is_sweep_override() else fits(meant.value())):
         return argument
     in_quotes = f"{key}={quoted(text)}"
-    return argument if _parsed(in_quotes) is None else in_quotes  # where the key cannot be read, Hydra says so
+    return argument if parsed_word(in_quotes) is None else in_quotes  # where the key cannot be read, Hydra says so
 
 
-def _parsed(argument: str) -> Override | None:
+def parsed_word(argument: str) -> Override | None:
+    """Return what Hydra reads in an argument; ``None`` where it can read nothing."""
     try:
         return _parser().parse_override(argument)
     except (HydraException, ValueError, RecursionError):  # of numbers too long for Python, of brackets in brackets
@@ -83,6 +84,6 @@ def quoted(text: str) -> str:
 
 def unquoted(text: str) -> str:
     """Return the text that Hydra reads where ``text`` stands as a value; what it cannot read stays as it is."""
-    meant = _parsed(f"key={text}")
+    meant = parsed_word(f"key={text}")
     value = None if meant is None or meant.is_sweep_override() else meant.value()
     return value if isinstance(value, str) else text

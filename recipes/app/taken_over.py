@@ -12,16 +12,14 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml  # type: ignore[import-untyped]
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
 
 from lr_recipes.checks import one_line
 from lr_recipes.report.words import cut
+from recipes.app.quoting import parsed_word
 
 # What stands at the top of the config, as far as a folder may say it: choices of a file, and values.
 CHOICES = ("model", "data", "optimizer", "schedule", "trainer", "callbacks", "logger", "task", "recipe")
@@ -45,7 +43,7 @@ _OTHERS = "is not a setting of this program"
 _CODE = "names code"
 _ELSEWHERE = "takes its value from elsewhere"
 _A_PLACE = "names a place to read or to write"
-_SEVERAL = "stands for several values"
+_SEVERAL_VALUES = "stands for several values"
 
 _MOST_BYTES = 1 << 16  # of a file of settings; one of ours has some hundred
 _MOST_CHARACTERS = 1000  # of one of them: the parser takes longer for a line than the line is longer
@@ -117,25 +115,19 @@ def why_not(word: str) -> str | None:
     """
     if word.startswith("-") or len(word) > _MOST_CHARACTERS or not word.isprintable():
         return _OPTION
-    try:
-        parsed = _parser().parse_override(word)
-    except (HydraException, ValueError, RecursionError):  # the last two of endless numbers and brackets
+    override = parsed_word(word)
+    if override is None:
         return _OPTION
-    parts = parsed.key_or_group.split(".")
+    parts = override.key_or_group.split(".")
     if parts[-1] in PLACES:
         return _A_PLACE
-    if parsed.package is not None or parts[0] not in CHOICES + VALUES or not all(map(_FILE_NAME.fullmatch, parts)):
+    if override.package is not None or parts[0] not in CHOICES + VALUES or not all(map(_FILE_NAME.fullmatch, parts)):
         return _OTHERS
-    if parsed.is_sweep_override():
-        return _SEVERAL
+    if override.is_sweep_override():
+        return _SEVERAL_VALUES
     if len(parts) == 1 and parts[0] in CHOICES:
-        return _why_no_choice(parsed.value())
-    return next(_against(parts, parsed.value()), None)
-
-
-@cache
-def _parser() -> OverridesParser:
-    return OverridesParser.create()
+        return _why_no_choice(override.value())
+    return next(_against(parts, override.value()), None)
 
 
 def _why_no_choice(value: Any) -> str | None:

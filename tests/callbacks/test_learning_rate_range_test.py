@@ -437,7 +437,6 @@ def test_a_folder_that_cannot_be_written_is_found_before_the_sweep(tmp_path: Pat
         (None, r"the module has 2 optimizers: name the one to sweep, optimizer=0 or 'SGD', 1 or 'SGD-1'"),
         ("Adam", r"optimizer names the optimizer 'Adam', and the module has 0 or 'SGD', 1 or 'SGD-1'"),
         (2, r"optimizer names the optimizer 2, and the module has"),
-        (True, r"optimizer names the optimizer True, and the module has"),
     ],
 )
 def test_the_optimizer_must_be_named_where_there_are_several(optimizer: Any, message: str, tmp_path: Path) -> None:

@@ -28,11 +28,6 @@ HORIZONS: dict[str, Case] = {
         ["total_steps=1000", "(401 characters)", "longer than any run"],
         {"at most 1,000,000,000,000,000": lambda: Horizon(total_steps=1_000_000_000_000_000)},
     ),
-    "horizon that is none": Case(
-        lambda: curve(schedules.Fixed(), 1000),  # type: ignore[arg-type]
-        ["horizon=1000"],
-        {"Horizon(total_steps=1000)": lambda: curve(schedules.Fixed(), Horizon(total_steps=1000))},
-    ),
     "length of a wrong kind": Case(lambda: schedules.Fixed(warmup=True), ["warmup=True", "not a duration"], LENGTHS),
     "bare float": Case(
         lambda: schedules.Fixed(warmup=0.1),
