@@ -56,7 +56,9 @@ def test_page_names_no_place_of_the_machine_that_made_it(committed: str) -> None
     assert str(Path.home()) not in committed
 
 
-@pytest.mark.parametrize("name", ["B3", "B11", "B15", "B24", "B33", "B40", "B43", "B48", "B54", "B61", "B66", "B70", "B72"])
+@pytest.mark.parametrize(
+    "name", ["B3", "B11", "B15", "B24", "B33", "B40", "B43", "B48", "B54", "B61", "B66", "B70", "B72"]
+)
 def test_plain_cases_measure_what_the_page_says(name: str, committed: str) -> None:
     assert BEHAVIOURS[name].plain() == measured_in(committed)[name]
 
