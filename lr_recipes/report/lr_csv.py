@@ -163,13 +163,22 @@ def write_several(path: Path, curves: Mapping[str, Sequence[Point]]) -> None:
 
 def with_replacement(path: Path, write: Callable[[Path], None]) -> None:
     """Let ``write`` make a file beside ``path`` that then takes its place, so that nobody finds half of one."""
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
+    # One name for all processes: what one that was killed has left behind is written over, and so goes.
+    fresh = path.with_name(f"{path.name}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             write(fresh)
-            os.replace(fresh, path)
+            _move(fresh, path)
         finally:
             fresh.unlink(missing_ok=True)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error  # under the name that was asked for
+
+
+def _move(fresh: Path, path: Path) -> None:
+    try:
+        os.replace(fresh, path)
+    except FileNotFoundError:
+        if not path.exists():  # else another process wrote it too, and has just moved it there
+            raise

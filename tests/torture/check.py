@@ -165,9 +165,16 @@ class _ByPlans:
             lengths = case.updates(epochs, index)
             if plans and case.policy == "restart":  # its first epoch is that of the second fit
                 lengths = lengths[self._begins_with :] or lengths
+                peak *= self._largest_left(index) / LRS["a"]
             facts = Facts(total, lengths, samples, peak * SHARES[index])
             plans.append((reference.factor(schedule, facts), facts))
         return plans
+
+    def _largest_left(self, index: int) -> float:
+        """The largest base LR that the groups of one optimizer had when the first fit had ended."""
+        fit = next((n for n, one in enumerate(self.events) if isinstance(one, Fact) and one.name == "fit"), 0)
+        before = [one.lrs for one in self.events[:fit] if isinstance(one, Update) and one.optimizer == index]
+        return max(LRS[name] for name in before[-1]) if before else LRS["a"]
 
     @property
     def _begins_with(self) -> int:
