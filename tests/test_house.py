@@ -56,7 +56,7 @@ RECIPE_ROOMS = {
     "reproduction": {"app", "data", "models", "reproduction"},
 }
 # Words of Hydra and of notebooks, an attribute that we give to optimizers, and `os._exit`, which is documented.
-NOT_PRIVATE = {"_target_", "_partial_", "_repr_png_", "_lr_recipes_clock", "_exit", "_replace"}
+NOT_PRIVATE = {"_target_", "_partial_", "_recursive_", "_repr_png_", "_lr_recipes_clock", "_exit", "_replace"}
 # Names that several modules give to their own thing of the same kind.
 SHARED = {"log", "main", "run"}
 

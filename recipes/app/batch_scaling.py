@@ -89,9 +89,15 @@ def scaling_in_words(cfg: DictConfig) -> str:
 
 
 def _batch_factors(cfg: DictConfig) -> tuple[int, int, int, int]:
-    trainer = cfg.trainer
-    nodes, accumulation = (trainer.get(name, 1) for name in ("num_nodes", "accumulate_grad_batches"))
-    return devices_of(trainer), nodes, accumulation, cfg.data.batch_size
+    nodes = _factor("trainer.num_nodes", cfg.trainer.get("num_nodes", 1))
+    accumulation = _factor("trainer.accumulate_grad_batches", cfg.trainer.get("accumulate_grad_batches", 1))
+    return devices_of(cfg.trainer), nodes, accumulation, _factor("data.batch_size", cfg.data.get("batch_size"))
+
+
+def _factor(name: str, value: Any) -> int:
+    if not is_whole(value):
+        raise ValueError(f"{name}={brief(value)}: must be a whole number of at least 1, for the LR follows the batch")
+    return int(value)
 
 
 def scaled_lr_of(cfg: DictConfig) -> float:

@@ -25,6 +25,7 @@ from recipes.app.threads import check_threads
 _OF_OBJECTS = ("is_instance_of", "needs_python_object")
 _GROUPS = ("model", "data", "optimizer", "schedule", "trainer", "callbacks", "logger", "task")
 _SEVERAL = ("callbacks", "logger")
+_FLAGS = ("_partial_", "_recursive_")  # of Hydra's, beside any target
 _LARGEST = 2**63 - 1
 _SETTINGS: dict[str, Any] = {
     "seed": int,
@@ -152,6 +153,9 @@ def _given(node: DictConfig) -> dict[str, Any]:
 
 
 def _check_keys(path: str, node: DictConfig) -> None:
+    for word in _FLAGS:
+        if not isinstance(node.get(word, True), bool):
+            raise ValueError(f"{path}.{word}={brief(node[word])}: must be true or false")
     parameters = parameters_of(_found(f"{path}._target_", node._target_))
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
