@@ -116,7 +116,7 @@ def test_a_file_that_cannot_be_written(fault: str, tmp_path: Path) -> None:
 
 @pytest.mark.behaviour("B67")
 def test_rows_in_memory_have_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(csv_logger, "_MOST", 3)
+    monkeypatch.setattr(csv_logger, "_MOST_ROWS", 3)
     one: Any = logger(tmp_path)
     with most_bytes(3):
         (said,) = log(one, *range(20))
