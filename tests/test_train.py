@@ -155,13 +155,16 @@ def test_an_interrupted_run_says_how_it_goes_on(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    waited = time.monotonic()
-    while not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists():
-        assert process.poll() is None
-        assert time.monotonic() - waited < 120
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    try:
+        waited = time.monotonic()
+        while not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists():
+            assert process.poll() is None
+            assert time.monotonic() - waited < 120
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()  # one that does not listen would train for days
     assert process.returncode == 1
     assert "Interrupted. Go on with:\n    python train.py ckpt_path=run/checkpoints/last.ckpt" in errors
     assert "Traceback" not in errors
