@@ -175,6 +175,8 @@ NUMBER = Value("a number", _is_number)  # infinity and not-a-number are some
 TEXT = Value("a string", lambda value: isinstance(value, str))
 FLAG = Value("true or false", lambda value: isinstance(value, bool))
 FINITE = Value("a finite number", checks.is_finite)
+# Of parameters of 32 bits, torch refuses to step by more.
+RATE = Value("a number of at most 3.4e+38", lambda value: checks.is_finite(value) and abs(value) <= 3.4e38)
 
 
 # What a plan is saved as
@@ -195,7 +197,7 @@ _HORIZON = Entries(
         "source": TEXT,
     }
 )
-PLAN_ENTRIES: dict[str, Form] = {"schedule": _SCHEDULE, "base_lrs": ListOf(FINITE), "peak": FINITE, "horizon": _HORIZON}
+PLAN_ENTRIES: dict[str, Form] = {"schedule": _SCHEDULE, "base_lrs": ListOf(RATE), "peak": RATE, "horizon": _HORIZON}
 PLAN = Entries({"position": COUNT, **PLAN_ENTRIES}, {"cycles_momentum": FLAG})
 
 
@@ -220,6 +222,6 @@ _SEEN = Value("a dict with what a schedule has seen of its metric", lambda value
 SAID_TWICE: dict[str, Form] = {"every_update": FLAG, "next_lrs": ListOf(NUMBER), "end_factor": NUMBER}
 BOUND = Entries(
     {"position": COUNT, "refreshed_at": COUNT, **PLAN_ENTRIES, "cycles_momentum": FLAG, "plateau": Maybe(_SEEN)},
-    {**SAID_TWICE, "built_lrs": ListOf(FINITE)},
+    {**SAID_TWICE, "built_lrs": ListOf(RATE)},
     _positions_agree,
 )
