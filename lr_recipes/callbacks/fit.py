@@ -185,9 +185,8 @@ class Fit:
                 self._note_saved(callback.recall(self, origin), callback)
                 self._take(callback.loop())
         self._note_epoch(steps_of_this_epoch(self.trainer))
-        self._note_length(
-            known=True
-        )  # Lightning begins no epoch where a fit goes on within one, or after its last batch
+        # Lightning begins no epoch where a fit goes on within one, or after its last batch.
+        self._note_length(known=True)
         # A finetuning callback brings the groups of a checkpoint back in `on_fit_start`, after this object was made:
         # those have not joined late.
         self.group_counts = {name: len(optimizer.param_groups) for name, optimizer in self.optimizers.items()}

@@ -20,6 +20,7 @@ from fsspec.core import url_to_fs  # type: ignore[import-untyped]
 from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
 
 from lr_recipes.callbacks.telling import shortest
+from lr_recipes.report.appended_file import numbered_file
 from lr_recipes.report.lr_csv import FIXED
 
 _BEGINS = ",".join(FIXED).encode()  # of a record
@@ -59,7 +60,7 @@ class Folder:
 
     def address(self, name: str) -> str:
         """Return where a file of the folder is, for a later run."""
-        return f"{self.url}/{_numbered(name, self._number)}" if self.url else os.path.realpath(self.path / name)
+        return f"{self.url}/{numbered_file(name, self._number)}" if self.url else os.path.realpath(self.path / name)
 
     def own(self, address: Any, name: str) -> str:
         """Return ``name``; or ``lr.2.csv`` in place of ``lr.csv`` where the earlier run had taken that one.
@@ -87,7 +88,7 @@ class Folder:
             self._system.makedirs(self._there, exist_ok=True)
             self._make_way()
             for file in self.path.iterdir():
-                there = f"{self._there}/{_numbered(file.name, self._number)}"
+                there = f"{self._there}/{numbered_file(file.name, self._number)}"
                 self._copied.pop(there, None)
                 self._system.put_file(str(file), there)
                 self._copied[there] = self._known_of(there)
@@ -110,9 +111,9 @@ class Folder:
         names = [file.name for file in self.path.iterdir()]
         self._copied = {}
         self._number += 1
-        while any(self._system.exists(f"{self._there}/{_numbered(name, self._number)}") for name in names):
+        while any(self._system.exists(f"{self._there}/{numbered_file(name, self._number)}") for name in names):
             self._number += 1
-        now = ", ".join(_numbered(name, self._number) for name in names)
+        now = ", ".join(numbered_file(name, self._number) for name in names)
         self._tell(
             f"another run writes to {self.url}: this one's files there are {now}; give each run a URL of its own"
         )
@@ -168,11 +169,6 @@ class Folder:
         for fetched in self._fetched:
             shutil.rmtree(fetched, ignore_errors=True)
         self._fetched = []
-
-
-def _numbered(name: str, number: int) -> str:
-    stem, ending = os.path.splitext(name)
-    return name if number == 1 else f"{stem}.{number}{ending}"
 
 
 def is_record(file: Path) -> bool:

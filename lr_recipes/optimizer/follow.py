@@ -164,7 +164,7 @@ class BoundSchedule(LRScheduler):
     @position.setter
     def position(self, position: int) -> None:
         self._check_bound()
-        self.clock.go_to(_checked_position("position", position))
+        self.clock.go_to(_checked_position(f"position={brief(position)}", position))
 
     @property
     def last_epoch(self) -> int:
@@ -175,7 +175,7 @@ class BoundSchedule(LRScheduler):
     def last_epoch(self, position: int) -> None:
         also = f". torch's SequentialLR sets it to -1, and cannot run this schedule: {_PHASES}"
         # Nothing is written: with torch's schedulers too it is a mere attribute.
-        self.clock.position = _checked_position("last_epoch", position, also)
+        self.clock.position = _checked_position(f"last_epoch={brief(position)}", position, also)
 
     # Writing
 
@@ -255,7 +255,9 @@ class BoundSchedule(LRScheduler):
             clock.position += 1
             self.write(clock.position)
         else:
-            clock.go_to(_checked_position("step", epoch, "; a plateau takes a metric with observe(value)"))
+            clock.go_to(
+                _checked_position(f"step({brief(epoch)})", epoch, "; a plateau takes a metric with observe(value)")
+            )
 
     def _check_caller(self) -> None:
         """See to it, at the first step of the schedule, that it comes after the optimizer's and from the loop."""
@@ -434,12 +436,11 @@ def _bound_again(
     return bound
 
 
-def _checked_position(name: str, given: Any, also: str = "") -> int:
-    """A position as a plain number."""
+def _checked_position(written: str, given: Any, also: str = "") -> int:
+    """A position as a plain number; ``written`` is how it was given."""
     position: int = plain(given)
     if not checks.is_whole(position, least=0):
-        shown = f"step({given!r})" if name == "step" else f"{name}={given!r}"
-        raise ValueError(f"{shown}: a position is a whole number of completed updates, at least 0{also}")
+        raise ValueError(f"{written}: a position is a whole number of completed updates, at least 0{also}")
     return position
 
 

@@ -77,6 +77,7 @@ class Recorder:
     Attributes:
         file: where the rows go; to be set before the first step.
         groups: names of all groups that there have been, which are the columns.
+        noted: updates that were recorded: so many rows were handed to the file, or could not be read from a device.
     """
 
     clock: Clock
@@ -97,7 +98,7 @@ class Recorder:
         self._pending: list[_Update | _Row] = []
         self._flush_at = 0.0
         self._announced = False
-        self._updates = self._taken = 0
+        self.noted = self._taken = 0
         self._found = ""  # what is still to end the run
         # For each column whether it has a momentum, then for each whether it has a weight decay.
         self._there = self._present_in_groups()
@@ -118,7 +119,7 @@ class Recorder:
         if self._roster.has_changed(self.clock.optimizer):
             self._note_groups()
         update = self._read()  # of update `position`: the clock moves on after all witnesses have looked
-        self._updates += 1
+        self.noted += 1
         self.last_lrs = update.lrs
         if any(map(on_device, update.lrs)):
             self._pending.append(update)  # judged and written when it is read back, all at once
@@ -290,14 +291,8 @@ class Recorder:
 
     def take_updates(self) -> int:
         """Return how many updates there were since the last question."""
-        updates, self._updates = self._updates, 0
-        self._taken += updates
+        updates, self._taken = self.noted - self._taken, self.noted
         return updates
-
-    @property
-    def noted(self) -> int:
-        """How many updates were recorded: so many rows were handed to the file, or could not be read from a device."""
-        return self._taken + self._updates
 
 
 def _read_back(update: _Update) -> _Update:

@@ -174,7 +174,6 @@ COUNT, LENGTH = whole(0), whole(1)
 NUMBER = Value("a number", _is_number)  # infinity and not-a-number are some
 TEXT = Value("a string", lambda value: isinstance(value, str))
 FLAG = Value("true or false", lambda value: isinstance(value, bool))
-FINITE = Value("a finite number", checks.is_finite)
 # Of parameters of 32 bits, torch refuses to step by more.
 RATE = Value("a number of at most 3.4e+38", lambda value: checks.is_finite(value) and abs(value) <= 3.4e38)
 

@@ -113,7 +113,7 @@ class AppendedFile:
         number = 0
         while True:
             number += 1
-            path = self.path if number == 1 else self.path.with_suffix(f".{number}{self.path.suffix}")
+            path = self.path.with_name(numbered_file(self.path.name, number))
             path.parent.mkdir(parents=True, exist_ok=True)
             fresh = _locked(_beside(path), "a+")
             if fresh is None:
@@ -138,6 +138,17 @@ class AppendedFile:
         if there is not None:
             there.close()
         return there is not None
+
+
+def numbered_file(name: str, number: int) -> str:
+    """Return what the ``number``-th file of a name is called.
+
+    Example:
+        >>> numbered_file("lr.csv", 1), numbered_file("lr.csv", 2)
+        ('lr.csv', 'lr.2.csv')
+    """
+    stem, ending = os.path.splitext(name)
+    return name if number == 1 else f"{stem}.{number}{ending}"
 
 
 _files: WeakSet[AppendedFile] = WeakSet()

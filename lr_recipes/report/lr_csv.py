@@ -11,7 +11,6 @@ No torch. The format is public, and its columns are known by their names, not by
 
 from __future__ import annotations
 
-import csv
 import itertools
 import os
 from collections import deque
@@ -152,16 +151,12 @@ def write_several(path: Path, curves: Mapping[str, Sequence[Point]]) -> None:
         for step, lr in curve:
             by_step.setdefault(step, {})[name] = lr
 
-    def write(target: Path) -> None:
-        with target.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["step", *(f"lr/{name}" for name in distinct(curves))])
-            writer.writerows([step, *(lrs.get(name) for name in curves)] for step, lrs in sorted(by_step.items()))
-
-    with_replacement(path, write)
+    header = ["step", *(f"lr/{name}" for name in distinct(curves))]
+    rows = ([step, *(lrs.get(name) for name in curves)] for step, lrs in sorted(by_step.items()))
+    with_replacement(path, lambda target: target.write_bytes(lines_of([header, *rows])))
 
 
-def with_replacement(path: Path, write: Callable[[Path], None]) -> None:
+def with_replacement(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` make a file beside ``path`` that then takes its place, so that nobody finds half of one."""
     # One name for all processes: what one that was killed has left behind is written over, and so goes.
     fresh = path.with_name(f"{path.name}.new")

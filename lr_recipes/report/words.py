@@ -35,10 +35,8 @@ def in_words(plan: Plan, title: str, groups: Sequence[str], notes: Sequence[str]
     count, phases = plan.total_steps, plan.curve.phases
     total = "no known end" if count is None else counted(count, "update")
     source = f" ({one_line(plan.horizon.source)})" if plan.horizon.source else ""
-    shown, named = (
-        [phases[k] for k in _few(len(phases))],
-        {k: _labelled(one_line(groups[k])) for k in _few(len(groups))},
-    )
+    shown = [phases[k] for k in _few(len(phases))]
+    named = {k: _labelled(one_line(groups[k])) for k in _few(len(groups))}
     wide = max(_MANY_LINES, *(len(phase.name) for phase in shown), *map(len, named.values()))
     longest = max(len(_stretch(phase)) for phase in shown)
     what = [f"{p.name:<{wide}}  {_stretch(p):<{longest}}   {_factors(plan, p)}" for p in shown]

@@ -7,8 +7,6 @@ the updates is not known here (``callbacks/sweep_loop.py``), so every rule can b
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from bisect import bisect_left
@@ -23,6 +21,7 @@ from lr_recipes import checks
 from lr_recipes.report.chart import draw_chart, is_plain
 from lr_recipes.report.lr_csv import with_replacement
 from lr_recipes.report.picture import save_figure
+from lr_recipes.report.rows import lines_of
 from lr_recipes.report.shown import Shown
 from lr_recipes.sweep.smoothing import smooth_without_outliers, weights_around
 
@@ -424,15 +423,14 @@ class RangeTest(Shown):
 
     def to_csv(self, path: str | Path) -> None:
         """Write a row for each update: its LR, its loss and the smoothed loss, in full."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["step", "lr", "loss", "smoothed_loss"])
-        writer.writerows(zip(range(len(self.losses)), self.lrs, self.losses, self.smoothed, strict=True))
-        _write_text(path, text.getvalue())
+        rows = zip(range(len(self.losses)), self.lrs, self.losses, self.smoothed, strict=True)
+        text = lines_of([("step", "lr", "loss", "smoothed_loss"), *rows])
+        with_replacement(Path(path), lambda target: target.write_bytes(text))
 
     def to_json(self, path: str | Path) -> None:
         """Write ``as_dict()``."""
-        _write_text(path, json.dumps(self.as_dict(), indent=2) + "\n")
+        text = json.dumps(self.as_dict(), indent=2) + "\n"
+        with_replacement(Path(path), lambda target: target.write_bytes(text.encode()))
 
     def as_dict(self) -> dict[str, Any]:
         """Return settings and findings as plain values."""
@@ -446,10 +444,3 @@ class RangeTest(Shown):
             "usable": list(self.usable) if self.usable else None,
             "reason": self.reason,
         }
-
-
-def _write_text(path: str | Path, text: str) -> None:
-    def write(target: Path) -> None:
-        target.write_text(text, encoding="utf-8", newline="\n")
-
-    with_replacement(Path(path), write)

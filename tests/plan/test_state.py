@@ -75,6 +75,10 @@ DAMAGED: dict[str, tuple[dict[str, Any], str]] = {
     "a next LR too few": (deep(STATE, "next_lrs", value=[0.1]), "next_lrs is"),
     "said twice but for one": (without(STATE, "next_lrs"), "next_lrs is missing"),
     "peak not finite": (deep(STATE, "base_lrs", 0, value=math.inf), r"base_lrs\[0\] is inf"),
+    "peak beyond 32 bits": (
+        deep(STATE, "base_lrs", 0, value=1e39),
+        r"base_lrs\[0\] is 1e\+39, and must be a number of",
+    ),
     "peaks by number": (deep(STATE, "base_lrs", value={0: 0.1, 1: 0.02}), "base_lrs is {0: 0.1, 1: 0.02}, and must be"),
     "peak that is a tensor": (deep(STATE, "base_lrs", 0, value=torch.tensor(0.1)), r"base_lrs\[0\] is tensor"),
     "schedule of no kind": (deep(STATE, "schedule", "schedule", value=3), "schedule is .*description of a schedule"),

@@ -320,7 +320,7 @@ def test_each_update_once_and_in_order(path: Path) -> None:
 @pytest.mark.behaviour("B67")
 def test_what_a_killed_process_has_left_behind_goes_with_the_next_file(tmp_path: Path) -> None:
     (tmp_path / "lr.png.new").write_bytes(b"half of a picture, and longer than the next one")
-    with_replacement(tmp_path / "lr.png", lambda target: target.write_bytes(b"whole") and None)
+    with_replacement(tmp_path / "lr.png", lambda target: target.write_bytes(b"whole"))
     assert {one.name: one.read_bytes() for one in tmp_path.iterdir()} == {"lr.png": b"whole"}
 
 
@@ -330,7 +330,7 @@ def test_two_that_write_one_file_at_once_leave_one_whole_file(tmp_path: Path) ->
 
     def write_while_another_does(target: Path) -> None:
         target.write_bytes(b"first")
-        with_replacement(path, lambda its: its.write_bytes(b"second") and None)
+        with_replacement(path, lambda its: its.write_bytes(b"second"))
 
     with_replacement(path, write_while_another_does)
     assert {one.name: one.read_bytes() for one in tmp_path.iterdir()} == {"lr.png": b"second"}
@@ -340,5 +340,5 @@ def test_a_file_that_cannot_be_made_is_said_though_an_older_one_is_there(tmp_pat
     path = tmp_path / "lr.png"
     path.write_bytes(b"older")
     with pytest.raises(FileNotFoundError):
-        with_replacement(path, lambda target: Path(tmp_path, "missing").rename(target) and None)
+        with_replacement(path, lambda target: Path(tmp_path, "missing").rename(target))
     assert path.read_bytes() == b"older"

@@ -81,6 +81,10 @@ def test_several_machines_and_the_root_are_named() -> None:
         ("batch_scaling.base_lr=null", "base_lr=None: must be above 0"),
         ("batch_scaling.base_lr=inf", "base_lr=inf: must be above 0"),
         ("batch_scaling.rule=cubic", "rule='cubic' is unknown: choose one of linear, sqrt"),
+        ("data.batch_size=x", "data.batch_size='x': must be a whole number of at least 1"),
+        ("data.batch_size=0", "data.batch_size=0: must be a whole number of at least 1"),
+        ("trainer.num_nodes=0", "trainer.num_nodes=0: must be a whole number of at least 1"),
+        ("trainer.accumulate_grad_batches=2.5", "accumulate_grad_batches=2.5: must be a whole number of at least 1"),
         ("+batch_scaling.rul=sqrt", "batch_scaling has no 'rul' .did you mean 'rule'"),
     ],
 )
