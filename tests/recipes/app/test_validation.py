@@ -63,7 +63,7 @@ def composed(*overrides: str) -> DictConfig:
         (["schedule._target_=inf"], r"^schedule._target_=inf cannot be found: name a function or a class"),
         (["model._target_=no.such.Model"], r"^model._target_='no.such.Model' cannot be found: name a function or a cl"),
         (["model._target_=math.pi"], r"^model._target_='math.pi' is neither a function nor a class"),
-        (["+optimizer._partial_=0"], r"^optimizer._partial_=0: must be true or false"),
+        (["optimizer._partial_=0"], r"^optimizer._partial_=0: must be true or false"),
         (["+schedule._recursive_=no way"], r"^schedule._recursive_='no way': must be true or false"),
         (["batch_scaling=256"], r"^batch_scaling=256: should be an object"),
     ],
