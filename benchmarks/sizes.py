@@ -178,8 +178,8 @@ def measure(sizes: Sequence[Size] = SIZES, repeats: int = 3) -> dict[Size, dict[
         for size in sizes:
             runs: dict[str, list[Took]] = {name: [] for name in VARIANTS}
             for _ in range(repeats):
-                gc.collect()
                 for number, (name, variant) in enumerate(VARIANTS.items()):
+                    gc.collect()  # else a run pays for the modules of those before it
                     runs[name].append(took(variant, size, str(Path(folder, str(number)))))
             found[size] = {name: Took(*map(min, zip(*all_, strict=True))) for name, all_ in runs.items()}
     return found

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from lr_recipes.checks import brief, counted, one_line
 from lr_recipes.plan.horizon import Horizon
 from lr_recipes.plan.plan import Plan, Source
-from lr_recipes.plan.state import BOUND, PLAN, ResumeError, damaged, equal_lrs
+from lr_recipes.plan.state import PLAN, ResumeError, damaged, equal_lrs
 
 __all__ = ["POLICIES", "Chosen", "ResumeError", "choose", "rescaled_position", "saved_plan"]
 
@@ -51,7 +51,7 @@ def choose(
         ResumeError: the plans differ and ``policy`` is ``"error"``; the message shows old and new side by side. Or the
             state is damaged, whatever the policy but ``"restart"``.
     """
-    fault = PLAN.fault(saved) or (BOUND.fault(saved) if "next_lrs" in saved else "")
+    fault = PLAN.fault(saved)
     old = None if fault else saved_plan(saved, configured)
     odd = fault or ("" if old is None else _oddity(saved, old))
     if odd and policy == "restart":
