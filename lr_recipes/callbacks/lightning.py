@@ -18,6 +18,8 @@ from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from torch.optim.swa_utils import SWALR
+
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
     from lightning.pytorch.callbacks import (
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AfterHook",
+    "Averaging",
     "Callback",
     "CombinedLoader",
     "GradientAccumulationScheduler",
@@ -44,6 +47,7 @@ __all__ = [
     "TQDMProgressBar",
     "Trainer",
     "accumulates_by_list",
+    "averaging_of",
     "batches_that_stepped",
     "before_batch_transfer",
     "callbacks_of",
@@ -52,6 +56,7 @@ __all__ = [
     "epoch_is_whole",
     "is_param_in_hook_signature",
     "logged_as",
+    "quiet_profiler",
     "rank_zero_info",
     "rank_zero_warn",
     "saved_with_batch",
@@ -141,6 +146,11 @@ def callbacks_of(trainer: Trainer) -> list[Callback]:
     # Set when the Trainer is built, and not declared there. Callbacks that write checkpoints have been moved to the
     # end.
     return trainer.callbacks  # type: ignore[attr-defined, no-any-return]
+
+
+def quiet_profiler(trainer: Trainer) -> Any:
+    """Return a profiler for a Trainer that measures nothing."""
+    return _part(_library_of(trainer), "profilers.PassThroughProfiler")()
 
 
 def accumulates_by_list(callback: GradientAccumulationScheduler) -> bool:
@@ -241,6 +251,51 @@ def sums_up(one: Any, name: str) -> tuple[str, float, float] | None:
 
 def _of_epoch(one: Any, name: str) -> bool:
     return one.meta.on_epoch and not (one.meta.forked and name == one.meta.forked_name(on_step=True))
+
+
+class Averaging:
+    """What StochasticWeightAveraging does to the schedule: from an epoch on its own scheduler has the first place.
+
+    Args:
+        callback: the callback.
+        epochs: of the run; ``None`` where there is no limit.
+    """
+
+    def __init__(self, callback: Any, epochs: int | None) -> None:
+        self._callback = callback
+        start = callback._swa_epoch_start
+        if isinstance(start, float):  # a share of the run, until `on_fit_start`
+            start = int((epochs or 0) * start)
+        self._first = max(start - 1, 0)
+        # A last epoch, of batch norm's statistics, comes on top of these.
+        self._last = float("inf") if epochs is None else getattr(callback, "_max_epochs", epochs) - 1
+
+    def begins_in(self, epoch: int) -> bool:
+        """Whether its scheduler begins with this epoch, if it has not begun."""
+        return not self._callback._initialized and self._first <= epoch <= self._last
+
+    def config_for(self, optimizer: Any) -> Any:
+        """Return what Lightning is then told: its scheduler on an optimizer, ticked in every epoch."""
+        swa, groups = self._callback, optimizer.param_groups
+        lrs = [swa._swa_lrs] * len(groups) if isinstance(swa._swa_lrs, float) else swa._swa_lrs
+        for group, lr in zip(groups, lrs, strict=False):
+            group["initial_lr"] = lr
+        last = (swa._max_epochs if hasattr(swa, "_max_epochs") else self._last + 1) if self._cosine else -1
+        scheduler = SWALR(optimizer, lrs, swa._annealing_epochs, swa._annealing_strategy, last)
+        return _part(_library_of(swa), "utilities.types.LRSchedulerConfig")(scheduler)
+
+    @property
+    def _cosine(self) -> bool:
+        return bool(self._callback._annealing_strategy == "cos")
+
+
+def averaging_of(trainer: Trainer) -> Averaging | None:
+    """Return what a Trainer's StochasticWeightAveraging does, if it has one."""
+    epochs = None if trainer.max_epochs in (None, -1) else trainer.max_epochs
+    for one in callbacks_of(trainer):
+        if isinstance(one, StochasticWeightAveraging):
+            return Averaging(one, epochs)
+    return None
 
 
 def epoch_is_whole(trainer: Trainer) -> bool:

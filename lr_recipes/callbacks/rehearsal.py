@@ -1,0 +1,191 @@
+"""Plays the ticks of a run ahead on a stage, and notes what each update would use.
+
+The order within a batch is Lightning's: the update, the ticks of the step, at the epoch's last batch those of the
+epoch, the validation, the plateaus of the step; then, when the epoch's hooks are done, the plateaus of the epoch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from lr_recipes.callbacks.fit import accumulation_of
+from lr_recipes.callbacks.lightning import LightningModule, Trainer, averaging_of
+from lr_recipes.callbacks.stage import Stage, Unknowable
+from lr_recipes.optimizer.groups import group_names
+from lr_recipes.optimizer.twin import lrs_of
+from lr_recipes.plan.series import Series
+
+Metric = Callable[["Rehearsal", Any], float]
+
+
+class Rehearsal:
+    """One run, played on a stage of its own.
+
+    Args:
+        trainer: whose run it is.
+        module: trained by it.
+        optimizers: as ``configure_optimizers`` returned them.
+        configs: what Lightning knows of the schedulers that are to be ticked.
+        metric: what plateaus are told.
+        begun: whether the first batch has begun already.
+
+    Attributes:
+        series: what the updates use; those past the end of the run are in ``onward``.
+        ticks: after how many updates each scheduler was ticked.
+        total: updates of the run, once it has been played to its end.
+        error: what the run would be stopped by, if it is not known to go on.
+        unknown: why nothing more is known, in words.
+        validations: how many there have been.
+        replaced: the update from which on a callback's scheduler has the place of another one.
+
+    Raises:
+        CannotCopy: a scheduler holds something that cannot be copied.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        optimizers: Any,
+        configs: Any,
+        metric: Metric,
+        begun: bool = True,
+    ) -> None:
+        self.stage = Stage(trainer, module, begun)
+        self.stage.cast(optimizers, configs)
+        self.first = self.stage.steps
+        names = group_names(optimizers[0])
+        self.series, self.onward = Series(names, self.first), Series(names)
+        self.ticks: list[list[int]] = [[] for _ in configs]
+        self.told: list[list[tuple[int, Any]]] = [[] for _ in configs]
+        self.total: int | None = None
+        self.error: Exception | None = None
+        self.unknown = ""
+        self.validations = 0
+        self.decisions = 0
+        self.replaced: int | None = None
+        self.reads_epoch = False
+        self._accumulation = accumulation_of(trainer)
+        self._averaging = averaging_of(trainer)
+        self.stage.metric(lambda name: metric(self, name))
+        for number, config in enumerate(self.stage.configs):
+            self._watch(number, config.scheduler)
+        self._batches = trainer.num_training_batches
+        self._run = self._played()
+
+    @property
+    def done(self) -> int:
+        """Updates that were played, and those before."""
+        return self.series.end if self.total is None else self.onward.end
+
+    def play(self, updates: int | None = None, until: float | None = None) -> None:
+        """Play on.
+
+        Args:
+            updates: to this one at most, the first that is not played; by default to the end of the run.
+            until: and no longer than to this time of ``time.monotonic``.
+        """
+        for count, _ in enumerate(self._run):
+            if (self.done >= updates) if updates is not None else (self.total is not None):
+                return
+            if until is not None and count % 16 == 0 and time.monotonic() > until:
+                return
+
+    # What is played
+
+    def _played(self) -> Iterator[None]:
+        try:
+            yield from self._epochs()
+        except Unknowable as error:
+            self.unknown = f"it asks for {error}, which is not known before training"
+        except Exception as error:
+            self.error = error
+
+    def _epochs(self) -> Iterator[None]:
+        stage = self.stage
+        while True:
+            if stage.over:
+                self._end()
+                yield
+            if not (self.first == stage.steps and stage.batch):  # else the run goes on within an epoch
+                stage.begin_epoch(self._accumulation(stage.epoch))
+                self._let_averaging_begin()
+            yield from self._epoch()
+            stage.processed_epoch()
+            if stage.epoch_is_whole:
+                stage.tick("epoch", plateaus=True)
+            stage.end_epoch()
+
+    def _epoch(self) -> Iterator[None]:
+        stage, batches = self.stage, self._batches
+        reacts = any(one.reduce_on_plateau for one in stage.configs)
+        if not reacts and all(one.interval == "epoch" for one in stage.configs):
+            self._skip()
+            yield
+        while True:
+            updates = stage.begin_batch(stage.batch + 1 == batches)
+            if updates:
+                self._note(1)
+                stage.update()
+            stage.processed()
+            stage.tick("step", plateaus=False)
+            last = stage.epoch_is_whole
+            if last:
+                stage.tick("epoch", plateaus=False)
+            stage.end_batch()
+            if reacts:
+                self.validations += stage.validates
+                stage.tick("step", plateaus=True)
+            if updates:
+                yield
+            if last or (self.total is None and stage.full):
+                return
+
+    def _skip(self) -> None:
+        """Go to the last batch of an epoch, or as far as the run goes: nobody is ticked before it."""
+        stage, window = self.stage, self.stage.trainer.accumulate_grad_batches
+        last = int(self._batches) - 1
+        steps = last // window - stage.batch // window  # the last batch steps, whether its window is full or not
+        most = stage.trainer.max_steps
+        if self.total is None and 0 <= most <= stage.steps + steps:
+            steps = most - stage.steps - 1
+            last = (stage.batch // window + steps) * window + window - 1
+        self._note(steps)
+        stage.skip_to(last, steps)
+
+    def _note(self, updates: int) -> None:
+        if updates > 0:
+            series = self.series if self.total is None else self.onward
+            series.add(lrs_of(self.stage.optimizers[0]), updates)
+
+    def _end(self) -> None:
+        """Go on past the end of the run, as if it were longer."""
+        if self.total is None:
+            self.total = self.series.end
+            self.onward = Series(self.series.names, self.total)
+
+    def _watch(self, number: int, scheduler: Any) -> None:
+        """Count the ticks of a scheduler, whoever calls for them."""
+        step, stage = scheduler.step, self.stage
+
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            if self.total is None:
+                self.ticks[number].append(self.series.end)
+                self.told[number].append((stage.epoch, kwargs.get("epoch", args[0] if args else None)))
+            stage.trainer.epoch_asked = False
+            try:
+                return step(*args, **kwargs)
+            finally:
+                self.reads_epoch = self.reads_epoch or stage.trainer.epoch_asked
+
+        scheduler.step = counted
+
+    def _let_averaging_begin(self) -> None:
+        """Let StochasticWeightAveraging put its scheduler in the place of the module's."""
+        if self._averaging is not None and self.replaced is None and self._averaging.begins_in(self.stage.epoch):
+            self.replaced = self.done
+            self.stage.configs = [self._averaging.config_for(self.stage.optimizers[0]), *self.stage.configs[1:]]
+
+
