@@ -187,5 +187,3 @@ class Rehearsal:
         if self._averaging is not None and self.replaced is None and self._averaging.begins_in(self.stage.epoch):
             self.replaced = self.done
             self.stage.configs = [self._averaging.config_for(self.stage.optimizers[0]), *self.stage.configs[1:]]
-
-

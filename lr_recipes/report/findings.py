@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from lr_recipes.checks import counted
@@ -23,6 +25,9 @@ _HIGH = 0.1  # of the peak: what a last cycle leaves
 _VANISHED = 1e-6  # of the peak
 _UNDONE = 0.01  # of the updates: what two schedulers undo of each other is worth a word
 _ALIKE = 1e-9
+_RESTART = 0.5  # of the peak: a leap to there is a restart
+_HELD = 3  # ticks without a change, after which an LR is held
+_TOTALS = ("total", "max", "steps", "iters", "epochs", "t_initial", "length", "decay")
 
 
 class Finding(NamedTuple):
@@ -70,6 +75,7 @@ class Case:
         whole: whether the series goes to the end of the run.
         schedulers: those that are on the optimizer.
         onward: what would follow, were the run longer.
+        raised_onward: whether it ends with an error of the scheduler's, which is past its end.
         built: the LR that each group was built with.
         epochs: epochs of the run.
         batches: in an epoch.
@@ -88,6 +94,7 @@ class Case:
     whole: bool = True
     schedulers: Sequence[Ticked] = ()
     onward: Series | None = None
+    raised_onward: bool = False
     built: Sequence[float] = ()
     epochs: int | None = None
     batches: int | None = None
@@ -101,18 +108,20 @@ class Case:
     lengths: Sequence[tuple[str, str, Any, Any]] = ()
     optimizer: int = 0
 
-    @property
+    @cached_property
     def spacing(self) -> int:
-        """Updates that an LR lasts where it is changed with every tick."""
-        if any(one.interval == "epoch" for one in self.schedulers) and not any(
-            one.interval == "step" for one in self.schedulers
-        ):
-            gaps = [after - before for one in self.schedulers for before, after in zip(one.ticks, one.ticks[1:])]
-            return max(gaps, default=len(self.series))
-        gaps = [after - before for one in self.schedulers for before, after in zip(one.ticks, one.ticks[1:])]
-        return max(1, min(gaps, default=1)) if gaps else 1
+        """Updates that an LR lasts where every tick changes it."""
+        gaps = [
+            (one.interval, after - before)
+            for one in self.schedulers
+            for before, after in pairwise(one.ticks)
+            if after > before
+        ]
+        steps = [gap for interval, gap in gaps if interval == "step"]
+        # Epochs may be of several lengths, and a tick of each may be skipped.
+        return min(steps) if steps else max((gap for _, gap in gaps), default=1)
 
-    @property
+    @cached_property
     def legs(self) -> list[Leg]:
         """Stretches of the group with the largest LR."""
         return self.series.legs(self.series.leader, self.spacing)
@@ -135,6 +144,529 @@ class Case:
 
 
 Found = tuple[int | None, str] | None
+
+
+# What the settings say
+
+
+def _total_unknown(case: Case) -> Found:
+    for one in _with_parts(case.schedulers):
+        for name, value in one.settings.items():
+            if _is_odd_total(name, value):
+                return None, (
+                    f"{one.kind} was given {name}={value}, which says that the length of the run is not known: its LR "
+                    "is not what was meant in any update. Give the number of ticks, as from Trainer(max_steps=...)"
+                )
+    return None
+
+
+def _is_odd_total(name: str, value: Any) -> bool:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_number and (value == -1 or math.isinf(value)) and any(word in name.lower() for word in _TOTALS)
+
+
+def _other_length(case: Case) -> Found:
+    for kind, name, here, there in case.lengths:
+        return case.series.first, (
+            f"the checkpoint's {kind} has {name}={there}, and the one that was built for this run has {name}={here}: "
+            f"Lightning restores the old one, so the LR goes on by {name}={there}. Load the weights alone, or set "
+            f"scheduler.{name} in on_train_start"
+        )
+    return None
+
+
+def _never_ticks(case: Case) -> Found:
+    for kind in case.unread:
+        return case.series.first, (
+            f"a {kind} was built on this optimizer, and Lightning has no scheduler for it: the LR stays as it is. "
+            'Return it under the key "lr_scheduler"'
+        )
+    for one in case.schedulers:
+        if one.interval and not one.ticks and len(case.series):
+            return case.series.first, f"{one.kind} is never ticked: {_why_never(case, one)}"
+    return None
+
+
+def _why_never(case: Case, one: Ticked) -> str:
+    if one.interval == "step" and case.batches is not None and one.frequency > case.batches:
+        return (
+            f"frequency={one.frequency} counts the batches of an epoch, which has {case.batches:,}: the LR stays "
+            f"{case.last:g}. Give a frequency of at most {case.batches:,}"
+        )
+    if one.frequency > 1:
+        what = "epochs" if one.interval == "epoch" else "batches, where an update is done"
+        return f"frequency={one.frequency} counts {what}, and the run has fewer: give a smaller one"
+    if one.interval == "epoch":
+        return "the run ends within its first epoch, and it is ticked at the end of each: interval='step'"
+    return "the module's own lr_scheduler_step does not step it: let it call scheduler.step()"
+
+
+def _milestone_never_hit(case: Case) -> Found:
+    for one in case.schedulers:
+        found = next(filter(None, _missed(one, one.reach)), "")
+        if found and one.ticks:
+            total, unit = case.series.end, " once an epoch" if one.interval == "epoch" else ""
+            return (
+                case.series.first,
+                f"{found}, and it is ticked {counted(one.reach, 'time')}{unit}{_unit_of(found, one, total)}",
+            )
+    return None
+
+
+def _missed(one: Ticked, reach: int) -> Iterator[str]:
+    """What of a scheduler is never reached in so many ticks, in words."""
+    own = one.settings
+    if one.kind == "MultiStepLR":
+        stones = own.get("milestones", [])
+        odd = [stone for stone in stones if stone != int(stone) or stone < 0]
+        late = [stone for stone in stones if stone > reach and stone not in odd]
+        if odd:
+            yield f"milestones {_listed(odd)} of MultiStepLR {_are(odd)} not a whole number of ticks, so {_there(odd)} no cut"
+        if late:
+            yield f"milestones {_listed(late)} of MultiStepLR {_are(late)} never reached, so {_there(late)} no cut"
+    if one.kind == "StepLR" and "step_size" in own:
+        size = own["step_size"]
+        if size != int(size):
+            yield f"step_size={size:g} of StepLR is not a whole number of ticks, so most of its cuts are left out"
+        elif size > reach:
+            yield f"step_size={size:,} of StepLR is never reached, so there is no cut"
+    if one.kind == "SequentialLR":
+        stones = own.get("milestones", [])
+        odd = [stone for stone in stones if stone != int(stone)]
+        late = [stone for stone in stones if stone > reach and stone not in odd]
+        if late:
+            yield f"milestones {_listed(late)} of SequentialLR {_are(late)} never reached, so what follows does not begin"
+        begins = [0, *stones]
+        for first, part in zip(begins, one.parts, strict=False):
+            yield from _missed(part, max(reach - int(first), 0)) if first <= reach else ()
+    if one.kind == "ChainedScheduler":
+        for part in one.parts:
+            yield from _missed(part, reach)
+
+
+def _unit_of(found: str, one: Ticked, total: int) -> str:
+    numbers = [*one.settings.get("milestones", []), one.settings.get("step_size", 0)]
+    within = one.interval == "epoch" and one.reach < max(numbers, default=0) <= total
+    if within:
+        return f". They lie within the {total:,} updates: interval='step'"
+    if "whole" in found:
+        return ". Round them: int(...)"
+    return f". Give them within {counted(one.reach, 'tick')}"
+
+
+def _frequency_restarts(case: Case) -> Found:
+    for one in case.schedulers:
+        batches = case.batches
+        if one.interval != "step" or one.frequency < 2 or case.accumulate != 1 or not one.ticks or batches is None:
+            continue
+        meant = case.series.end // one.frequency
+        if batches % one.frequency and meant > one.reach and not _as_long_as_it_ticks(one):
+            return one.ticks[0], (
+                f"frequency={one.frequency} counts the batches of an epoch and begins anew in each: "
+                f"{batches // one.frequency} ticks in an epoch of {batches:,} batches, {one.reach:,} in all and not "
+                f"{meant:,}. Give a frequency that divides {batches:,}, or tick every update with lengths of "
+                f"{one.frequency} times as many ticks"
+            )
+    return None
+
+
+def _frequency_with_accumulation(case: Case) -> Found:
+    for one in case.schedulers:
+        if one.interval != "step" or one.frequency < 2 or case.accumulate == 1 or not one.ticks:
+            continue
+        meant = case.series.end // one.frequency
+        if meant != one.reach and not _as_long_as_it_ticks(one):
+            return one.ticks[0], (
+                f"frequency={one.frequency} counts batches, not updates, and is looked at where an update is done, "
+                f"after every {case.accumulate or 'few'} batches: {one.reach:,} ticks, and not one for every "
+                f"{one.frequency} of {case.series.end:,} updates, {meant:,}. Leave frequency out, and give the "
+                "scheduler its lengths in updates"
+            )
+    return None
+
+
+def _as_long_as_it_ticks(one: Ticked) -> bool:
+    """Whether who built it knew how often it is ticked."""
+    return one.length is not None and abs(one.length - one.reach) <= _LITTLE * one.length
+
+
+# What a playing ahead has shown
+
+
+def _raises(case: Case) -> Found:
+    if case.raised is None:
+        return None
+    update, why = case.raised
+    return update, f"the run stops before update {update:,} with an error: {why}"
+
+
+def _two_writers(case: Case) -> Found:
+    if case.undone is None:
+        return None
+    update, count, first, second = case.undone
+    return update, (
+        f"{first} and {second} are both on this optimizer, and one undoes what the other has written: from update "
+        f"{update:,} on, in {counted(count, 'update')}, the LR is not the product of the two. Put them into one "
+        "ChainedScheduler or SequentialLR, or multiply them in one LambdaLR"
+    )
+
+
+def _replaced(case: Case) -> Found:
+    if case.replaced is None:
+        return None
+    update, by, gone = case.replaced
+    return update, (
+        f"{by} puts a scheduler of its own in the place of {gone} from update {update:,} on, and the LR goes to its "
+        f"swa_lrs, {case.last:g} at the end: what {gone} was to do from there on is left out. Let {gone} end there, or "
+        f"leave one of the two out"
+    )
+
+
+def _late_by_one(case: Case) -> Found:
+    if case.late is None:
+        return None
+    update, way = case.late
+    return update, (
+        f"from update {update:,} on each epoch uses the LR of the epoch before it: the scheduler is told the epoch "
+        f"that is over, not the one that begins. {way}"
+    )
+
+
+def _plateau_cannot_cut(case: Case) -> Found:
+    for one in case.plateaus:
+        if not one.cuts and one.decisions:
+            return None, (
+                f"ReduceLROnPlateau(patience={one.patience}) is told {one.monitor} {counted(one.decisions, 'time')}, and "
+                f"cuts at the earliest after {one.patience + 2} of them: whatever the metric does, the LR is never cut "
+                f"for an update. Give patience={max(one.decisions - 3, 0)} or less"
+            )
+    return None
+
+
+def _plateau_stale(case: Case) -> Found:
+    for one in case.plateaus:
+        if one.cuts and one.stale is not None:
+            return one.stale, (
+                f"ReduceLROnPlateau is told {one.monitor} {counted(one.decisions, 'time')}, and there "
+                f"{'is' if one.validations == 1 else 'are'} {counted(one.validations or 0, 'validation')}: it decides several "
+                f"times on one value, and cuts the LR at update {one.stale:,} though the metric gets better with each "
+                "validation. Give it the rhythm of the validations with interval and frequency"
+            )
+    return None
+
+
+# What the LRs say
+
+
+def _negative_lr(case: Case) -> Found:
+    for group, name in enumerate(case.series.names):
+        for first, _, lr in case.series.stretches(group):
+            if lr < 0:
+                return first, f"update {first:,} uses LR {lr:.3g} in {name}, below 0: {_ends_at(case)}"
+    return None
+
+
+def _first_updates_zero(case: Case) -> Found:
+    series = case.series
+    if series.first or not len(series) or any(own[0] for own in series.lrs) or not case.peak:
+        return None
+    count = series.firsts[1] if len(series.firsts) > 1 else series.end
+    what = "update 0 trains nothing" if count == 1 else f"updates 0 to {count - 1:,} train nothing"
+    share = "" if count == 1 else f" ({count:,} of {series.end:,})"
+    return 0, f"{what}{share}: the warmup begins at 0. Let it begin at one tick's worth: (n + 1) / W in place of n / W"
+
+
+def _ratio_changed(case: Case) -> Found:
+    built, series = case.built, case.series
+    if len(set(built)) < 2 or len(built) != len(series.names) or not len(series):
+        return None
+    if any(one.apart for one in case.schedulers):
+        return None
+    at = max(series.firsts, key=lambda first: series.at(first)[series.leader])
+    lrs = series.at(at)
+    if any(abs(lr - lrs[0]) > _ALIKE * abs(lrs[0]) for lr in lrs):
+        return None
+    kind = case.schedulers[0].kind if case.schedulers else "the schedule"
+    return series.first, (
+        f"the groups were built with LRs {_listed(built)}, and {kind} gives all of them {lrs[0]:g}: their ratio is gone "
+        f"from update {series.first:,} on. Give it a list, one value for each group"
+    )
+
+
+def _group_rises(case: Case) -> Found:
+    series = case.series
+    if any(one.apart for one in case.schedulers) or case.meant or not len(series):
+        return None
+    top = _peak_at(case)
+    for group, name in enumerate(series.names):
+        own, begin, end = series.lrs[group], series.at(top)[group], series.lrs[group][-1]
+        lead = series.lrs[series.leader]
+        falls = lead[-1] < (1 - _HIGH) * case.peak
+        floors = [one.settings.get("eta_min", one.settings.get("lr_min")) for one in _with_parts(case.schedulers)]
+        alone = any(isinstance(floor, (int, float)) and own and floor > own[0] for floor in floors)
+        if end > begin * (1 + _CLIMB) and begin >= 0 and (falls if group != series.leader else alone):
+            floor = next((f"eta_min={floor:g}" for floor in floors if floor), "an absolute floor")
+            return top, (
+                f"{name} goes up from {begin:g} to {end:g} while the others decay: {floor} lies above its LR. Give a "
+                "floor below the smallest LR, or a factor of each group's own"
+            )
+    return None
+
+
+def _vanishes(case: Case) -> Found:
+    if case.peak <= 0 or _floor(case) is not None:
+        return None
+    small = [
+        (first, count)
+        for first, count, lr in case.series.stretches(case.series.leader)
+        if abs(lr) < _VANISHED * case.peak
+    ]
+    lasts = sum(count for first, count in small if first > _peak_at(case))
+    if not small or lasts <= len(case.series) / 2:
+        return None
+    at = next(first for first, _ in small if first > _peak_at(case))
+    return at, (
+        f"from update {at:,} on the LR is below a millionth of its peak, {case.peak:g}, for {lasts:,} of "
+        f"{len(case.series):,} updates: {_too_often(case)}"
+    )
+
+
+def _finished_early(case: Case) -> Found:
+    floor = _floor(case)
+    if floor is None:
+        return None
+    at, lr = floor
+    left = case.series.end - at
+    if left <= _LONG * len(case.series) or not case.whole:
+        return None
+    return at, (
+        f"the LR has come down to {lr:.3g} by update {at:,} and stays there for the rest of the run, {left:,} of "
+        f"{case.series.end:,} updates: {_length_in_words(case)}"
+    )
+
+
+def _climbs_again(case: Case) -> Found:
+    legs = case.legs
+    falls = next((place for place, leg in enumerate(legs) if leg.name == "falls"), None)
+    if case.meant or falls is None or case.plateaus or _is_wave(legs):
+        return None
+    known = any(one.kind == "CosineAnnealingLR" for one in _with_parts(case.schedulers))
+    lows = [leg.end for leg in legs[falls:] if leg.name == "falls"]
+    climbs = [
+        leg
+        for before, leg in pairwise(legs)
+        if leg.first > legs[falls].first and leg.name == "rises" and leg.end - before.end >= _CLIMB * case.peak
+        # In one leap to where it came from: a restart, which somebody has written on purpose.
+        if known or leg.changes > 1 or leg.end < _RESTART * case.peak
+    ]
+    if not climbs:
+        return None
+    first = climbs[0]
+    times = "once" if len(climbs) == 1 else f"{len(climbs):,} times"
+    return first.first, (
+        f"the LR falls to {min(lows):.3g} and from update {first.first:,} on climbs to {first.end:.3g}, {times}, and "
+        f"ends at {case.last:.3g}: {_length_in_words(case)}"
+    )
+
+
+def _floor_not_reached(case: Case) -> Found:
+    if case.meant or case.plateaus or not case.whole or not case.legs:
+        return None
+    one = _lasting(case)
+    falls = case.legs[-1].name == "falls" and case.legs[-1].changes > 1
+    rises = case.legs[-1].name == "rises"
+    if rises and (one is None or one.kind != "OneCycleLR"):
+        return None  # the peak is what is not reached
+    floor = _floor_onward(case)
+    cut_off = one is not None and one.length is not None and one.length > one.reach
+    if not (falls and floor is not None) and not cut_off:
+        return None
+    low = floor if floor is not None else 0.0
+    after = _after_last(case)
+    top = max(case.peak, _highest(case.onward) if rises else 0.0)
+    if not rises and after - low <= _LITTLE * (top - low):
+        return None
+    what = "in its rise, and the peak is never used" if rises else f"at {case.last:.3g} of {case.peak:.3g}"
+    return case.series.end - 1, f"the run ends {what}; its way down is cut off: {_length_in_words(case)}"
+
+
+def _peak_not_reached(case: Case) -> Found:
+    if case.meant or not case.legs or case.legs[-1].name != "rises" or case.legs[-1].changes < 2 or not case.whole:
+        return None
+    one = _lasting(case)
+    if any(leg.name == "falls" for leg in case.legs) or (one is not None and one.kind == "OneCycleLR"):
+        return None
+    top = _highest(case.onward)
+    if case.onward is not None and not (_turns(case.onward) and top > (1 + _LITTLE) * case.last):
+        return None
+    of = f" of {top:.3g}" if top > case.last else ""
+    return case.series.end - 1, (
+        f"the LR is still rising when the run ends, at {case.last:.3g}{of}: {_length_in_words(case)}"
+    )
+
+
+def _ends_high(case: Case) -> Found:
+    if not case.meant or not case.whole or not case.legs or any(one.kind == "CyclicLR" for one in case.schedulers):
+        return None
+    low = min((leg.end for leg in case.legs if leg.name == "falls"), default=case.last)
+    if case.onward is not None:
+        low = min(low, *_until_rise(case.onward, case.last), case.last)
+        done = not _goes_on_falling(case.onward, case.series)
+    else:
+        done = case.legs[-1].name != "falls"
+    if done or case.last - low <= _HIGH * (case.peak - low):
+        return None
+    return case.series.end - 1, (
+        f"the last cycle is not over when the run ends: its last update uses {case.last:.3g} of {case.peak:.3g}. Choose "
+        "cycles that end with the run"
+    )
+
+
+# What several of them ask
+
+
+def _with_parts(schedulers: Sequence[Ticked]) -> list[Ticked]:
+    return [part for one in schedulers for part in (one, *_with_parts(one.parts))]
+
+
+def _lasting(case: Case) -> Ticked | None:
+    """The scheduler with an end of its own."""
+    return next((one for one in case.schedulers if one.length is not None), None)
+
+
+def _peak_at(case: Case) -> int:
+    """The first update that uses the largest LR."""
+    own = case.series.lrs[case.series.leader]
+    return case.series.firsts[own.index(max(own))]
+
+
+def _floor(case: Case) -> tuple[int, float] | None:
+    """Where the LR has come down gradually to a floor close to 0, and stays there: the update and the LR."""
+    legs = case.legs
+    if len(legs) < 2 or legs[-1].name != "holds" or legs[-2].name != "falls" or legs[-2].changes < 2:
+        return None
+    if case.peak <= 0 or legs[-1].end > _FLOOR * case.peak or case.plateaus:
+        return None
+    return legs[-1].first, legs[-1].end
+
+
+def _after_last(case: Case) -> float:
+    """The LR that an update past the last one would use."""
+    onward = case.onward
+    return onward.lrs[case.series.leader][0] if onward is not None and len(onward) else case.last
+
+
+def _highest(series: Series | None) -> float:
+    return 0.0 if series is None or not len(series) else series.peak(series.leader)
+
+
+def _lrs_onward(onward: Series | None) -> list[float]:
+    return [] if onward is None or not len(onward) else list(onward.lrs[onward.leader])
+
+
+def _turns(onward: Series) -> bool:
+    """Whether a rise comes to an end past the run."""
+    lrs = _lrs_onward(onward)
+    longest = max((count for _, count, _ in onward.stretches(onward.leader)), default=0)
+    return any(after < before for before, after in pairwise(lrs)) or longest > _HELD * max(
+        len(onward) // max(len(lrs), 1), 1
+    )
+
+
+def _floor_onward(case: Case) -> float | None:
+    """The LR at which a fall that the run cuts off would have come to its end; ``None`` where it does not."""
+    lrs = [case.last, *_lrs_onward(case.onward)]
+    for before, after in pairwise(lrs):
+        if after > before:
+            return before
+    onward = case.onward
+    if onward is None or not len(onward):
+        return None
+    *_, (_, count, lr) = onward.stretches(onward.leader)
+    held = count > _HELD * case.spacing or case.raised_onward
+    return lr if held else None
+
+
+def _until_rise(onward: Series, last: float) -> list[float]:
+    lrs: list[float] = []
+    for before, after in pairwise([last, *_lrs_onward(onward)]):
+        if after > before:
+            break
+        lrs.append(after)
+    return lrs
+
+
+def _goes_on_falling(onward: Series, series: Series) -> bool:
+    lrs = _lrs_onward(onward)
+    return bool(lrs) and lrs[0] <= series.lrs[series.leader][-1]
+
+
+def _is_wave(legs: Sequence[Leg]) -> bool:
+    """Whether the LR swings to and fro from the start, each time for about as long: a cycle that somebody has written."""
+    if len(legs) < 3 or legs[0].name != "rises":
+        return False
+    lengths = [leg.last - leg.first + 1 for leg in legs[:3]]
+    return (
+        legs[0].end > 0
+        and max(lengths[:2]) <= 1.5 * min(lengths[:2])
+        and [leg.name for leg in legs[:2]] == ["rises", "falls"]
+    )
+
+
+def _length_in_words(case: Case) -> str:
+    """Which setting is guilty, and what to give in its place."""
+    one = _lasting(case)
+    if one is None or one.length is None or not one.told:
+        one = next(iter(case.schedulers), None)
+        if one is None or not one.interval:
+            return "the length that the schedule was made for is not that of the run. Give it the run's"
+        ticks = f"{one.kind} is ticked {counted(one.reach, 'time')}, once {'an epoch' if one.interval == 'epoch' else 'an update'}"
+        other = (
+            "; if it counts updates: interval='step'"
+            if one.interval == "epoch"
+            else "; if it counts epochs: interval='epoch'"
+        )
+        return f"{ticks}{other}. Else give it a length of {counted(one.reach, 'tick')}"
+    said = f"{one.told}={one.length:g} and the run has {counted(one.reach, 'tick')}"
+    ticks = one.reach
+    if one.interval == "epoch" and _about(one.length, case.series.end):
+        return f"{said}, one an epoch; it was given for the {case.series.end:,} updates: interval='step'"
+    if one.interval == "step" and case.epochs and _about(one.length, case.epochs):
+        return f"{said}, one an update; it was given for the {case.epochs:,} epochs: {one.told}={ticks}, or interval='epoch'"
+    if one.interval == "step" and case.batches and case.epochs and _about(one.length, case.batches * case.epochs):
+        return f"{said}; it was given for the {case.batches * case.epochs:,} batches: {one.told}={ticks}"
+    return f"{said}. Give {one.told}={ticks}"
+
+
+def _about(length: float, count: int) -> bool:
+    return abs(length - count) <= 0.05 * count
+
+
+def _too_often(case: Case) -> str:
+    for one in case.schedulers:
+        if one.interval == "step":
+            return f"{one.kind} is ticked at every update; if it counts epochs: interval='epoch'"
+    return "give it a slower decay"
+
+
+def _ends_at(case: Case) -> str:
+    one = _lasting(case)
+    if one is None:
+        return "let it end at 0 or above"
+    return f"{one.kind} is past its end, {one.told}={one.length:g}. Give {one.told}={one.reach} or more"
+
+
+def _listed(values: Sequence[Any]) -> str:
+    few = [f"{value:g}" for value in values[:8]]
+    return ", ".join(few[:-1]) + (" and " if len(few) > 1 else "") + few[-1] if few else ""
+
+
+def _are(values: Sequence[Any]) -> str:
+    return "is" if len(values) == 1 else "are"
+
+
+def _there(values: Sequence[Any]) -> str:
+    return "there is" if len(values) == 1 else "there are"
 
 
 def of(case: Case) -> list[Finding]:
@@ -160,4 +692,32 @@ class Rule(NamedTuple):
     explains: frozenset[str] = frozenset()
 
 
-FINDINGS: dict[str, Rule] = {}
+_OF_LENGTH = frozenset(
+    {"climbs_again", "floor_not_reached", "peak_not_reached", "finished_early", "ends_high", "vanishes"}
+)
+
+# What is found before is not said again by what only follows from it.
+FINDINGS: dict[str, Rule] = {
+    "total_unknown": Rule(_total_unknown, _OF_LENGTH | {"negative_lr"}),
+    "other_length": Rule(_other_length, _OF_LENGTH),
+    "never_ticks": Rule(_never_ticks, _OF_LENGTH | {"milestone_never_hit", "plateau_cannot_cut", "first_updates_zero"}),
+    "milestone_never_hit": Rule(_milestone_never_hit),
+    "frequency_restarts": Rule(_frequency_restarts),
+    "frequency_with_accumulation": Rule(_frequency_with_accumulation),
+    "raises": Rule(_raises, _OF_LENGTH | {"plateau_cannot_cut", "plateau_stale"}),
+    "two_writers": Rule(_two_writers, _OF_LENGTH | {"plateau_cannot_cut", "group_rises"}),
+    "replaced": Rule(_replaced, _OF_LENGTH | {"milestone_never_hit", "ratio_changed", "group_rises"}),
+    "late_by_one": Rule(_late_by_one, frozenset({"floor_not_reached"})),
+    "plateau_cannot_cut": Rule(_plateau_cannot_cut),
+    "plateau_stale": Rule(_plateau_stale),
+    "negative_lr": Rule(_negative_lr, _OF_LENGTH),
+    "first_updates_zero": Rule(_first_updates_zero),
+    "ratio_changed": Rule(_ratio_changed, frozenset({"group_rises"})),
+    "group_rises": Rule(_group_rises, frozenset({"climbs_again", "peak_not_reached"})),
+    "climbs_again": Rule(_climbs_again, frozenset({"floor_not_reached", "finished_early", "ends_high"})),
+    "peak_not_reached": Rule(_peak_not_reached, frozenset({"milestone_never_hit", "floor_not_reached"})),
+    "finished_early": Rule(_finished_early, frozenset({"vanishes"})),
+    "vanishes": Rule(_vanishes),
+    "floor_not_reached": Rule(_floor_not_reached),
+    "ends_high": Rule(_ends_high),
+}

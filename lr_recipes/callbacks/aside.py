@@ -1,0 +1,102 @@
+"""Lets somebody's code run aside: for a limited time, and without a word, a warning or a random number that shows."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import io
+import logging
+import random
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+_AGAIN = 0.05  # seconds until code that has caught the call to stop is called again
+
+
+class OutOfTime(BaseException):
+    """The time is over. No code that catches every ``Exception`` is to catch it."""
+
+
+@contextlib.contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Raise ``OutOfTime`` when the time is over, whatever is running.
+
+    In the main thread of a system with signals what sleeps is woken, too; elsewhere what computes is stopped.
+    """
+    main = threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer")
+    with _by_signal(seconds) if main else _by_thread(seconds):
+        yield
+
+
+@contextlib.contextmanager
+def _by_signal(seconds: float) -> Iterator[None]:
+    def stop(number: int, frame: Any) -> None:
+        raise OutOfTime
+
+    before = signal.signal(signal.SIGALRM, stop)
+    left, again = signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        if left:  # somebody else's alarm
+            signal.setitimer(signal.ITIMER_REAL, left, again)
+
+
+@contextlib.contextmanager
+def _by_thread(seconds: float) -> Iterator[None]:
+    # The public way to stop another thread is to ask it; code that never ends does not listen.
+    thread, over = ctypes.c_ulong(threading.get_ident()), threading.Event()
+
+    def watch() -> None:
+        wait = seconds
+        while not over.wait(wait):
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(OutOfTime))
+            wait = _AGAIN
+
+    watching = threading.Thread(target=watch, daemon=True)
+    watching.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watching.join()
+
+
+class Aside:
+    """Whether the code that ran aside drew random numbers."""
+
+    drew = False
+
+
+@contextlib.contextmanager
+def aside() -> Iterator[Aside]:
+    """Let nobody see what is printed, logged and warned of meanwhile, and put the random numbers back."""
+    found, numpy = Aside(), sys.modules.get("numpy")
+    before = torch.get_rng_state(), random.getstate(), None if numpy is None else numpy.random.get_state()
+    level, grad = logging.root.manager.disable, torch.is_grad_enabled()
+    quiet = io.StringIO()
+    try:
+        logging.disable(logging.CRITICAL)
+        with warnings.catch_warnings(), contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
+            warnings.simplefilter("ignore")
+            yield found
+    finally:
+        logging.disable(level)
+        torch.set_grad_enabled(grad)
+        found.drew = not torch.equal(torch.get_rng_state(), before[0]) or random.getstate() != before[1]
+        torch.set_rng_state(before[0])
+        random.setstate(before[1])
+        if numpy is not None:
+            after = numpy.random.get_state()
+            found.drew = found.drew or any(
+                bool(numpy.any(one != other)) for one, other in zip(after, before[2], strict=True)
+            )
+            numpy.random.set_state(before[2])
