@@ -23,10 +23,12 @@ from torch.optim.swa_utils import SWALR
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
     from lightning.pytorch.callbacks import (
+        EarlyStopping,
         GradientAccumulationScheduler,
         ModelCheckpoint,
         RichProgressBar,
         StochasticWeightAveraging,
+        Timer,
         TQDMProgressBar,
     )
     from lightning.pytorch.loggers.logger import DummyLogger
@@ -61,6 +63,7 @@ __all__ = [
     "rank_zero_warn",
     "saved_with_batch",
     "steps_of_this_epoch",
+    "stops_early",
     "sums_up",
     "trainer_for",
     "training_results",
@@ -108,6 +111,7 @@ if not TYPE_CHECKING:
     GradientAccumulationScheduler, ModelCheckpoint, StochasticWeightAveraging = map(
         _under_both_names, ("GradientAccumulationScheduler", "ModelCheckpoint", "StochasticWeightAveraging")
     )
+    EarlyStopping, Timer = map(_under_both_names, ("EarlyStopping", "Timer"))
     RichProgressBar, TQDMProgressBar = map(_under_both_names, ("RichProgressBar", "TQDMProgressBar"))
 
     class Callback(*(_part(library, "Callback") for library in _imported())):
@@ -296,6 +300,11 @@ def averaging_of(trainer: Trainer) -> Averaging | None:
         if isinstance(one, StochasticWeightAveraging):
             return Averaging(one, epochs)
     return None
+
+
+def stops_early(trainer: Trainer) -> list[str]:
+    """Return the classes of callbacks that may end a run before its time."""
+    return [type(one).__name__ for one in callbacks_of(trainer) if isinstance(one, (EarlyStopping, Timer))]
 
 
 def epoch_is_whole(trainer: Trainer) -> bool:

@@ -26,14 +26,14 @@ class OwnCode(NamedTuple):
         logs_more: whether it logs under names that cannot be read.
         writes_lr: methods that write the LR of a group.
         ticks: methods that tick a scheduler.
-        overrides: methods of Lightning's own that decide on steps and ticks.
+        skips_steps: whether ``optimizer_step`` decides by itself whether the optimizer steps.
     """
 
     logs: dict[str, set[str]]
     logs_more: bool
     writes_lr: list[str]
     ticks: list[str]
-    overrides: set[str]
+    skips_steps: bool
 
     def logs_metric(self, name: str) -> bool | None:
         """Whether a metric is logged; ``None`` where that cannot be read."""
@@ -65,11 +65,10 @@ class OwnCode(NamedTuple):
 
 def own_code(module: Any, callbacks: Iterable[Any]) -> OwnCode:
     """Read the code of a module and of callbacks."""
-    found = OwnCode({}, False, [], [], set())
+    found = OwnCode({}, False, [], [], False)
     for one in (module, *callbacks):
         for method, tree in _methods(type(one)):
             found = _read(found, method, tree)
-            found.overrides.add(method)
     return found
 
 
@@ -107,7 +106,15 @@ def _read(found: OwnCode, method: str, tree: ast.AST) -> OwnCode:
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             if any(_is_lr(target) for target in targets):
                 found.writes_lr.append(method)
-    return found._replace(logs_more=more)
+    skips = method == "optimizer_step" and any(map(_steps_under_a_condition, ast.walk(tree)))
+    return found._replace(logs_more=more, skips_steps=found.skips_steps or skips)
+
+
+def _steps_under_a_condition(node: ast.AST) -> bool:
+    if not isinstance(node, ast.If):
+        return False
+    calls = [one for one in ast.walk(node) if isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute)]
+    return any(call.func.attr in ("step", "optimizer_step") for call in calls if isinstance(call.func, ast.Attribute))
 
 
 def _logged(call: ast.Call) -> Iterator[str]:

@@ -7,17 +7,18 @@ epoch, the validation, the plateaus of the step; then, when the epoch's hooks ar
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
+
+import torch
 
 from lr_recipes.callbacks.fit import accumulation_of
 from lr_recipes.callbacks.lightning import LightningModule, Trainer, averaging_of
 from lr_recipes.callbacks.stage import Stage, Unknowable
-from lr_recipes.optimizer.groups import group_names
+from lr_recipes.optimizer.groups import group_names, write_lr
 from lr_recipes.optimizer.twin import lrs_of
 from lr_recipes.plan.series import Series
-
-Metric = Callable[["Rehearsal", Any], float]
 
 
 class Rehearsal:
@@ -28,8 +29,10 @@ class Rehearsal:
         module: trained by it.
         optimizers: as ``configure_optimizers`` returned them.
         configs: what Lightning knows of the schedulers that are to be ticked.
-        metric: what plateaus are told.
+        metric: what plateaus are told: a value that is better with each of their ``"decisions"``, with each of the
+            ``"validations"``, or never.
         begun: whether the first batch has begun already.
+        lrs: what the schedulers begin with, by group, where the groups hold something else.
 
     Attributes:
         series: what the updates use; those past the end of the run are in ``onward``.
@@ -37,7 +40,12 @@ class Rehearsal:
         total: updates of the run, once it has been played to its end.
         error: what the run would be stopped by, if it is not known to go on.
         unknown: why nothing more is known, in words.
+        told: at each tick of each scheduler, the epoch and what it was given to step to.
         validations: how many there have been.
+        validated: at each tick of each scheduler, how many validations there had been.
+        epochs: how many have been played to their end.
+        first_epoch_ends: updates when the first of them ended.
+        reads_epoch: whether a scheduler asks for the present epoch.
         replaced: the update from which on a callback's scheduler has the place of another one.
 
     Raises:
@@ -50,11 +58,15 @@ class Rehearsal:
         module: LightningModule,
         optimizers: Any,
         configs: Any,
-        metric: Metric,
+        metric: str = "decisions",
         begun: bool = True,
+        lrs: Sequence[Any] | None = None,
     ) -> None:
         self.stage = Stage(trainer, module, begun)
         self.stage.cast(optimizers, configs)
+        for group, lr in zip(self.stage.optimizers[0].param_groups, lrs or (), strict=False):
+            write_lr(group, lr)
+        self._metric = metric
         self.first = self.stage.steps
         names = group_names(optimizers[0])
         self.series, self.onward = Series(names, self.first), Series(names)
@@ -64,12 +76,14 @@ class Rehearsal:
         self.error: Exception | None = None
         self.unknown = ""
         self.validations = 0
-        self.decisions = 0
+        self.validated: list[list[int]] = [[] for _ in configs]
+        self.epochs = 0
+        self.first_epoch_ends = self.first
         self.replaced: int | None = None
         self.reads_epoch = False
         self._accumulation = accumulation_of(trainer)
         self._averaging = averaging_of(trainer)
-        self.stage.metric(lambda name: metric(self, name))
+        self.stage.metric(self._value_of)
         for number, config in enumerate(self.stage.configs):
             self._watch(number, config.scheduler)
         self._batches = trainer.num_training_batches
@@ -79,6 +93,21 @@ class Rehearsal:
     def done(self) -> int:
         """Updates that were played, and those before."""
         return self.series.end if self.total is None else self.onward.end
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether there is more to play."""
+        return self.error is None and not self.unknown
+
+    @property
+    def has_turned(self) -> bool:
+        """Whether the LR has come to hold, or has turned, past the end of the run."""
+        lrs = self.onward.lrs[self.series.leader]
+        last = self.series.lrs[self.series.leader][-1]
+        steps = [after - before for before, after in pairwise([last, *lrs])]
+        turns = any(step * (steps[0] or step) < 0 for step in steps)
+        held = self.onward.end - (self.onward.firsts[-1] if lrs else self.onward.end)
+        return turns or held > 4 * max(len(self.series) // max(len(self.series.firsts), 1), 1) + 4
 
     def play(self, updates: int | None = None, until: float | None = None) -> None:
         """Play on.
@@ -117,6 +146,8 @@ class Rehearsal:
             if stage.epoch_is_whole:
                 stage.tick("epoch", plateaus=True)
             stage.end_epoch()
+            self.epochs += self.total is None
+            self.first_epoch_ends = self.series.end if self.epochs == 1 else self.first_epoch_ends
 
     def _epoch(self) -> Iterator[None]:
         stage, batches = self.stage, self._batches
@@ -166,6 +197,13 @@ class Rehearsal:
             self.total = self.series.end
             self.onward = Series(self.series.names, self.total)
 
+    def _value_of(self, name: str) -> Any:
+        """The value of a metric that a plateau is told."""
+        number = next(index for index, one in enumerate(self.stage.configs) if one.monitor == name)
+        counts = {"decisions": len(self.ticks[number]), "validations": self.validations}
+        plateau = self.stage.configs[number].scheduler
+        return torch.tensor(_better(plateau, counts[self._metric]) if self._metric else 1.0, dtype=torch.float64)
+
     def _watch(self, number: int, scheduler: Any) -> None:
         """Count the ticks of a scheduler, whoever calls for them."""
         step, stage = scheduler.step, self.stage
@@ -173,6 +211,7 @@ class Rehearsal:
         def counted(*args: Any, **kwargs: Any) -> Any:
             if self.total is None:
                 self.ticks[number].append(self.series.end)
+                self.validated[number].append(self.validations)
                 self.told[number].append((stage.epoch, kwargs.get("epoch", args[0] if args else None)))
             stage.trainer.epoch_asked = False
             try:
@@ -187,3 +226,13 @@ class Rehearsal:
         if self._averaging is not None and self.replaced is None and self._averaging.begins_in(self.stage.epoch):
             self.replaced = self.done
             self.stage.configs = [self._averaging.config_for(self.stage.optimizers[0]), *self.stage.configs[1:]]
+
+
+def _better(plateau: Any, times: int) -> float:
+    """A value of a metric that is better than it was as often, by more than the plateau's threshold."""
+    grows = getattr(plateau, "mode", "min") == "max"
+    threshold = getattr(plateau, "threshold", 0.0)
+    if getattr(plateau, "threshold_mode", "rel") == "abs":
+        return times * max(2 * threshold, 1.0) * (1 if grows else -1)
+    share = min(max(2 * threshold, 1e-3), 0.5)
+    return 1e-300 / (1 - share) ** times if grows else 1e300 * (1 - share) ** times

@@ -15,7 +15,14 @@ from typing import Any
 
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
+from torch.optim.lr_scheduler import (
+    ChainedScheduler,
+    CyclicLR,
+    LRScheduler,
+    OneCycleLR,
+    ReduceLROnPlateau,
+    SequentialLR,
+)
 
 from lr_recipes.optimizer.groups import Group, built_lrs, write_lr
 from lr_recipes.optimizer.internals import with_parts
@@ -28,28 +35,64 @@ _MOMENTA = ("momentum", "betas")
 _NOTED: weakref.WeakKeyDictionary[Optimizer, list[Group]] = weakref.WeakKeyDictionary()
 
 
+# The kinds of scheduler that were made on it, in their order: one that is made of others comes after them.
+_MADE: weakref.WeakKeyDictionary[Optimizer, list[str]] = weakref.WeakKeyDictionary()
+_ENTRANCES = (LRScheduler, ReduceLROnPlateau, SequentialLR, ChainedScheduler, *_OVERWRITERS)
+_INITS: dict[type, Any] = {}  # as they are, while somebody notes
+_noting = 0
+
+
 @contextmanager
 def noting() -> Iterator[None]:
-    """Note what the groups of every optimizer hold before one of these schedulers is made on it."""
-    # torch has no hook on the construction of an optimizer or a scheduler.
-    inits = [(kind, kind.__init__) for kind in _OVERWRITERS]
-    for kind, init in inits:
-        kind.__init__ = _noting_first(init)  # type: ignore[method-assign]
+    """Note what is made on every optimizer, and what its groups hold before."""
+    # torch has no hook on the construction of an optimizer or a scheduler. Several may note at once, and end in any
+    # order.
+    global _noting
+    _noting += 1
+    if _noting == 1:
+        _INITS.update((kind, kind.__init__) for kind in _ENTRANCES)
+        for kind, init in _INITS.items():
+            kind.__init__ = _noting_first(init)  # type: ignore[misc]
     try:
         yield
     finally:
-        for kind, init in inits:
-            kind.__init__ = init  # type: ignore[method-assign]
+        _noting -= 1
+        if not _noting:
+            for kind, init in _INITS.items():
+                kind.__init__ = init  # type: ignore[misc]
+            _INITS.clear()
 
 
 def _noting_first(init: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(init)
     def noting_init(self: Any, optimizer: Any, *args: Any, **kwargs: Any) -> None:
-        if isinstance(optimizer, Optimizer):  # else torch says so
-            _NOTED.setdefault(optimizer, [_copied(group) for group in optimizer.param_groups])
+        # torch says so, should it be something else; ChainedScheduler is given schedulers alone.
+        on = (
+            getattr(optimizer[0], "optimizer", None)
+            if isinstance(optimizer, (list, tuple)) and optimizer
+            else optimizer
+        )
+        if isinstance(on, Optimizer):
+            if isinstance(self, _OVERWRITERS):
+                _NOTED.setdefault(on, [_copied(group) for group in on.param_groups])
+            kinds = _MADE.setdefault(on, [])
+            if not kinds or kinds[-1] != type(self).__name__:  # a class of torch's own calls the one beneath it
+                kinds.append(type(self).__name__)
         init(self, optimizer, *args, **kwargs)
 
     return noting_init
+
+
+def made_on(optimizer: Optimizer) -> list[str]:
+    """Return the kinds of scheduler that were made on an optimizer while somebody noted it, in their order."""
+    return list(_MADE.get(optimizer, ()))
+
+
+def lrs_before(optimizer: Optimizer) -> list[float]:
+    """Return the LR that each group was built with, where ``OneCycleLR`` or ``CyclicLR`` has written its own too."""
+    noted = _NOTED.get(optimizer, [])
+    lrs = built_lrs(optimizer)
+    return [float(group.get("initial_lr", group["lr"])) for group in noted] + lrs[len(noted) :]
 
 
 def _copied(group: Group) -> Group:

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-
 from lr_recipes.plan.series import Ticked
 
 # A setting that says how many ticks a scheduler lasts, in the order in which one is believed.

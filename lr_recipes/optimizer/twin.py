@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
 
+from lr_recipes.optimizer.warmup import BENEATH
+
 # Of these nothing is copied: they are large, and no scheduler's state.
 _SHARED = (nn.Module, DataLoader, Dataset, ModuleType, type, BuiltinFunctionType, torch.device, torch.dtype)
 _FEW = 4096  # numbers of a tensor that may be a scheduler's state: an LR, a curve; larger ones are data, or weights
@@ -79,7 +81,7 @@ class Twins:
         Raises:
             CannotCopy: it, or something that it holds, cannot be copied.
         """
-        kind = type(value)
+        kind = getattr(type(value), BENEATH, type(value))  # of a scheduler that is warmed up, the one that it is
         if kind in _PLAIN:
             return value
         if id(value) in self._memo:
@@ -98,7 +100,7 @@ class Twins:
             self.contents(view)
             return view
         if _is_ordinary(kind):
-            return self._object(value)
+            return self._object(value, kind)
         return self._keep(value, self._by_its_own_rule(value))
 
     def view(self, original: Any, kind: type | None = None) -> Any:
@@ -127,8 +129,8 @@ class Twins:
         except Exception as error:  # whatever its own rule raises
             raise CannotCopy(f"a {type(value).__name__}") from error
 
-    def _object(self, value: Any) -> Any:
-        twin = self._keep(value, object.__new__(type(value)))
+    def _object(self, value: Any, kind: type) -> Any:
+        twin = self._keep(value, object.__new__(kind))
         for name, held in vars(value).items():
             vars(twin)[name] = self.of(held)
         return twin

@@ -26,6 +26,8 @@ from lr_recipes.plan.state import COUNT, NUMBER, Entries, ListOf, equal_lrs
 # What is saved of one optimizer; the two lists while the warmup lasts, and the first of them in 0.1.0 always.
 WARMED = Entries({"position": COUNT}, {"lrs": ListOf(NUMBER), "next_lrs": ListOf(NUMBER)})
 
+BENEATH = "_lr_recipes_beneath"  # where a class that hides the warmup keeps the one that it is made from
+
 
 class WarmupOver:
     """Multiplies the LR that a foreign scheduler writes by a warmup's factor, and hides that from the scheduler.
@@ -90,6 +92,11 @@ class WarmupOver:
     def over(self) -> bool:
         """Whether the next update uses the scheduler's own LR."""
         return self.clock.position >= self.total  # update `total` is the first after the warmup
+
+    @property
+    def own_lrs(self) -> list[Any]:
+        """What the scheduler has written, by group, without the warmup."""
+        return list(self._own)
 
     @property
     def planned_lrs(self) -> list[Any] | None:
@@ -231,4 +238,5 @@ def _shielded(kind: type[Any], hidden: Callable[[], contextlib.AbstractContextMa
     # `step`, and what other libraries call beside it, such as timm's `step_update`.
     names = [name for name in dir(kind) if name.startswith("step") and callable(getattr(kind, name))]
     steps = {name: within(getattr(kind, name)) for name in names}
-    return type(kind.__name__, (kind,), {**steps, "__module__": kind.__module__, "__reduce_ex__": __reduce_ex__})
+    also = {"__module__": kind.__module__, "__reduce_ex__": __reduce_ex__, BENEATH: kind}
+    return type(kind.__name__, (kind,), {**steps, **also})

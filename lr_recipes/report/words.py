@@ -6,6 +6,7 @@ What is true of a plan is asked of it; here it only becomes lines. Who prints th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from lr_recipes.checks import counted, one_line
 from lr_recipes.plan.curve import Phase
@@ -14,7 +15,14 @@ from lr_recipes.plan.plan import Plan
 _MANY_LINES = 8  # lines that are shown without cutting
 
 
-def in_words(plan: Plan, title: str, groups: Sequence[str], notes: Sequence[str] = ()) -> str:
+def in_words(
+    plan: Plan,
+    title: str,
+    groups: Sequence[str],
+    notes: Sequence[str] = (),
+    what: str = "plan",
+    end: str = "floor",
+) -> str:
     """Return a plan as a short block: where the total came from, each phase, each group.
 
     Args:
@@ -22,6 +30,8 @@ def in_words(plan: Plan, title: str, groups: Sequence[str], notes: Sequence[str]
         title: whose plan it is, such as the optimizer's name.
         groups: names of the parameter groups; none where the LRs are shares of the peak.
         notes: further lines, one each.
+        what: ``"plan"``, or ``"forecast"`` of somebody else's schedule.
+        end: what the LR that it ends at is called.
 
     Example:
         >>> from lr_recipes import Horizon, schedules
@@ -40,10 +50,10 @@ def in_words(plan: Plan, title: str, groups: Sequence[str], notes: Sequence[str]
     wide = max(_MANY_LINES, *(len(phase.name) for phase in shown), *map(len, named.values()))
     longest = max(len(_stretch(phase)) for phase in shown)
     what = [f"{p.name:<{wide}}  {_stretch(p):<{longest}}   {_factors(plan, p)}" for p in shown]
-    lrs = _peak_and_floor if plan.uniform else _first_and_last
+    lrs = partial(_peak_and_floor, end=end) if plan.uniform else _first_and_last
     whose = [f"{label:<{wide}}  {lrs(plan, k)}" for k, label in named.items()]
     lines = [*_with_gap(what, len(phases), "phases"), *_with_gap(whose, len(groups), "groups"), *map(one_line, notes)]
-    return "\n".join([f"Learning-rate plan for {one_line(title)}: {total}{source}", *(f"  {line}" for line in lines)])
+    return "\n".join([f"Learning-rate {what} for {one_line(title)}: {total}{source}", *(f"  {line}" for line in lines)])
 
 
 def _few(count: int) -> Sequence[int]:
@@ -85,9 +95,9 @@ def _factors(plan: Plan, phase: Phase) -> str:
     return f"factor {first:.3g}" if first == last else f"factor {first:.3g} -> {last:.3g}"
 
 
-def _peak_and_floor(plan: Plan, group: int) -> str:
+def _peak_and_floor(plan: Plan, group: int, end: str) -> str:
     base = plan.base_lrs[group]
-    return f"peak LR {base:g}, floor {base * plan.end_factor:g}"
+    return f"peak LR {base:g}, {end} {base * plan.end_factor:g}"
 
 
 def _first_and_last(plan: Plan, group: int) -> str:

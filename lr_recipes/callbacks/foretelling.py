@@ -1,0 +1,400 @@
+"""Foretells what the schedulers of a module will do in a run, and gathers what findings are made from.
+
+The run is played on stages, each with copies of its own: once as it will be, and where that tells something once more
+with another metric for its plateaus, or with one of several schedulers alone.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from lr_recipes.callbacks.aside import OutOfTime, aside, within
+from lr_recipes.callbacks.fit import accumulation_of, optimizer_names
+from lr_recipes.callbacks.lightning import LightningModule, Trainer, callbacks_of, stops_early
+from lr_recipes.callbacks.own_code import OwnCode, own_code
+from lr_recipes.callbacks.rehearsal import Rehearsal
+from lr_recipes.checks import nearest
+from lr_recipes.optimizer import as_built
+from lr_recipes.optimizer.groups import group_names
+from lr_recipes.optimizer.told import LENGTHS, described, settings_of
+from lr_recipes.optimizer.twin import CannotCopy, lrs_of
+from lr_recipes.plan.horizon import Horizon
+from lr_recipes.plan.series import Series
+from lr_recipes.report.findings import Case, Reacting
+from lr_recipes.report.foretold import Forecast, Outlook
+
+SECONDS = 4.0  # that a run waits for its forecast at most
+_PLAY = 2.5  # of them for the run itself
+_ONWARD = 0.3  # and for what would come after it
+_AGAIN = 0.4  # and for each further play
+_CHUNK = 1000  # updates that are played at once while the run goes on
+_APART = 0.05  # of an LR: by so much two schedulers that agree do not differ from their product
+
+
+class Told(NamedTuple):
+    """What a forecast is made from, beside the Trainer and its module.
+
+    Attributes:
+        optimizers: as ``configure_optimizers`` returned them.
+        configs: what Lightning knows of the schedulers.
+        horizon: the run.
+        begun: whether the first batch has begun already.
+        factors: by optimizer, what multiplies the schedulers' LRs, such as a warmup, and what they begin with then.
+        lengths: settings in which a checkpoint's scheduler is of another length: kind, name, here, there.
+    """
+
+    optimizers: Sequence[Any]
+    configs: Sequence[Any]
+    horizon: Horizon
+    begun: bool = True
+    factors: Mapping[int, tuple[Callable[[int], float], Sequence[Any]]] = {}
+    lengths: Sequence[tuple[str, str, Any, Any]] = ()
+
+
+def foretell(trainer: Trainer, module: LightningModule, told: Told) -> Forecast:
+    """Return what the module's schedulers will do in the run that the Trainer is about to begin."""
+    return _Foretelling(trainer, module, told).forecast()
+
+
+class _Foretelling:
+    def __init__(self, trainer: Trainer, module: LightningModule, told: Told) -> None:
+        self.trainer, self.module, self.told = trainer, module, told
+        self.code: OwnCode = own_code(module, callbacks_of(trainer))
+        self.names = optimizer_names(told.optimizers)
+        self.caveats: list[str] = []
+        batches = trainer.num_training_batches
+        self.batches = None if math.isinf(batches) else int(batches)
+
+    def forecast(self) -> Forecast:
+        automatic = self.module.automatic_optimization
+        if automatic and self.told.optimizers and not self.trainer.strategy.handles_gradient_accumulation:
+            return self._played()
+        if not automatic:
+            self.caveats.append(
+                f"{type(self.module).__name__} optimizes by hand: only its own code knows when an optimizer steps and "
+                "when a scheduler is ticked"
+            )
+        elif self.told.optimizers:
+            self.caveats.append(f"{type(self.trainer.strategy).__name__} counts updates by a rule of its own")
+        outlooks = [self._unplayed(number) for number in range(len(self.told.optimizers))]
+        return Forecast.of(outlooks, [[] for _ in self.told.configs], self.caveats)
+
+    def _unplayed(self, number: int) -> Outlook:
+        """What is known of an optimizer whose run cannot be played: what it was told."""
+        optimizer = self.told.optimizers[number]
+        case = Case(
+            Series(group_names(optimizer)),
+            schedulers=[described(one.scheduler) for one in self._configs_of(optimizer)],
+            built=as_built.lrs_before(optimizer),
+            optimizer=number,
+        )
+        now = lrs_of(optimizer)
+        return Outlook(self.names[number], case, self.told.horizon, 0, now, now)
+
+    def _configs_of(self, optimizer: Any) -> list[Any]:
+        return [one for one in self.told.configs if getattr(one.scheduler, "optimizer", optimizer) is optimizer]
+
+    # A run that the Trainer steps: it has one optimizer
+
+    def _played(self) -> Forecast:
+        started = time.monotonic()
+        play: Rehearsal | None = None
+        with aside() as found:
+            try:
+                with within(SECONDS):
+                    play = self._rehearsal()
+                    play.play(updates=self._far, until=started + _PLAY)
+            except CannotCopy as error:
+                self.caveats.append(f"the schedulers hold {error}, which cannot be copied to be ticked ahead")
+            except OutOfTime:
+                kinds = " and ".join(type(one.scheduler).__name__ for one in self.told.configs)
+                self.caveats.append(f"{kinds} took more than {SECONDS:g} s, and was stopped")
+        if play is None or not len(play.series):
+            outlook = self._unplayed(0)
+            outlook.case = replace(outlook.case, unread=self._unread())
+            return Forecast.of([outlook], [[] for _ in self.told.configs], [*self.caveats, *self._unknown(play)])
+        known = self._known(play, found.drew)
+        with aside():
+            case = self._case(play, started)
+        outlook = self._outlook(play, case, known)
+        return Forecast.of([outlook], play.ticks, self.caveats)
+
+    @property
+    def _far(self) -> int | None:
+        """The update up to which a run is played whose end is not known; ``None`` where it is."""
+        ends = self.trainer.max_steps >= 0 or (self.batches is not None and (self.trainer.max_epochs or -1) >= 0)
+        return None if ends else self.trainer.global_step + _CHUNK * 10
+
+    def _rehearsal(self, metric: str = "decisions", configs: Sequence[Any] | None = None) -> Rehearsal:
+        given = self.told.configs if configs is None else configs
+        starts = self.told.factors[0][1] if 0 in self.told.factors else None
+        play = Rehearsal(self.trainer, self.module, self.told.optimizers, given, metric, self.told.begun, starts)
+        return play
+
+    def _again(self, metric: str = "decisions", configs: Sequence[Any] | None = None) -> Rehearsal | None:
+        """Play the run once more, with another metric or fewer schedulers; ``None`` where that takes too long."""
+        until = time.monotonic() + _AGAIN
+        try:
+            with within(2 * _AGAIN):
+                play = self._rehearsal(metric, configs)
+                play.play(updates=self._far, until=until)
+                return play
+        except (OutOfTime, CannotCopy):
+            return None
+
+    def _known(self, play: Rehearsal, drew: bool) -> int:
+        """The first update whose LR is not certain, with a caveat that says why."""
+        known, name = play.series.end, type(self.module).__name__
+        writers = sorted({*self.code.writes_lr} - {"lr_scheduler_step"})
+        if drew:
+            self.caveats.append("a scheduler draws random numbers, which are others in the run")
+            known = play.first
+        if writers:
+            self.caveats.append(f"{name} writes the LR by itself, in {' and '.join(writers)}")
+            known = play.first
+        if self.code.ticks:
+            self.caveats.append(f"{name} ticks a scheduler by itself, in {' and '.join(sorted({*self.code.ticks}))}")
+            known = play.first
+        if self.code.skips_steps:
+            self.caveats.append(f"{name} decides in optimizer_step by itself whether the optimizer steps")
+            known = play.first
+        if self.batches is None and not self._needs_no_epochs:
+            self.caveats.append("the loader has no length, so it is not known when an epoch ends")
+            known = play.first
+        decisions = [
+            ticks[0]
+            for one, ticks in zip(self.told.configs, play.ticks, strict=True)
+            if ticks and one.reduce_on_plateau
+        ]
+        if decisions:
+            self.caveats.append(
+                f"from update {min(decisions):,} on a plateau decides by its metric; shown is what an always better one "
+                "leads to"
+            )
+            known = min(known, *decisions)
+        if self.trainer.reload_dataloaders_every_n_epochs:
+            self.caveats.append("the loader is made anew between epochs, and may then have another length")
+            known = min(known, play.first_epoch_ends)
+        if play.unknown:
+            self.caveats.append(f"the schedulers are known up to update {play.series.end:,}: {play.unknown}")
+        elif play.total is None and play.error is None and self._far is None:
+            self.caveats.append(
+                f"the run is long, and was played up to update {play.series.end:,}; beyond it, it is as the run goes on"
+            )
+        for one in stops_early(self.trainer):
+            self.caveats.append(f"{one} may end the run before")
+        return known
+
+    @property
+    def _needs_no_epochs(self) -> bool:
+        configs = self.told.configs
+        each = all(one.interval == "step" and one.frequency == 1 and not one.reduce_on_plateau for one in configs)
+        return not configs or (each and self.trainer.accumulate_grad_batches == 1)
+
+    def _unknown(self, play: Rehearsal | None) -> list[str]:
+        if play is None or not (play.unknown or play.error):
+            return []
+        return [f"the schedulers cannot be ticked ahead: {play.unknown or play.error}"]
+
+    def _outlook(self, play: Rehearsal, case: Case, known: int) -> Outlook:
+        optimizer = self.told.optimizers[0]
+        total = self._total(play, case)
+        bases = as_built.peak_lrs(optimizer, [one.scheduler for one in self.told.configs])
+        factor = self.told.factors[0][0] if 0 in self.told.factors else None
+        outlook = Outlook(self.names[0], case, self.told.horizon, known, bases, lrs_of(optimizer), factor, total=total)
+        if play.total is None and play.error is None and not play.unknown and known == play.series.end:
+            outlook.play_on = partial(_play_on, play, outlook)
+        return outlook
+
+    def _total(self, play: Rehearsal, case: Case) -> int | None:
+        if case.raised is not None:
+            return case.raised[0]
+        uncertain = self.code.skips_steps or self.trainer.reload_dataloaders_every_n_epochs
+        if uncertain or (self.batches is None and self.trainer.max_steps < 0):
+            return None
+        if play.total is not None:
+            return play.total
+        return None if self._far is not None else self.told.horizon.total_steps
+
+    # What findings are made from
+
+    def _case(self, play: Rehearsal, started: float) -> Case:
+        optimizer, configs = self.told.optimizers[0], self.told.configs
+        if play.total is not None:
+            self._play_onward(play)
+        schedulers = [
+            described(one.scheduler, one.interval, one.frequency)._replace(ticks=ticks)
+            for one, ticks in zip(configs, play.ticks, strict=True)
+        ]
+        windows = {accumulation_of(self.trainer)(epoch) for epoch in range(min(play.epochs, _CHUNK) or 1)}
+        return Case(
+            play.series,
+            whole=play.total is not None,
+            schedulers=schedulers,
+            onward=play.onward if play.total is not None else None,
+            raised_onward=play.total is not None and play.error is not None,
+            built=as_built.lrs_before(optimizer),
+            epochs=self.trainer.max_epochs if (self.trainer.max_epochs or -1) >= 0 else None,
+            batches=self.batches,
+            accumulate=windows.pop() if len(windows) == 1 else 0,
+            raised=self._raised(play),
+            undone=self._undone(play),
+            replaced=self._replaced(play),
+            late=self._late(play),
+            plateaus=self._plateaus(play),
+            unread=self._unread(),
+            lengths=self.told.lengths,
+        )
+
+    def _play_onward(self, play: Rehearsal) -> None:
+        """Play past the end until it is seen where a slope that the end cuts off leads to."""
+        until, updates = time.monotonic() + _ONWARD, max(len(play.series) // 50, 8)
+        try:
+            with within(2 * _ONWARD):
+                while time.monotonic() < until and play.goes_on and len(play.onward) < 50 * len(play.series) + 1000:
+                    play.play(updates=play.onward.end + updates, until=until)
+                    updates *= 2
+                    if play.has_turned:
+                        return
+        except OutOfTime:
+            return
+
+    def _raised(self, play: Rehearsal) -> tuple[int, str] | None:
+        if play.error is not None and play.total is None:
+            (first, *_) = (str(play.error) or "no message").splitlines()
+            return play.series.end, f"{type(play.error).__name__}: {first}"
+        for number, config in enumerate(self.told.configs):
+            if not config.reduce_on_plateau or not config.strict or not play.ticks[number]:
+                continue
+            after, monitor = play.ticks[number][0], config.monitor
+            if self.code.logs_metric(monitor) is False:
+                near = nearest(monitor, [re.sub(r"\\(.)", r"\1", name) for name in self.code.logs])
+                return after, f"ReduceLROnPlateau is to be told {monitor!r}, and nothing logs that{near}"
+            if self.code.in_validation(monitor) and not play.validated[number][0]:
+                return after, (
+                    f"ReduceLROnPlateau is to be told {monitor!r} before the first validation has logged it. Give it "
+                    "the rhythm of the validations, with interval and frequency, or strict=False"
+                )
+        return None
+
+    def _undone(self, play: Rehearsal) -> tuple[int, int, str, str] | None:
+        configs = self.told.configs
+        if len(configs) < 2:
+            return None
+        joint = self._again("") if any(one.reduce_on_plateau for one in configs) else play
+        alone = [self._again("", [one]) for one in configs]
+        if joint is None or any(one is None for one in alone):
+            return None
+        plays = [one for one in alone if one is not None]
+        end = min(one.series.end for one in [joint, *plays])
+        apart = [(first, count) for first, count, ratio in _ratios(joint, plays, end) if abs(ratio - 1) > _APART]
+        count = sum(count for _, count in apart)
+        if count <= max(1, len(joint.series) // 100):
+            return None
+        return apart[0][0], count, type(configs[0].scheduler).__name__, type(configs[1].scheduler).__name__
+
+    def _replaced(self, play: Rehearsal) -> tuple[int, str, str] | None:
+        if play.replaced is None or not self.told.configs or play.replaced >= play.series.end:
+            return None
+        return play.replaced, "StochasticWeightAveraging", type(self.told.configs[0].scheduler).__name__
+
+    def _late(self, play: Rehearsal) -> tuple[int, str] | None:
+        for config, told, ticks in zip(self.told.configs, play.told, play.ticks, strict=True):
+            if config.reduce_on_plateau or config.interval != "epoch" or len(ticks) < 3:
+                continue
+            if all(given == epoch for epoch, given in told):
+                return ticks[0], "Give it current_epoch + 1"
+            lrs = [
+                play.series.at(update)[play.series.leader]
+                for update in (play.first, *ticks[:2])
+                if update < play.series.end
+            ]
+            if play.reads_epoch and len(lrs) == 3 and lrs[0] == lrs[1] != lrs[2]:
+                return ticks[
+                    0
+                ], "When it is ticked, current_epoch is that of the epoch that ends: take current_epoch + 1"
+        return None
+
+    def _plateaus(self, play: Rehearsal) -> list[Reacting]:
+        found = []
+        for number, config in enumerate(self.told.configs):
+            if not config.reduce_on_plateau or not play.ticks[number]:
+                continue
+            worst = self._again("")
+            validated = self.code.in_validation(config.monitor)
+            stale = self._again("validations") if validated else None
+            first = _first_difference(stale, play) if stale is not None else None
+            found.append(
+                Reacting(
+                    config.monitor,
+                    getattr(config.scheduler, "patience", 0),
+                    len(play.ticks[number]),
+                    cuts=worst is None or _first_difference(worst, play) is not None,
+                    stale=first,
+                    validations=play.validations if validated else None,
+                )
+            )
+        return found
+
+    def _unread(self) -> list[str]:
+        """Schedulers that were made on an optimizer of which Lightning knows none."""
+        optimizer = self.told.optimizers[0]
+        if self._configs_of(optimizer) or self.code.ticks:
+            return []
+        return as_built.made_on(optimizer)[-1:]
+
+
+def _play_on(play: Rehearsal, outlook: Outlook, update: int) -> None:
+    """Play up to an update, and some further."""
+    with aside():
+        try:
+            with within(SECONDS):
+                play.play(updates=update + _CHUNK)
+        except OutOfTime:
+            outlook.play_on = None
+    outlook.known = play.series.end
+    if play.total is not None or play.error is not None or play.unknown:
+        outlook.play_on = None
+
+
+def _ratios(joint: Rehearsal, plays: Sequence[Rehearsal], end: int) -> Iterator[tuple[int, int, float]]:
+    """Stretches of updates, and there the LR of all together by the product of each alone."""
+    group = joint.series.leader
+    firsts = sorted({first for one in [joint, *plays] for first in one.series.firsts if first < end})
+    start = joint.series.at(joint.first)[group]
+    for first, after in pairwise([*firsts, end]):
+        product = start
+        for one in plays:
+            begin = one.series.at(one.first)[group]
+            product *= one.series.at(first)[group] / begin if begin else 1.0
+        if product > 1e-12 * joint.series.peak(group):
+            yield first, after - first, joint.series.at(first)[group] / product
+
+
+def _first_difference(one: Rehearsal, other: Rehearsal) -> int | None:
+    """The first update that uses another LR."""
+    end = min(one.series.end, other.series.end)
+    firsts = sorted({first for play in (one, other) for first in play.series.firsts if first < end})
+    return next((first for first in firsts if one.series.at(first) != other.series.at(first)), None)
+
+
+def lengths_of(schedulers: Sequence[Any]) -> list[dict[str, Any]]:
+    """Return the settings of schedulers that say how long they last."""
+    return [{name: value for name, value in settings_of(one).items() if name in LENGTHS} for one in schedulers]
+
+
+def other_lengths(schedulers: Sequence[Any], built: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, Any, Any]]:
+    """Return what a checkpoint has changed of the lengths that schedulers were built with: kind, name, built, now."""
+    return [
+        (type(one).__name__, name, was[name], now)
+        for one, was, lengths in zip(schedulers, built, lengths_of(schedulers), strict=False)
+        for name, now in lengths.items()
+        if name in was and was[name] != now
+    ]
