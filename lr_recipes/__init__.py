@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lr_recipes import schedules
+    from lr_recipes.callbacks.foretelling import forecast
     from lr_recipes.callbacks.learning_rate_logger import LearningRateLogger
     from lr_recipes.callbacks.learning_rate_range_test import LearningRateRangeTest, range_test
     from lr_recipes.callbacks.learning_rate_scheduler import LearningRateScheduler
@@ -28,6 +29,7 @@ _WHERE = {
     "LearningRateRangeTest": ("lr_recipes.callbacks.learning_rate_range_test", "LearningRateRangeTest"),
     "LearningRateScheduler": ("lr_recipes.callbacks.learning_rate_scheduler", "LearningRateScheduler"),
     "LearningRateWarmup": ("lr_recipes.callbacks.learning_rate_warmup", "LearningRateWarmup"),
+    "forecast": ("lr_recipes.callbacks.foretelling", "forecast"),
     "preview": ("lr_recipes.report.preview", "preview"),
     "range_test": ("lr_recipes.callbacks.learning_rate_range_test", "range_test"),
 }
@@ -37,6 +39,7 @@ __all__ = [
     "LearningRateRangeTest",
     "LearningRateScheduler",
     "LearningRateWarmup",
+    "forecast",
     "preview",
     "range_test",
     "schedules",

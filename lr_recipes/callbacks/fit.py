@@ -398,7 +398,7 @@ class Fit:
     def _note_length(self, known: bool = False) -> None:
         """Keep the length of the present epoch where loaders change; with ``known``, one that is known stays."""
         epoch = self.trainer.current_epoch
-        length = _limits_of(self.trainer).updates_in(epoch)
+        length = limits_of(self.trainer).updates_in(epoch)
         if self.reloads and length is not None and not (known and epoch in self._lengths):
             self._lengths[epoch] = length
 
@@ -416,7 +416,7 @@ class Fit:
         return {epoch: done} if self._started and done and epoch == self.trainer.current_epoch else {}
 
     def _limits(self) -> Limits:
-        limits = _limits_of(self.trainer)._replace(lengths=self._lengths, start=self._start, automatic=self.automatic)
+        limits = limits_of(self.trainer)._replace(lengths=self._lengths, start=self._start, automatic=self.automatic)
         repeated = {epoch: done + (limits.updates_in(epoch) or 0) for epoch, done in self._repeats.items()}
         return limits._replace(lengths={**self._lengths, **repeated})
 
@@ -575,7 +575,7 @@ def _clock_for(optimizer: Optimizer) -> Clock:
 # What a Trainer says about its run
 
 
-def _limits_of(trainer: Trainer) -> Limits:
+def limits_of(trainer: Trainer) -> Limits:
     # Lightning says "no limit" in three ways: an infinite number of batches, -1 epochs (or None), -1 steps. The batches
     # are those of this process, after `limit_train_batches` and its distributed sampler.
     batches, epochs, max_steps = trainer.num_training_batches, trainer.max_epochs, trainer.max_steps

@@ -15,11 +15,14 @@ from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+import torch
+
 from lr_recipes.callbacks.aside import OutOfTime, aside, within
-from lr_recipes.callbacks.fit import accumulation_of, optimizer_names
+from lr_recipes.callbacks.fit import accumulation_of, limits_of, optimizer_names
 from lr_recipes.callbacks.lightning import LightningModule, Trainer, callbacks_of, stops_early
 from lr_recipes.callbacks.own_code import OwnCode, own_code
 from lr_recipes.callbacks.rehearsal import Rehearsal
+from lr_recipes.callbacks.stage import Stage
 from lr_recipes.checks import nearest
 from lr_recipes.optimizer import as_built
 from lr_recipes.optimizer.groups import group_names
@@ -398,3 +401,90 @@ def other_lengths(schedulers: Sequence[Any], built: Sequence[Mapping[str, Any]])
         for name, now in lengths.items()
         if name in was and was[name] != now
     ]
+
+
+def forecast(
+    trainer: Trainer,
+    module: LightningModule,
+    train_dataloaders: Any = None,
+    val_dataloaders: Any = None,
+    datamodule: Any = None,
+    ckpt_path: Any = None,
+) -> Forecast:
+    """Foretell what the schedulers of a module will do in ``trainer.fit``, without training.
+
+    The arguments are those of ``Trainer.fit``, which afterwards does what it would have done: what is built here, and
+    ticked through the run, are copies. ``prepare_data`` and ``setup`` are called, on a view of the module and the data
+    module, and no batch is read.
+
+    Args:
+        trainer: the Trainer that is to train.
+        module: the module, with optimizers and schedulers of its own.
+        train_dataloaders: the training data.
+        val_dataloaders: the validation data.
+        datamodule: a data module in place of both.
+        ckpt_path: checkpoint that the run goes on from.
+
+    Returns:
+        The LRs of every update, when each tick comes, and ``findings``: what is wrong with them. Prints as a run does
+        before its first update.
+
+    Raises:
+        ValueError: the module has no optimizer, its schedulers cannot be built before training, or a
+            LearningRateScheduler owns the LR.
+
+    Example:
+        >>> import torch
+        >>> from lightning.pytorch import Trainer
+        >>> from lightning.pytorch.demos.boring_classes import BoringModel
+        >>> trainer = Trainer(max_epochs=3, logger=False, accelerator="cpu", enable_progress_bar=False)
+        >>> told = forecast(trainer, BoringModel())
+        >>> told.total_steps(), told.lr(0), round(told.lr(191)[0], 6), told.ticks()
+        (192, [0.1], 0.001, [64, 128, 192])
+    """
+    owners = [type(one).__name__ for one in callbacks_of(trainer) if type(one).__name__ == "LearningRateScheduler"]
+    if owners:
+        raise ValueError(
+            "a LearningRateScheduler owns the LR of this Trainer, so there is nothing to forecast: its plan is what "
+            "will be used, and lr_recipes.preview(schedule, ...) shows it"
+        )
+    stage = Stage(trainer, module)
+    with aside(), as_built.noting():
+        try:
+            optimizers, configs = stage.set_up(train_dataloaders, val_dataloaders, datamodule)
+            lengths = lengths_of([one.scheduler for one in configs])
+            if ckpt_path is not None:
+                stage.restore(_loaded(ckpt_path))
+        except Exception as error:
+            (first, *_) = (str(error) or "no message").splitlines()
+            raise ValueError(
+                f"the schedulers of {type(module).__name__} cannot be built before training: "
+                f"{type(error).__name__}: {first}"
+            ) from error
+        if not [one for one in optimizers if getattr(one, "param_groups", None)]:
+            raise ValueError(
+                f"{type(module).__name__}.configure_optimizers() returns no optimizer, so there is no LR to forecast: "
+                "return one"
+            )
+        horizon = limits_of(stage.trainer).horizon()
+        told = Told(
+            optimizers,
+            configs,
+            horizon,
+            begun=False,
+            factors=_warmups(trainer, horizon),
+            lengths=other_lengths([one.scheduler for one in configs], lengths),
+        )
+        return foretell(stage.trainer, stage.module, told)
+
+
+def _warmups(trainer: Trainer, horizon: Horizon) -> dict[int, Any]:
+    for one in callbacks_of(trainer):
+        if type(one).__name__ == "LearningRateWarmup":
+            return {0: (one.schedule.plan(horizon, [], peak=1.0).curve.factor, None)}
+    return {}
+
+
+def _loaded(path: Any) -> dict[str, Any]:
+    loaded: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return loaded

@@ -10,8 +10,10 @@ is of the library of the Trainer or the module that it is for.
 
 from __future__ import annotations
 
+import copy
 import functools
 import importlib
+import math
 import sys
 from abc import ABCMeta
 from collections.abc import Callable, Sequence
@@ -58,10 +60,13 @@ __all__ = [
     "epoch_is_whole",
     "is_param_in_hook_signature",
     "logged_as",
+    "loop_limits",
+    "optimizers_of",
     "quiet_profiler",
     "rank_zero_info",
     "rank_zero_warn",
     "saved_with_batch",
+    "set_up_training_data",
     "steps_of_this_epoch",
     "stops_early",
     "sums_up",
@@ -155,6 +160,53 @@ def callbacks_of(trainer: Trainer) -> list[Callback]:
 def quiet_profiler(trainer: Trainer) -> Any:
     """Return a profiler for a Trainer that measures nothing."""
     return _part(_library_of(trainer), "profilers.PassThroughProfiler")()
+
+
+def loop_limits(trainer: Trainer) -> tuple[Any, Any]:
+    """Return the least and the largest number of epochs of a fit."""
+    parse = _part(_library_of(trainer), "loops.utilities._parse_loop_limits")
+    limits: tuple[Any, Any] = parse(
+        trainer.min_steps, trainer.max_steps, trainer.min_epochs, trainer.max_epochs, trainer
+    )
+    return limits
+
+
+def optimizers_of(module: LightningModule) -> tuple[list[Any], list[Any]]:
+    """Return what ``configure_optimizers`` builds: the optimizers, and when which scheduler is to be ticked."""
+    built: tuple[list[Any], list[Any]] = _part(
+        _library_of(module), "core.optimizer._init_optimizers_and_lr_schedulers"
+    )(module)
+    return built
+
+
+def set_up_training_data(trainer: Trainer) -> None:
+    """Let a Trainer know its training loader, how long an epoch is and when it validates, without reading a batch."""
+    # What `fit_loop.setup_data` does, but for the iterator that it makes: it would start workers and read ahead.
+    library, fit = _library_of(trainer), trainer.fit_loop
+    connector = "trainer.connectors.data_connector"
+    loader = _part(library, f"{connector}._request_dataloader")(fit._data_source)
+    kind = _part(library, "utilities.combined_loader.CombinedLoader")
+    combined = copy.copy(loader) if isinstance(loader, kind) else kind(loader, "max_size_cycle")
+    stage = _part(library, "trainer.states.RunningStage").TRAINING
+    if trainer.overfit_batches > 0:
+        _part(library, f"{connector}._resolve_overfit_batches")(combined, mode=stage)
+    process = _part(library, f"{connector}._process_dataloader")
+    fitting = _part(library, "trainer.states.TrainerFn").FITTING
+    combined.flattened = [process(trainer, fitting, stage, one) for one in combined.flattened]
+    has_length = _part(library, "utilities.data.has_len_all_ranks")
+    lengths = [len(one) if has_length(one, trainer.strategy, False) else float("inf") for one in combined.flattened]
+    parse = _part(library, f"{connector}._parse_num_batches")
+    combined.limits = [parse(stage, length, trainer.limit_train_batches) for length in lengths]
+    fit._combined_loader = combined
+    taken = list(map(min, lengths, combined.limits))
+    fit.max_batches = min(taken) if combined._mode == "min_size" else max(taken)
+    every = trainer.val_check_interval
+    if isinstance(every, int):
+        trainer.val_check_batch = every
+    elif math.isinf(fit.max_batches):
+        trainer.val_check_batch = float("inf")
+    else:
+        trainer.val_check_batch = max(1, int(fit.max_batches * (1.0 if every is None else every)))
 
 
 def accumulates_by_list(callback: GradientAccumulationScheduler) -> bool:
@@ -285,7 +337,7 @@ class Averaging:
         for group, lr in zip(groups, lrs, strict=False):
             group["initial_lr"] = lr
         last = (swa._max_epochs if hasattr(swa, "_max_epochs") else self._last + 1) if self._cosine else -1
-        scheduler = SWALR(optimizer, lrs, swa._annealing_epochs, swa._annealing_strategy, last)
+        scheduler = SWALR(optimizer, lrs, swa._annealing_epochs, swa._annealing_strategy, last)  # type: ignore[arg-type]
         return _part(_library_of(swa), "utilities.types.LRSchedulerConfig")(scheduler)
 
     @property

@@ -138,7 +138,8 @@ class Rehearsal:
             if stage.over:
                 self._end()
                 yield
-            if not (self.first == stage.steps and stage.batch):  # else the run goes on within an epoch
+            within = self.first == stage.steps and 0 < stage.batch < self._batches
+            if not within:  # else the run goes on within an epoch
                 stage.begin_epoch(self._accumulation(stage.epoch))
                 self._let_averaging_begin()
             yield from self._epoch()

@@ -19,7 +19,10 @@ from lr_recipes.callbacks.lightning import (
     Trainer,
     callbacks_of,
     dummy_logger,
+    loop_limits,
+    optimizers_of,
     quiet_profiler,
+    set_up_training_data,
 )
 from lr_recipes.optimizer.twin import Twins, view_of
 
@@ -83,7 +86,7 @@ class Stage:
         epoch = self._view(fit.epoch_loop, "batch_progress", "scheduler_progress")
         epoch.automatic_optimization = self._view(epoch.automatic_optimization, "optim_progress")
         epoch.manual_optimization = self._view(epoch.manual_optimization, "optim_step_progress")
-        epoch.val_loop = self._view(epoch.val_loop)
+        epoch.val_loop = self._view(epoch.val_loop, "batch_progress")
         fit._data_source, epoch.val_loop._data_source = map(view_of, (fit._data_source, epoch.val_loop._data_source))
         fit.epoch_loop, self.trainer.fit_loop = epoch, fit
 
@@ -232,3 +235,57 @@ class Stage:
     def end_epoch(self) -> None:
         """End the epoch."""
         self.trainer.fit_loop.epoch_progress.increment_completed()
+
+    # What a fit does before its first batch
+
+    def set_up(self, train: Any = None, val: Any = None, datamodule: Any = None) -> tuple[list[Any], list[Any]]:
+        """Attach the data and build the optimizers and schedulers, as ``Trainer.fit`` does; nothing is iterated.
+
+        Args:
+            train: the training loader, or loaders; or a data module.
+            val: the validation loader, or loaders.
+            datamodule: the data module.
+
+        Returns:
+            The optimizers, and what Lightning knows of the schedulers.
+        """
+        if isinstance(train, LightningDataModule):
+            train, datamodule = None, train
+        trainer: Any = self.trainer
+        trainer.state = view_of(trainer.state)
+        trainer.state.fn = "fit"
+        fit, sources = trainer.fit_loop, (train, val)
+        if datamodule is not None:
+            datamodule = self.twins.view(datamodule)
+            self.twins.contents(datamodule)
+            trainer.datamodule, datamodule.trainer = datamodule, trainer
+            sources = (datamodule, datamodule)
+        self.twins.contents(self.module)
+        for loop, source in zip((fit, fit.epoch_loop.val_loop), sources, strict=True):
+            loop._data_source.instance = self.module if source is None else source
+            loop._combined_loader = None
+        fit.min_epochs, fit.max_epochs = loop_limits(trainer)
+        for one in filter(None, (datamodule, self.module)):
+            one.prepare_data()
+            one.setup("fit")
+        self.module.configure_model()
+        set_up_training_data(trainer)
+        self.strategy.optimizers, self.strategy.lr_scheduler_configs = optimizers_of(self.module)
+        return list(self.strategy.optimizers), list(self.strategy.lr_scheduler_configs)
+
+    def restore(self, checkpoint: dict[str, Any]) -> None:
+        """Let the loops, the LRs and the schedulers stand where a checkpoint was saved."""
+        fit: Any = self.trainer.fit_loop
+        fit.load_state_dict(checkpoint["loops"]["fit_loop"])
+        fit.restarting = True
+        for optimizer, state in zip(self.optimizers, checkpoint["optimizer_states"], strict=False):
+            optimizer.load_state_dict({"state": {}, "param_groups": state["param_groups"]})
+        for config, state in zip(self.configs, checkpoint["lr_schedulers"], strict=False):
+            config.scheduler.load_state_dict(state)
+        model, self.strategy.model = self.strategy.model, self.module
+        fit.reset()
+        self.strategy.model = model
+        if self.trainer.max_steps == -1:
+            fit.epoch_progress.current.completed = fit.epoch_progress.current.processed
+        fit.epoch_loop.reset()
+        fit.restarting = False

@@ -49,10 +49,14 @@ def in_words(
     named = {k: _labelled(one_line(groups[k])) for k in _few(len(groups))}
     wide = max(_MANY_LINES, *(len(phase.name) for phase in shown), *map(len, named.values()))
     longest = max(len(_stretch(phase)) for phase in shown)
-    what = [f"{p.name:<{wide}}  {_stretch(p):<{longest}}   {_factors(plan, p)}" for p in shown]
+    stretches = [f"{p.name:<{wide}}  {_stretch(p):<{longest}}   {_factors(plan, p)}" for p in shown]
     lrs = partial(_peak_and_floor, end=end) if plan.uniform else _first_and_last
     whose = [f"{label:<{wide}}  {lrs(plan, k)}" for k, label in named.items()]
-    lines = [*_with_gap(what, len(phases), "phases"), *_with_gap(whose, len(groups), "groups"), *map(one_line, notes)]
+    lines = [
+        *_with_gap(stretches, len(phases), "phases"),
+        *_with_gap(whose, len(groups), "groups"),
+        *map(one_line, notes),
+    ]
     return "\n".join([f"Learning-rate {what} for {one_line(title)}: {total}{source}", *(f"  {line}" for line in lines)])
 
 
