@@ -178,8 +178,8 @@ class _Foretelling:
         ]
         if decisions:
             self.caveats.append(
-                f"from update {min(decisions):,} on a plateau decides by its metric; shown is what an always better one "
-                "leads to"
+                f"from update {min(decisions):,} on a plateau decides by its metric; what is shown is that of a metric "
+                "that gets better each time"
             )
             known = min(known, *decisions)
         if self.trainer.reload_dataloaders_every_n_epochs:

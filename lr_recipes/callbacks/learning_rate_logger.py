@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,20 +20,27 @@ from lr_recipes import checks
 from lr_recipes.callbacks.base import Remembering, leave_out
 from lr_recipes.callbacks.fit import Fit
 from lr_recipes.callbacks.folder import Folder
+from lr_recipes.callbacks.foretelling import Told, foretell, lengths_of, other_lengths
 from lr_recipes.callbacks.lightning import LightningModule, Trainer, batches_that_stepped
 from lr_recipes.callbacks.telling import end_bar, tell, warn
+from lr_recipes.optimizer import as_built
 from lr_recipes.optimizer.clock import Clock
+from lr_recipes.optimizer.follow import BoundSchedule
+from lr_recipes.optimizer.foretold import Foretold
 from lr_recipes.optimizer.recorder import LearningRateError, Recorder
+from lr_recipes.optimizer.warmup import WarmupOver
 from lr_recipes.plan.plan import Plan
 from lr_recipes.plan.state import COUNT, TEXT, ByName, Entries
-from lr_recipes.report.audit import AUDIT, Audit
+from lr_recipes.report.audit import AUDIT, Audit, ForecastAudit
 from lr_recipes.report.backlog import Backlog
+from lr_recipes.report.foretold import Forecast
 from lr_recipes.report.lr_csv import LrCsv, columns_of, with_replacement
 from lr_recipes.report.picture import draw, draw_many
 
 __all__ = ["LearningRateError", "LearningRateLogger"]
 
 AUDITS = ("warn", "error")
+FINDINGS = ("warn", "error", "off")
 _COMPLETE = 0.95  # share of the schedule below which its end is worth a warning
 _AT_ONCE = 8  # more optimizers than this share one picture, and more files are not all named
 
@@ -54,11 +62,18 @@ class LearningRateLogger(Remembering):
             logger, else its ``default_root_dir``. To a URL they are copied with each checkpoint and when the run ends.
         audit: what to do when an update did not use the planned LR: ``"warn"`` or ``"error"``.
         plot: draw ``lr.png``.
+        findings: what to do when a scheduler of the module's own will not do what it was meant to: ``"warn"``,
+            ``"error"`` before the first update, or ``"off"``.
+
+    Attributes:
+        forecast: what the module's own schedulers were foretold to do, from the first batch on; ``None`` where a
+            LearningRateScheduler owns every LR.
 
     Raises:
         ValueError: an argument is unknown.
         OSError: the folder cannot be written (before the first update).
-        LearningRateError: with ``audit="error"``, at the first update that did not use the planned LR.
+        LearningRateError: with ``audit="error"``, at the first update that did not use the planned LR; with
+            ``findings="error"``, before the first update.
 
     Example:
         >>> from lr_recipes import LearningRateLogger
@@ -75,13 +90,23 @@ class LearningRateLogger(Remembering):
         ),
     )
 
-    def __init__(self, dirpath: str | Path | None = None, audit: str = "warn", plot: bool = True) -> None:
+    def __init__(
+        self,
+        dirpath: str | Path | None = None,
+        audit: str = "warn",
+        plot: bool = True,
+        findings: str = "warn",
+    ) -> None:
         super().__init__()
         checks.folder("dirpath", dirpath)
         self.dirpath = dirpath
         self.audit = checks.one_of("audit", audit, AUDITS)
         checks.flag("plot", plot)
         self.plot = plot
+        self.findings = checks.one_of("findings", findings, FINDINGS)
+        self.forecast: Forecast | None = None
+        self._noting = ExitStack()
+        self._lengths: list[dict[str, Any]] = []
         self._records: dict[str, _Record] = {}
         self._folder: Folder | None = None
         self._bar: Any = None
@@ -89,10 +114,20 @@ class LearningRateLogger(Remembering):
 
     # Hooks
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Watch until ``on_fit_start`` which schedulers are made, and on what."""
+        super().setup(trainer, pl_module, stage)
+        self._noting.close()
+        if stage == "fit":
+            self._noting.enter_context(as_built.noting())
+
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse optimizers that cannot be watched."""
+        """Refuse optimizers that cannot be watched, and note how long schedulers last that a checkpoint may change."""
         self._begun = self._uncounted_told = False
+        self.forecast = None
+        self._noting.close()
         Fit.of(trainer)
+        self._lengths = lengths_of([one.scheduler for one in trainer.lr_scheduler_configs])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let Lightning call us at the first batch.
@@ -206,6 +241,7 @@ class LearningRateLogger(Remembering):
         self._close()  # should another callback have kept us from the end of the fit before
         fit = Fit.of(trainer)
         fit.start()
+        self._foretell(trainer, fit)
         # `log_dir` sends its value from the first process to the others, so all must ask; the record is the first's
         # alone.
         folder = self.dirpath or trainer.log_dir or trainer.default_root_dir
@@ -225,16 +261,45 @@ class LearningRateLogger(Remembering):
             self._scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
             self._show_in(trainer.progress_bar_callback)
 
+    def _foretell(self, trainer: Trainer, fit: Fit) -> None:
+        """Say what schedulers of the module's own will do, and what is wrong with them."""
+        owners = [clock.owner for clock in fit.clocks.values()]
+        if not owners or all(isinstance(owner, BoundSchedule) for owner in owners):
+            return
+        schedulers = [one.scheduler for one in trainer.lr_scheduler_configs]
+        told = Told(
+            [clock.optimizer for clock in fit.clocks.values()],
+            trainer.lr_scheduler_configs,
+            fit.horizon(),
+            factors={
+                number: (owner.plan.curve.factor, owner.own_lrs)
+                for number, owner in enumerate(owners)
+                if isinstance(owner, WarmupOver)
+            },
+            lengths=other_lengths(schedulers, self._lengths),
+        )
+        self.forecast = foretell(trainer, trainer.lightning_module, told)
+        for clock, outlook in zip(fit.clocks.values(), self.forecast.outlooks, strict=True):
+            if clock.owner is None and outlook.is_known:
+                clock.foretold = Foretold(outlook.plan, clock.optimizer, outlook.known_lrs, lambda: trainer.global_step)
+        tell(trainer, self.forecast.in_words(with_findings=False))
+        found = [f"{one.name}: {one.message}" for one in self.forecast.findings]
+        if self.findings == "error" and found:
+            raise LearningRateError("; ".join(found))
+        for sentence in found if self.findings == "warn" else ():
+            warn(trainer, sentence)
+
     def _record(self, trainer: Trainer, name: str, clock: Clock, folder: Folder, samples: int | None) -> _Record:
         fit = Fit.of(trainer)
         suffix = f"-{name}" if len(fit.clocks) > 1 else ""
         before = fit.begun_anew.get(name)  # the record of the schedule before is not this one's beginning
         state = self._state if before is None else {}
         counts = state.get("audits", {}).get(name, {})  # also at position 0: steps may have been skipped
+        kind = ForecastAudit if clock.owner is None and clock.foretold is not None else Audit
         earlier = state.get("files", {}).get(name)
         file = folder.own(earlier, f"lr{suffix}.csv")
         history = folder.earlier(earlier, file, trainer.ckpt_path) if clock.position else None
-        audit = Audit.going_on(counts)
+        audit = kind.going_on(counts)
         recorder = Recorder(
             clock,
             audit,
@@ -396,9 +461,11 @@ class _Record:
 
     @property
     def plan(self) -> Plan | None:
-        """The plan that was carried out, if there was one for every update."""
-        owner = self.clock.owner
-        return None if owner is None or self.audit.unplanned else owner.plan
+        """The plan that was carried out, if there was one for every update, or what was foretold."""
+        owner, foretold = self.clock.owner, self.clock.foretold
+        if owner is None:
+            return None if foretold is None else foretold.plan
+        return None if self.audit.unplanned else owner.plan
 
     def metrics(self) -> dict[str, float]:
         """Return the last used LRs under the names that the loggers show."""
@@ -416,10 +483,10 @@ class _Record:
         self.recorder.flush(strict=False)
         self.file.flush(now=True)
         missing = max(self._rows_before + self.recorder.noted - self.file.file.count(), 0)
-        owner, position = self.clock.owner, self.clock.position
-        if owner is None or self.plan is None:
+        teller, position = self.clock.teller, self.clock.position
+        if teller is None or self.plan is None:
             return self.audit.closing_line(position, None, planned=False, missing=missing)
-        return self.audit.closing_line(position, owner.total, part=owner.part, missing=missing)
+        return self.audit.closing_line(position, teller.total, part=teller.part, missing=missing)
 
     def draw(self, title: str) -> None:
         """Draw the picture beside the file."""

@@ -131,8 +131,7 @@ def _pattern(node: ast.AST | None) -> Iterator[str]:
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         yield re.escape(node.value)
     elif isinstance(node, ast.JoinedStr):
-        parts = [re.escape(one.value) if isinstance(one, ast.Constant) else ".*" for one in node.values]
-        yield "".join(map(str, parts))
+        yield "".join(re.escape(str(one.value)) if isinstance(one, ast.Constant) else ".*" for one in node.values)
 
 
 def _is_scheduler(node: ast.AST, tree: ast.AST) -> bool:

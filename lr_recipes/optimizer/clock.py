@@ -81,6 +81,7 @@ class Clock:
         optimizer: whose groups are written and looked at.
         position: updates completed so far.
         owner: who writes the groups; ``None`` where nobody of ours does.
+        foretold: who says then what the groups will hold, if anybody can.
         witnesses: who looks at what a step uses.
         counting: whether the optimizer's own steps move the position; else whoever calls ``go_to`` does.
         stepped: whether the optimizer has stepped since the hooks are there.
@@ -94,6 +95,7 @@ class Clock:
         check_kind(optimizer)
         self.position = 0
         self.owner: Owner | None = None
+        self.foretold: Owner | None = None
         self.witnesses: list[Witness] = []
         self.counting = self.stepped = self.bound = False
         self._claim: tuple[str, str] | None = None
@@ -161,6 +163,11 @@ class Clock:
     def take(self, owner: Owner) -> None:
         """Make ``owner`` the one that writes the groups."""
         self.owner = owner
+
+    @property
+    def teller(self) -> Owner | None:
+        """Who says what the next update shall use: the owner, else a forecast."""
+        return self.owner or self.foretold
 
     def go_to(self, position: int) -> None:
         """Set the position, and let the owner write what belongs there."""

@@ -1,4 +1,4 @@
-"""A witness of a clock: rows of what each step used, for a file, and compared with what its owner planned.
+"""A witness of a clock: rows of what each step used, for a file, and compared with what was planned or foretold.
 
 The file, the comparison and the way to the user are given to it (``RowFile``, ``Auditor``, ``tell``), since reports
 stand on a higher floor.
@@ -134,7 +134,7 @@ class Recorder:
 
     def _planned(self) -> list[Any] | None:
         """What the step was planned to use, by group."""
-        owner, optimizer = self.clock.owner, self.clock.optimizer
+        owner, optimizer = self.clock.teller, self.clock.optimizer
         planned = None if owner is None else owner.planned_lrs
         if owner is None or planned is None or not owner.roster.has_changed(optimizer):
             return planned
@@ -142,7 +142,7 @@ class Recorder:
         return [None if index is None else planned[index] for index in owner.roster.places(optimizer)]
 
     def _read(self) -> _Update:
-        groups, owner, position = self.clock.optimizer.param_groups, self.clock.owner, self.clock.position
+        groups, owner, position = self.clock.optimizer.param_groups, self.clock.teller, self.clock.position
         return _Update(
             position,
             self.epoch(),

@@ -7,7 +7,7 @@ and timm. Of any other class what is there under the usual names is taken.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -117,13 +117,3 @@ def _apart(scheduler: Any) -> bool:
         if any(one != codes[0] for one in codes):
             return True
     return any(_apart(one) for one in getattr(scheduler, "_schedulers", ()))
-
-
-def odd_totals(scheduler: Any) -> Iterator[tuple[str, Any]]:
-    """Yield settings that are a total that nobody knows: -1 or infinite."""
-    for name, value in settings_of(scheduler).items():
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and (value == -1 or math.isinf(value)):
-            if name in LENGTHS or any(word in name.lower() for word in ("total", "max", "steps", "iters", "epochs")):
-                yield name, value
-    for one in getattr(scheduler, "_schedulers", ()):
-        yield from odd_totals(one)

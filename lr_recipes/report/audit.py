@@ -6,10 +6,10 @@ Numbers in, sentences out: who reads the LRs is ``optimizer/recorder.py``, and w
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar
 
 from lr_recipes.checks import counted, one_line, plain
 from lr_recipes.plan.state import COUNT, NUMBER, TEXT, ByName, Entries, whole
@@ -68,6 +68,10 @@ class Audit:
     unplanned: int = 0
     left: dict[str, int] = field(default_factory=dict)
 
+    # What it is compared with, in two words; not a part of what is saved.
+    source: ClassVar[str] = "plan"
+    word: ClassVar[str] = "planned"
+
     def compare(self, position: int, used: Sequence[float], planned: Sequence[float], names: Sequence[str]) -> str:
         """Compare one update's LRs with the planned ones; return a sentence at the first difference, else nothing."""
         self.compared += 1
@@ -85,9 +89,13 @@ class Audit:
             return ""
         self.first_at = position
         return (
-            f"update {position:,} used LR {used[largest]:.8g} in group {names[largest]!r}, and the plan says "
-            f"{planned[largest]:.8g}: something else writes param_groups['lr'], which only the schedule should"
+            f"update {position:,} used LR {used[largest]:.8g} in group {names[largest]!r}, and the {self.source} says "
+            f"{planned[largest]:.8g}: {self.blame(position)}"
         )
+
+    def blame(self, position: int) -> str:
+        """Say who may have written another LR."""
+        return "something else writes param_groups['lr'], which only the schedule should"
 
     def skip(self, position: int, count: int = 1) -> None:
         """Note optimizer steps that changed nothing."""
@@ -122,23 +130,50 @@ class Audit:
             >>> Audit(compared=100).closing_line(position=100, total=100)
             'used = planned on 100 of 100 updates, schedule complete'
         """
-        parts = [self._verdict(planned), *([share_of(part, position, total)] if planned else [])]
+        known = self.compared - self.unplanned
+        judged = planned and bool(known or not self.compared)
+        parts = [self._verdict(known) if judged else self._recorded()]
+        parts += [share_of(part, position, total)] if judged and part else []
         if self.skipped:
             parts.append(f"{_updates(self.skipped, 'skipped ')} (the first at position {self.skipped_at:,})")
         parts += [*_moved("joined", self.late), *_moved("left", self.left)]
         parts += [f"the record lacks {_updates(missing)}"] if missing else []
         return ", ".join(parts)
 
-    def _verdict(self, planned: bool) -> str:
-        if not planned:
-            return f"recorded {_updates(self.compared)}, there is no plan to compare with"
+    def _recorded(self) -> str:
+        return f"recorded {_updates(self.compared)}, there is no {self.source} to compare with"
+
+    def _verdict(self, known: int) -> str:
+        line = f"used = {self.word} on {known - self.different:,} of {known:,} updates"
+        if self.unplanned:
+            line += f", nothing was known of {self.unplanned:,} more"
         if not self.different:
-            return f"used = planned on {self.compared:,} of {self.compared:,} updates"
+            return line
         return (
-            f"used = planned on {self.compared - self.different:,} of {self.compared:,} updates, largest difference "
-            f"{self.worst:g} in group {one_line(self.worst_group)} at update {self.worst_at:,} (the first at "
-            f"{self.first_at:,})"
+            f"{line}, largest difference {self.worst:g} in group {one_line(self.worst_group)} at update "
+            f"{self.worst_at:,} (the first at {self.first_at:,})"
         )
+
+
+class ForecastAudit(Audit):
+    """The same of a forecast, which nobody carries out.
+
+    Attributes:
+        guess: who may have written another LR at an update.
+    """
+
+    source = word = "forecast"
+    guess: Callable[[int], str] | None = None
+
+    def blame(self, position: int) -> str:
+        guessed = self.guess(position) if self.guess is not None else ""
+        return guessed or "something else than the schedulers writes param_groups['lr']"
+
+    def closing_line(
+        self, position: int, total: int | None, planned: bool = True, part: str = "run", missing: int = 0
+    ) -> str:
+        ended = total is None or position >= total
+        return super().closing_line(position, total, planned, "" if ended else part, missing)
 
 
 def _moved(how: str, groups: Mapping[str, int]) -> list[str]:

@@ -221,9 +221,9 @@ def _missed(one: Ticked, reach: int) -> Iterator[str]:
         odd = [stone for stone in stones if stone != int(stone) or stone < 0]
         late = [stone for stone in stones if stone > reach and stone not in odd]
         if odd:
-            yield f"milestones {_listed(odd)} of MultiStepLR {_are(odd)} not a whole number of ticks, so {_there(odd)} no cut"
+            yield f"milestones {_listed(odd)} of MultiStepLR {_are(odd)} not whole numbers of ticks, and never hit"
         if late:
-            yield f"milestones {_listed(late)} of MultiStepLR {_are(late)} never reached, so {_there(late)} no cut"
+            yield f"milestones {_listed(late)} of MultiStepLR {_are(late)} never reached"
     if one.kind == "StepLR" and "step_size" in own:
         size = own["step_size"]
         if size != int(size):
@@ -235,7 +235,7 @@ def _missed(one: Ticked, reach: int) -> Iterator[str]:
         odd = [stone for stone in stones if stone != int(stone)]
         late = [stone for stone in stones if stone > reach and stone not in odd]
         if late:
-            yield f"milestones {_listed(late)} of SequentialLR {_are(late)} never reached, so what follows does not begin"
+            yield f"milestones {_listed(late)} of SequentialLR {_are(late)} never reached: what follows never begins"
         begins = [0, *stones]
         for first, part in zip(begins, one.parts, strict=False):
             yield from _missed(part, max(reach - int(first), 0)) if first <= reach else ()
@@ -336,9 +336,9 @@ def _plateau_cannot_cut(case: Case) -> Found:
     for one in case.plateaus:
         if not one.cuts and one.decisions:
             return None, (
-                f"ReduceLROnPlateau(patience={one.patience}) is told {one.monitor} {counted(one.decisions, 'time')}, and "
-                f"cuts at the earliest after {one.patience + 2} of them: whatever the metric does, the LR is never cut "
-                f"for an update. Give patience={max(one.decisions - 3, 0)} or less"
+                f"ReduceLROnPlateau(patience={one.patience}) is told {one.monitor} {counted(one.decisions, 'time')}, "
+                f"and cuts at the earliest after {one.patience + 2} of them: whatever the metric does, no update uses "
+                f"a cut LR. Give patience={max(one.decisions - 3, 0)} or less"
             )
     return None
 
@@ -347,10 +347,10 @@ def _plateau_stale(case: Case) -> Found:
     for one in case.plateaus:
         if one.cuts and one.stale is not None:
             return one.stale, (
-                f"ReduceLROnPlateau is told {one.monitor} {counted(one.decisions, 'time')}, and there "
-                f"{'is' if one.validations == 1 else 'are'} {counted(one.validations or 0, 'validation')}: it decides several "
-                f"times on one value, and cuts the LR at update {one.stale:,} though the metric gets better with each "
-                "validation. Give it the rhythm of the validations with interval and frequency"
+                f"ReduceLROnPlateau is told {one.monitor} {counted(one.decisions, 'time')}, in "
+                f"{counted(one.validations or 0, 'validation')}: it decides several times on one value, and cuts the "
+                f"LR at update {one.stale:,} though the metric gets better with each validation. Give it the rhythm of "
+                "the validations with interval and frequency"
             )
     return None
 
@@ -388,8 +388,8 @@ def _ratio_changed(case: Case) -> Found:
         return None
     kind = case.schedulers[0].kind if case.schedulers else "the schedule"
     return series.first, (
-        f"the groups were built with LRs {_listed(built)}, and {kind} gives all of them {lrs[0]:g}: their ratio is gone "
-        f"from update {series.first:,} on. Give it a list, one value for each group"
+        f"the groups were built with LRs {_listed(built)}, and {kind} gives all of them {lrs[0]:g}: their ratio is "
+        f"gone from update {series.first:,} on. Give it a list, one value for each group"
     )
 
 
@@ -517,8 +517,8 @@ def _ends_high(case: Case) -> Found:
     if done or case.last - low <= _HIGH * (case.peak - low):
         return None
     return case.series.end - 1, (
-        f"the last cycle is not over when the run ends: its last update uses {case.last:.3g} of {case.peak:.3g}. Choose "
-        "cycles that end with the run"
+        f"the last cycle is not over when the run ends: its last update uses {case.last:.3g} of {case.peak:.3g}. "
+        "Choose cycles that end with the run"
     )
 
 
@@ -602,7 +602,7 @@ def _goes_on_falling(onward: Series, series: Series) -> bool:
 
 
 def _is_wave(legs: Sequence[Leg]) -> bool:
-    """Whether the LR swings to and fro from the start, each time for about as long: a cycle that somebody has written."""
+    """Whether the LR swings to and fro from the start, each time for about as long: a cycle that is meant."""
     if len(legs) < 3 or legs[0].name != "rises":
         return False
     lengths = [leg.last - leg.first + 1 for leg in legs[:3]]
@@ -615,25 +615,23 @@ def _is_wave(legs: Sequence[Leg]) -> bool:
 
 def _length_in_words(case: Case) -> str:
     """Which setting is guilty, and what to give in its place."""
-    one = _lasting(case)
-    if one is None or one.length is None or not one.told:
-        one = next(iter(case.schedulers), None)
-        if one is None or not one.interval:
-            return "the length that the schedule was made for is not that of the run. Give it the run's"
-        ticks = f"{one.kind} is ticked {counted(one.reach, 'time')}, once {'an epoch' if one.interval == 'epoch' else 'an update'}"
-        other = (
-            "; if it counts updates: interval='step'"
-            if one.interval == "epoch"
-            else "; if it counts epochs: interval='epoch'"
+    one = _lasting(case) or next(iter(case.schedulers), None)
+    if one is None or not one.interval:
+        return "the length that the schedule was made for is not that of the run. Give it the run's"
+    ticks, in_epochs = one.reach, one.interval == "epoch"
+    if one.length is None or not one.told:
+        unit, other = ("epoch", "step") if in_epochs else ("update", "epoch")
+        counts = "updates" if in_epochs else "epochs"
+        return (
+            f"{one.kind} is ticked {counted(ticks, 'time')}, once an {unit}. If it counts {counts}: "
+            f"interval={other!r}; else make it as long as {counted(ticks, 'tick')}"
         )
-        return f"{ticks}{other}. Else give it a length of {counted(one.reach, 'tick')}"
-    said = f"{one.told}={one.length:g} and the run has {counted(one.reach, 'tick')}"
-    ticks = one.reach
-    if one.interval == "epoch" and _about(one.length, case.series.end):
+    said = f"{one.told}={one.length:g} and the run has {counted(ticks, 'tick')}"
+    if in_epochs and _about(one.length, case.series.end):
         return f"{said}, one an epoch; it was given for the {case.series.end:,} updates: interval='step'"
-    if one.interval == "step" and case.epochs and _about(one.length, case.epochs):
-        return f"{said}, one an update; it was given for the {case.epochs:,} epochs: {one.told}={ticks}, or interval='epoch'"
-    if one.interval == "step" and case.batches and case.epochs and _about(one.length, case.batches * case.epochs):
+    if not in_epochs and case.epochs and _about(one.length, case.epochs):
+        return f"{said}; it was given for the {case.epochs:,} epochs: {one.told}={ticks}, or interval='epoch'"
+    if not in_epochs and case.batches and case.epochs and _about(one.length, case.batches * case.epochs):
         return f"{said}; it was given for the {case.batches * case.epochs:,} batches: {one.told}={ticks}"
     return f"{said}. Give {one.told}={ticks}"
 
@@ -663,10 +661,6 @@ def _listed(values: Sequence[Any]) -> str:
 
 def _are(values: Sequence[Any]) -> str:
     return "is" if len(values) == 1 else "are"
-
-
-def _there(values: Sequence[Any]) -> str:
-    return "there is" if len(values) == 1 else "there are"
 
 
 def of(case: Case) -> list[Finding]:

@@ -87,6 +87,12 @@ class Outlook:
         lrs = series.at(update)
         return lrs if self.factor is None else [lr * self.factor(update) for lr in lrs]
 
+    def known_lrs(self, update: int) -> list[float] | None:
+        """Return the LR of every group at an update where it is certain, else ``None``."""
+        if update >= self.known and self.play_on is not None:
+            self.play_on(update)
+        return self.lrs(update) if self.case.series.first <= update < self.known else None
+
     @property
     def is_known(self) -> bool:
         """Whether anything is certain."""

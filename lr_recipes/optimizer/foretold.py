@@ -1,0 +1,61 @@
+"""Says what the updates of an optimizer were foretold to use, where nobody of ours writes its groups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch.optim import Optimizer
+
+from lr_recipes.optimizer.groups import Roster
+from lr_recipes.plan.plan import Plan
+
+
+class Foretold:
+    """Has the interface of a clock's owner, and writes nothing.
+
+    Args:
+        plan: the forecast as a plan.
+        optimizer: whose updates it is of.
+        lrs: step -> LR of every group, ``None`` where it is not known.
+        step: asked for the number of the next step, as the scheduler's clock counts: with those that change nothing.
+    """
+
+    part = "run"
+    every_update = False
+
+    def __init__(
+        self,
+        plan: Plan,
+        optimizer: Optimizer,
+        lrs: Callable[[int], Sequence[float] | None],
+        step: Callable[[], int],
+    ) -> None:
+        self.plan = plan
+        self.roster = Roster(optimizer)
+        self._lrs, self._step = lrs, step
+        self._base = next((base for base in plan.base_lrs if base), 0.0)
+        self._place = next((place for place, base in enumerate(plan.base_lrs) if base), 0)
+
+    @property
+    def total(self) -> int | None:
+        """Updates of the run."""
+        return self.plan.total_steps
+
+    @property
+    def planned_lrs(self) -> list[Any] | None:
+        """What the next update shall use, by group; ``None`` where nobody can say."""
+        lrs = self._lrs(self._step())
+        return None if lrs is None else list(lrs)
+
+    @property
+    def planned_factor(self) -> Any:
+        """What the next update multiplies the base LRs by; ``None`` where nobody can say."""
+        lrs = self._lrs(self._step())
+        return lrs[self._place] / self._base if lrs is not None and self._base else None
+
+    def write(self, position: int) -> None:
+        """Write nothing."""
+
+    def adopt(self) -> None:
+        """Take in nothing: what was foretold is of the groups that there were."""
