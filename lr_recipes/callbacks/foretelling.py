@@ -19,7 +19,9 @@ import torch
 
 from lr_recipes.callbacks.aside import OutOfTime, aside, within
 from lr_recipes.callbacks.fit import accumulation_of, limits_of, optimizer_names
-from lr_recipes.callbacks.lightning import LightningModule, Trainer, callbacks_of, stops_early
+from lr_recipes.callbacks.learning_rate_scheduler import LearningRateScheduler
+from lr_recipes.callbacks.learning_rate_warmup import LearningRateWarmup
+from lr_recipes.callbacks.lightning import LightningModule, Trainer, callbacks_of, reloads, stops_early
 from lr_recipes.callbacks.own_code import OwnCode, own_code
 from lr_recipes.callbacks.rehearsal import Rehearsal
 from lr_recipes.callbacks.stage import Stage
@@ -182,7 +184,7 @@ class _Foretelling:
                 "that gets better each time"
             )
             known = min(known, *decisions)
-        if self.trainer.reload_dataloaders_every_n_epochs:
+        if reloads(self.trainer):
             self.caveats.append("the loader is made anew between epochs, and may then have another length")
             known = min(known, play.first_epoch_ends)
         if play.unknown:
@@ -219,7 +221,7 @@ class _Foretelling:
     def _total(self, play: Rehearsal, case: Case) -> int | None:
         if case.raised is not None:
             return case.raised[0]
-        uncertain = self.code.skips_steps or self.trainer.reload_dataloaders_every_n_epochs
+        uncertain = self.code.skips_steps or reloads(self.trainer)
         if uncertain or (self.batches is None and self.trainer.max_steps < 0):
             return None
         if play.total is not None:
@@ -442,8 +444,7 @@ def forecast(
         >>> told.total_steps(), told.lr(0), round(told.lr(191)[0], 6), told.ticks()
         (192, [0.1], 0.001, [64, 128, 192])
     """
-    owners = [type(one).__name__ for one in callbacks_of(trainer) if type(one).__name__ == "LearningRateScheduler"]
-    if owners:
+    if any(isinstance(one, LearningRateScheduler) for one in callbacks_of(trainer)):
         raise ValueError(
             "a LearningRateScheduler owns the LR of this Trainer, so there is nothing to forecast: its plan is what "
             "will be used, and lr_recipes.preview(schedule, ...) shows it"
@@ -480,7 +481,7 @@ def forecast(
 
 def _warmups(trainer: Trainer, horizon: Horizon) -> dict[int, Any]:
     for one in callbacks_of(trainer):
-        if type(one).__name__ == "LearningRateWarmup":
+        if isinstance(one, LearningRateWarmup):
             return {0: (one.schedule.plan(horizon, [], peak=1.0).curve.factor, None)}
     return {}
 

@@ -65,6 +65,7 @@ __all__ = [
     "quiet_profiler",
     "rank_zero_info",
     "rank_zero_warn",
+    "reloads",
     "saved_with_batch",
     "set_up_training_data",
     "steps_of_this_epoch",
@@ -188,7 +189,7 @@ def set_up_training_data(trainer: Trainer) -> None:
     kind = _part(library, "utilities.combined_loader.CombinedLoader")
     combined = copy.copy(loader) if isinstance(loader, kind) else kind(loader, "max_size_cycle")
     stage = _part(library, "trainer.states.RunningStage").TRAINING
-    if trainer.overfit_batches > 0:
+    if trainer.overfit_batches > 0:  # type: ignore[attr-defined]
         _part(library, f"{connector}._resolve_overfit_batches")(combined, mode=stage)
     process = _part(library, f"{connector}._process_dataloader")
     fitting = _part(library, "trainer.states.TrainerFn").FITTING
@@ -352,6 +353,11 @@ def averaging_of(trainer: Trainer) -> Averaging | None:
         if isinstance(one, StochasticWeightAveraging):
             return Averaging(one, epochs)
     return None
+
+
+def reloads(trainer: Trainer) -> bool:
+    """Whether a Trainer makes its loader anew between epochs."""
+    return bool(trainer.reload_dataloaders_every_n_epochs)  # type: ignore[attr-defined]
 
 
 def stops_early(trainer: Trainer) -> list[str]:

@@ -100,7 +100,8 @@ class Stage:
     def _surroundings(self, trainer: Trainer) -> None:
         stage: Any = self.trainer
         stage._accelerator_connector = view_of(trainer._accelerator_connector)
-        self.strategy = stage._accelerator_connector.strategy = self.twins.view(trainer.strategy)
+        self.strategy: Any = self.twins.view(trainer.strategy)
+        stage._accelerator_connector.strategy = self.strategy
         self.strategy._lightning_module = self.strategy.model = self.module
         stage.callbacks = list(callbacks_of(trainer))
         stage._loggers = [dummy_logger(trainer)] if trainer.loggers else []
@@ -126,12 +127,14 @@ class Stage:
     @property
     def optimizers(self) -> list[Any]:
         """The twins of the optimizers."""
-        return self.strategy.optimizers
+        optimizers: list[Any] = self.strategy.optimizers
+        return optimizers
 
     @property
     def configs(self) -> list[Any]:
         """What Lightning knows of the schedulers: twins, and when they are ticked."""
-        return self.strategy.lr_scheduler_configs
+        configs: list[Any] = self.strategy.lr_scheduler_configs
+        return configs
 
     @configs.setter
     def configs(self, configs: list[Any]) -> None:
@@ -150,17 +153,17 @@ class Stage:
     @property
     def epoch(self) -> int:
         """The present epoch."""
-        return self.trainer.fit_loop.epoch_progress.current.completed
+        return int(self.trainer.fit_loop.epoch_progress.current.completed)
 
     @property
     def batch(self) -> int:
         """The next batch of the epoch."""
-        return self._epoch_loop.batch_progress.current.ready
+        return int(self._epoch_loop.batch_progress.current.ready)
 
     @property
     def steps(self) -> int:
         """Steps that the loop has counted."""
-        return self._epoch_loop.global_step
+        return int(self._epoch_loop.global_step)
 
     @property
     def over(self) -> bool:
@@ -194,7 +197,7 @@ class Stage:
         loop.batch_progress.is_last_batch = last
         loop.batch_progress.increment_ready()
         loop.batch_progress.increment_started()
-        return not loop._should_accumulate()
+        return not bool(loop._should_accumulate())
 
     def update(self) -> None:
         """Let the optimizer step."""

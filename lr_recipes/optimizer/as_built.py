@@ -92,7 +92,8 @@ def lrs_before(optimizer: Optimizer) -> list[float]:
     """Return the LR that each group was built with, where ``OneCycleLR`` or ``CyclicLR`` has written its own too."""
     noted = _NOTED.get(optimizer, [])
     lrs = built_lrs(optimizer)
-    return [float(group.get("initial_lr", group["lr"])) for group in noted] + lrs[len(noted) :]
+    before: list[Any] = [group.get("initial_lr", group["lr"]) for group in noted]
+    return [*map(float, before), *lrs[len(noted) :]]
 
 
 def _copied(group: Group) -> Group:

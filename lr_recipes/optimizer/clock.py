@@ -42,7 +42,7 @@ class Owner(Protocol):
 
     plan: Plan
     part: str
-    planned_factor: float
+    planned_factor: Any
     roster: Roster
     every_update: bool
 

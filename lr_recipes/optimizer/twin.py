@@ -169,7 +169,7 @@ def _is_ordinary(kind: type) -> bool:
 
 
 def _list(twins: Twins, value: Any) -> Any:
-    twin: Any = type(value)() if not isinstance(value, deque) else deque(maxlen=value.maxlen)
+    twin: Any = deque[Any](maxlen=value.maxlen) if isinstance(value, deque) else type(value)()
     twins.note(value, twin)
     twin.extend(map(twins.of, value))
     return twin
