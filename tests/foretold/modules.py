@@ -6,11 +6,11 @@ import math
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
-from tests.foretold.oracle import Toy
+from tests.foretold.oracle import Toy, loader
 
 
 class Validates(Toy):
@@ -37,6 +37,16 @@ class LogsLoss(Toy):
         loss = super().training_step(batch, batch_idx)
         self.log("train_loss", loss.detach(), on_step=True, on_epoch=True)
         return loss
+
+
+class BringsItsLoader(Toy):
+    def train_dataloader(self) -> Any:
+        return loader(8)
+
+
+class Data(LightningDataModule):
+    def train_dataloader(self) -> Any:
+        return loader(8)
 
 
 class SkipsSome(Toy):

@@ -7,7 +7,7 @@ from torch.optim.lr_scheduler import LambdaLR, LinearLR, ReduceLROnPlateau
 
 from tests.foretold import modules
 from tests.foretold.oracle import Toy, loader
-from tests.foretold.setups import PEAK, near, per_epoch, per_step, setup, sgd
+from tests.foretold.setups import PEAK, near, per_epoch, per_step, setup, sgd, stopped_after
 
 
 def one() -> object:
@@ -116,6 +116,20 @@ def floor_for_each_group(m):
     return per_epoch(opt, plateau, monitor="val_loss")
 
 
+@setup(
+    module=modules.Validates,
+    val=one,
+    epochs=5,
+    ckpt=stopped_after(1),
+    known=(8, 16),
+    check=lambda m: m.begun == 16 and m.lrs[15] == PEAK and near(m.lrs[16], PEAK / 2),
+)
+def resumed_without_the_last_decision(m):
+    """Patience 1, gone on with after epoch 1, whose checkpoint was written before that epoch's decision."""
+    opt = sgd(m)
+    return per_epoch(opt, ReduceLROnPlateau(opt, factor=0.5, patience=1), monitor="val_loss")
+
+
 # plateau_cannot_cut
 
 
@@ -192,21 +206,28 @@ def decisions_per_update_on_one_validation(m):  # Lightning-AI/pytorch-lightning
 # raises
 
 
-@setup("raises", module=MisspellsIt, val=one, known=8, check=lambda m: m.updates == 8 and "val_loss" in m.error)
+@setup(
+    "raises",
+    module=MisspellsIt,
+    val=one,
+    ticks=False,
+    known=8,
+    check=lambda m: m.updates == 8 and "val_loss" in m.error,
+)
 def monitor_that_nobody_logs(m):
     """'val_loss', but the module logs 'val/loss': the run ends with its first epoch."""
     opt = sgd(m)
     return per_epoch(opt, ReduceLROnPlateau(opt, patience=0), monitor="val_loss")
 
 
-@setup("raises", known=8, check=lambda m: m.updates == 8 and "Misconfiguration" in m.error)
+@setup("raises", ticks=False, known=8, check=lambda m: m.updates == 8 and "Misconfiguration" in m.error)
 def monitor_without_a_validation(m):
     """No validation at all, and the default monitor of older versions."""
     opt = sgd(m)
     return per_epoch(opt, ReduceLROnPlateau(opt, patience=0), monitor="val_loss")
 
 
-@setup("raises", module=modules.Validates, val=one, known=1, check=lambda m: m.updates == 1)
+@setup("raises", module=modules.Validates, val=one, ticks=False, known=1, check=lambda m: m.updates == 1)
 def asked_before_the_first_validation(m):  # Lightning-AI/pytorch-lightning#1156
     """Decides at every update, but the first validation comes after 8: ends after the first."""
     opt = sgd(m)

@@ -132,6 +132,7 @@ def patience_as_long_as_the_run(m):  # the defaults of ashleve/lightning-hydra-t
     check_val_every_n_epoch=2,
     module=LogsAccuracy,
     val=lambda: loader(1),
+    ticks=False,
     known=4,
     check=lambda m: m.updates == 4 and m.error.startswith("Misconfiguration"),
 )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.optim import SGD
 
@@ -39,6 +39,7 @@ class Setup:
         may: names that fit too, so that a forecast may add them or not.
         module: class of the module; it gets ``configure``.
         train, val: make the loaders; ``val`` is ``None`` without validation.
+        data: makes a data module, in place of the loaders.
         callbacks: makes those of the Trainer.
         options: of the Trainer.
         known: how many first updates are certain; ``None`` for all. Two numbers are the least and the most that can be
@@ -58,6 +59,7 @@ class Setup:
     module: Callable[[Configure], LightningModule] = Toy
     train: Callable[[], Any] = lambda: loader(8)
     val: Callable[[], Any] | None = None
+    data: Callable[[], LightningDataModule] | None = None
     callbacks: Callable[[], list[Callback]] = list
     options: dict[str, Any] = field(default_factory=dict)
     known: int | tuple[int, int] | None = None
@@ -76,7 +78,7 @@ class Setup:
         if self.peer is not None:
             pytest.importorskip(self.peer)
         trainer = quiet_trainer([*self.callbacks(), *more], **{**self.options, **options})
-        loaders = {"train_dataloaders": self.train()}
+        loaders = {"train_dataloaders": self.train()} if self.data is None else {"datamodule": self.data()}
         if self.val is not None:
             loaders["val_dataloaders"] = self.val()
         return trainer, self.module(self.configure), loaders

@@ -208,6 +208,65 @@ def lambda_asks_for_the_total(m):
     return per_step(opt, LambdaLR(opt, lambda n: 1 - n / m.trainer.estimated_stepping_batches))
 
 
+# Neighbors of what a forecast finds.
+
+
+@setup(epochs=6, batches=3, check=lambda m: near(m.lrs[-1], 0.001))
+def cosine_with_its_floor_in_the_last_epoch(m):  # ZJCV/ZCls2
+    """T_max is one less than the epochs, so that the last of them uses eta_min."""
+    opt = sgd(m)
+    return [opt], [CosineAnnealingLR(opt, T_max=m.trainer.max_epochs - 1, eta_min=0.001)]
+
+
+@setup(check=lambda m: m.updates == 32 and m.lrs[-1] < 0.001)
+def one_cycle_with_a_tick_to_spare(m):
+    """One tick more than the run has, as people do who have seen the error."""
+    opt, total = sgd(m), m.trainer.estimated_stepping_batches + 1
+    return per_step(opt, OneCycleLR(opt, PEAK, total_steps=total, cycle_momentum=False))
+
+
+@setup(epochs=6, batches=3, check=lambda m: near(m.lrs[-1], PEAK * 1e-5))
+def a_tenth_at_each_of_six_epochs(m):
+    """Five cuts, to a hundred thousandth: small, and meant."""
+    opt = sgd(m)
+    return [opt], [StepLR(opt, step_size=1)]
+
+
+@setup(check=lambda m: m.ticks[0] == [8, 16, 24, 32])
+def frequency_as_long_as_the_epoch(m):
+    """frequency=8 in epochs of 8 batches: a tick at the last batch of each."""
+    opt = sgd(m)
+    return per_step(opt, ExponentialLR(opt, gamma=0.5), frequency=8)
+
+
+@setup(check=lambda m: m.lrs[29] > 0 and m.lrs[30] == m.lrs[31] == 0.0)
+def linear_with_a_clamp(m):
+    """Linear over 30 updates and clamped at 0; the run has 32."""
+    opt = sgd(m)
+    return per_step(opt, LambdaLR(opt, lambda n: max(0.0, 1 - n / 30)))
+
+
+@setup(epochs=7, batches=3, check=lambda m: near(m.lrs[-1], PEAK / 8))
+def the_same_milestone_twice(m):
+    """A milestone that counts twice: a quarter at once, and half of it later."""
+    opt = sgd(m)
+    return [opt], [MultiStepLR(opt, milestones=[2, 2, 5], gamma=0.5)]
+
+
+@setup(train=lambda: None, module=modules.BringsItsLoader)
+def module_with_its_own_loader(m):
+    """`train_dataloader` is the module's."""
+    opt = sgd(m)
+    return per_step(opt, CosineAnnealingLR(opt, m.trainer.estimated_stepping_batches))
+
+
+@setup(data=modules.Data, accumulate_grad_batches=2)
+def data_module(m):
+    """The loader is a data module's; linear over the 16 updates."""
+    opt = sgd(m)
+    return per_step(opt, PolynomialLR(opt, m.trainer.estimated_stepping_batches))
+
+
 # Groups and kinds of LRs.
 
 
@@ -345,6 +404,7 @@ def half_of_the_batches(m):
     max_steps=20,
     train=lambda: torch.utils.data.DataLoader(Unsized(8)),
     known=(1, 20),
+    total=False,
     check=lambda m: m.updates == 20,
 )
 def loader_without_a_length(m):
