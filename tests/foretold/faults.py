@@ -511,7 +511,11 @@ def cosine_over_max_steps_that_nobody_set(m):
 
 
 @setup(
-    "other_length", may={"climbs_again"}, ckpt=stopped_after(2, max_epochs=3), epochs=6, check=lambda m: m.begun == 24
+    "other_length",
+    may={"climbs_again", "first_updates_zero"},
+    ckpt=stopped_after(2, max_epochs=3),
+    epochs=6,
+    check=lambda m: m.begun == 24,
 )
 def cosine_resumed_for_longer(m):
     """Built for 48 updates, but the checkpoint says T_max=24: it climbs from there on."""

@@ -146,9 +146,14 @@ def timm_steps(m):
     return [opt], [timed("Step", opt, decay_t=2, decay_rate=0.5)]
 
 
-@timm(module=modules.TellsNextEpoch, epochs=6, batches=3, check=lambda m: near(m.lrs[-1], PEAK / 100))
+@timm(
+    module=modules.TellsNextEpoch,
+    epochs=6,
+    batches=3,
+    check=lambda m: near(m.lrs[3], PEAK / 10) and near(m.lrs[9], PEAK / 100),
+)
 def timm_milestones(m):
-    """A tenth from epoch 2 on, and another from epoch 4 on."""
+    """Milestones 2 and 4, which timm counts from 1: cut for the second epoch and for the fourth."""
     opt = sgd(m)
     return [opt], [timed("MultiStep", opt, decay_t=[2, 4], decay_rate=0.1)]
 
