@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -65,22 +65,26 @@ def noting() -> Iterator[None]:
 
 def _noting_first(init: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(init)
-    def noting_init(self: Any, optimizer: Any, *args: Any, **kwargs: Any) -> None:
-        # torch says so, should it be something else; ChainedScheduler is given schedulers alone.
-        on = (
-            getattr(optimizer[0], "optimizer", None)
-            if isinstance(optimizer, (list, tuple)) and optimizer
-            else optimizer
-        )
-        if isinstance(on, Optimizer):
+    def noting_init(self: Any, *args: Any, **kwargs: Any) -> None:
+        on = next(_optimizers_in([*args, *kwargs.values()]), None)
+        if on is not None:  # else torch says so
             if isinstance(self, _OVERWRITERS):
                 _NOTED.setdefault(on, [_copied(group) for group in on.param_groups])
             kinds = _MADE.setdefault(on, [])
             if not kinds or kinds[-1] != type(self).__name__:  # a class of torch's own calls the one beneath it
                 kinds.append(type(self).__name__)
-        init(self, optimizer, *args, **kwargs)
+        init(self, *args, **kwargs)
 
     return noting_init
+
+
+def _optimizers_in(given: Iterable[Any]) -> Iterator[Optimizer]:
+    """The optimizer that a scheduler is given; ChainedScheduler is given schedulers, and may be given nothing else."""
+    for one in given:
+        if isinstance(one, (list, tuple)):
+            yield from (part.optimizer for part in one if isinstance(getattr(part, "optimizer", None), Optimizer))
+        elif isinstance(one, Optimizer):
+            yield one
 
 
 def made_on(optimizer: Optimizer) -> list[str]:
