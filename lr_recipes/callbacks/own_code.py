@@ -67,8 +67,9 @@ def own_code(module: Any, callbacks: Iterable[Any]) -> OwnCode:
     """Read the code of a module and of callbacks."""
     found = OwnCode({}, False, [], [], False)
     for one in (module, *callbacks):
+        kept = {name for name, value in vars(one).items() if hasattr(value, "step") and hasattr(value, "optimizer")}
         for method, tree in _methods(type(one)):
-            found = _read(found, method, tree)
+            found = _read(found, method, tree, {f"self.{name}" for name in kept})
     return found
 
 
@@ -89,7 +90,7 @@ def _methods(kind: type) -> Iterator[tuple[str, ast.AST]]:
                 continue
 
 
-def _read(found: OwnCode, method: str, tree: ast.AST) -> OwnCode:
+def _read(found: OwnCode, method: str, tree: ast.AST, kept: set[str]) -> OwnCode:
     more = found.logs_more
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
@@ -98,7 +99,7 @@ def _read(found: OwnCode, method: str, tree: ast.AST) -> OwnCode:
                 more = more or not names
                 for name in names:
                     found.logs.setdefault(name, set()).add(method)
-            if node.func.attr == "step" and method not in _BUILDS and _is_scheduler(node.func.value, tree):
+            if node.func.attr == "step" and method not in _BUILDS and _is_scheduler(node.func.value, tree, kept):
                 found.ticks.append(method)
             if node.func.attr == "update" and any(word.arg == "lr" for word in node.keywords):
                 found.writes_lr.append(method)
@@ -134,8 +135,10 @@ def _pattern(node: ast.AST | None) -> Iterator[str]:
         yield "".join(re.escape(str(one.value)) if isinstance(one, ast.Constant) else ".*" for one in node.values)
 
 
-def _is_scheduler(node: ast.AST, tree: ast.AST) -> bool:
-    """Whether what is asked to step is a scheduler, by its name."""
+def _is_scheduler(node: ast.AST, tree: ast.AST, kept: set[str]) -> bool:
+    """Whether what is asked to step is a scheduler: one that is kept, or one by its name."""
+    if ast.unparse(node) in kept:
+        return True
     text = ast.unparse(node).lower()
     if "optimizer" in text.replace("optimizers.lr", "") or text in ("opt", "super()"):
         return False

@@ -6,6 +6,7 @@ epoch, the validation, the plateaus of the step; then, when the epoch's hooks ar
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -67,6 +68,7 @@ class Rehearsal:
         for group, lr in zip(self.stage.optimizers[0].param_groups, lrs or (), strict=False):
             write_lr(group, lr)
         self._metric = metric
+        self._values: dict[int, float] = {}
         self.first = self.stage.steps
         names = group_names(optimizers[0])
         self.series, self.onward = Series(names, self.first), Series(names)
@@ -201,13 +203,19 @@ class Rehearsal:
     def _value_of(self, name: str) -> Any:
         """The value of a metric that a plateau is told."""
         number = next(index for index, one in enumerate(self.stage.configs) if one.monitor == name)
-        counts = {"decisions": len(self.ticks[number]), "validations": self.validations}
-        plateau = self.stage.configs[number].scheduler
-        return torch.tensor(_better(plateau, counts[self._metric]) if self._metric else 1.0, dtype=torch.float64)
+        plateau, last = self.stage.configs[number].scheduler, self._values.get(number)
+        seen = self.validated[number][-1] if self.validated[number] else -1
+        if last is None or self._metric == "decisions" or (self._metric == "validations" and self.validations > seen):
+            self._values[number] = last = _better(plateau) if self._metric else _best(plateau)
+        return torch.tensor(last, dtype=torch.float64)
 
     def _watch(self, number: int, scheduler: Any) -> None:
         """Count the ticks of a scheduler, whoever calls for them."""
-        step, stage = scheduler.step, self.stage
+        for name in [name for name in dir(scheduler) if name in ("step", "step_update")]:  # timm's has two
+            setattr(scheduler, name, self._counting(number, getattr(scheduler, name)))
+
+    def _counting(self, number: int, step: Any) -> Any:
+        stage = self.stage
 
         def counted(*args: Any, **kwargs: Any) -> Any:
             if self.total is None:
@@ -220,7 +228,7 @@ class Rehearsal:
             finally:
                 self.reads_epoch = self.reads_epoch or stage.trainer.epoch_asked
 
-        scheduler.step = counted
+        return counted
 
     def _let_averaging_begin(self) -> None:
         """Let StochasticWeightAveraging put its scheduler in the place of the module's."""
@@ -229,11 +237,15 @@ class Rehearsal:
             self.stage.configs = [self._averaging.config_for(self.stage.optimizers[0]), *self.stage.configs[1:]]
 
 
-def _better(plateau: Any, times: int) -> float:
-    """A value of a metric that is better than it was as often, by more than the plateau's threshold."""
-    grows = getattr(plateau, "mode", "min") == "max"
-    threshold = getattr(plateau, "threshold", 0.0)
-    if getattr(plateau, "threshold_mode", "rel") == "abs":
-        return times * max(2 * threshold, 1.0) * (1 if grows else -1)
-    share = min(max(2 * threshold, 1e-3), 0.5)
-    return 1e-300 / (1 - share) ** times if grows else 1e300 * (1 - share) ** times
+def _best(plateau: Any) -> float:
+    """The best value that a plateau knows; any, where it has seen none."""
+    best = float(getattr(plateau, "best", 1.0))
+    return best if math.isfinite(best) else 1.0
+
+
+def _better(plateau: Any) -> float:
+    """A value of a metric that is better than all before, by more than the plateau's threshold."""
+    best, threshold = _best(plateau), getattr(plateau, "threshold", 0.0)
+    size = abs(best) if getattr(plateau, "threshold_mode", "rel") == "rel" else 1.0
+    step = max(2 * threshold * size, 1e-3 * abs(best), 1e-12)
+    return best + step * (1 if getattr(plateau, "mode", "min") == "max" else -1)

@@ -259,13 +259,13 @@ def _frequency_restarts(case: Case) -> Found:
         batches = case.batches
         if one.interval != "step" or one.frequency < 2 or case.accumulate != 1 or not one.ticks or batches is None:
             continue
-        meant = case.series.end // one.frequency
-        if batches % one.frequency and meant > one.reach and not _as_long_as_it_ticks(one):
+        even = [one.frequency * (number + 1) for number in range(len(one.ticks))]
+        if batches % one.frequency and [*one.ticks] != even and not _as_long_as_it_ticks(one):
             return one.ticks[0], (
                 f"frequency={one.frequency} counts the batches of an epoch and begins anew in each: "
-                f"{batches // one.frequency} ticks in an epoch of {batches:,} batches, {one.reach:,} in all and not "
-                f"{meant:,}. Give a frequency that divides {batches:,}, or tick every update with lengths of "
-                f"{one.frequency} times as many ticks"
+                f"{counted(batches // one.frequency, 'tick')} in an epoch of {batches:,} batches, {one.reach:,} in all "
+                f"and not one every {one.frequency} updates. Give a frequency that divides {batches:,}, or tick every "
+                f"update, with lengths of {one.frequency} times as many ticks"
             )
     return None
 
@@ -395,7 +395,7 @@ def _ratio_changed(case: Case) -> Found:
 
 def _group_rises(case: Case) -> Found:
     series = case.series
-    if any(one.apart for one in case.schedulers) or case.meant or not len(series):
+    if any(one.apart for one in case.schedulers) or not len(series):
         return None
     top = _peak_at(case)
     for group, name in enumerate(series.names):
@@ -483,6 +483,8 @@ def _floor_not_reached(case: Case) -> Found:
         return None
     low = floor if floor is not None else 0.0
     after = _after_last(case)
+    if after > case.last and not rises:  # it has come down, and would turn now
+        return None
     top = max(case.peak, _highest(case.onward) if rises else 0.0)
     if not rises and after - low <= _LITTLE * (top - low):
         return None
@@ -491,13 +493,13 @@ def _floor_not_reached(case: Case) -> Found:
 
 
 def _peak_not_reached(case: Case) -> Found:
-    if case.meant or not case.legs or case.legs[-1].name != "rises" or case.legs[-1].changes < 2 or not case.whole:
+    if not case.legs or case.legs[-1].name != "rises" or case.legs[-1].changes < 2 or not case.whole:
         return None
     one = _lasting(case)
     if any(leg.name == "falls" for leg in case.legs) or (one is not None and one.kind == "OneCycleLR"):
         return None
     top = _highest(case.onward)
-    if case.onward is not None and not (_turns(case.onward) and top > (1 + _LITTLE) * case.last):
+    if case.onward is not None and not (_turns(case.onward, case.spacing) and top > (1 + _LITTLE) * case.last):
         return None
     of = f" of {top:.3g}" if top > case.last else ""
     return case.series.end - 1, (
@@ -547,6 +549,8 @@ def _floor(case: Case) -> tuple[int, float] | None:
         return None
     if case.peak <= 0 or legs[-1].end > _FLOOR * case.peak or case.plateaus:
         return None
+    if legs[-1].changes > 1 and legs[-1].end < legs[-1].begin / 2:  # it goes on shrinking, where none can see it
+        return None
     return legs[-1].first, legs[-1].end
 
 
@@ -564,13 +568,11 @@ def _lrs_onward(onward: Series | None) -> list[float]:
     return [] if onward is None or not len(onward) else list(onward.lrs[onward.leader])
 
 
-def _turns(onward: Series) -> bool:
+def _turns(onward: Series, spacing: int) -> bool:
     """Whether a rise comes to an end past the run."""
     lrs = _lrs_onward(onward)
     longest = max((count for _, count, _ in onward.stretches(onward.leader)), default=0)
-    return any(after < before for before, after in pairwise(lrs)) or longest > _HELD * max(
-        len(onward) // max(len(lrs), 1), 1
-    )
+    return longest > _HELD * spacing or any(after < before for before, after in pairwise(lrs))
 
 
 def _floor_onward(case: Case) -> float | None:
@@ -606,6 +608,8 @@ def _is_wave(legs: Sequence[Leg]) -> bool:
     if len(legs) < 3 or legs[0].name != "rises":
         return False
     lengths = [leg.last - leg.first + 1 for leg in legs[:3]]
+    if abs(legs[0].end - legs[2].end) > _HIGH * abs(legs[0].end) and len(legs) > 3:
+        return False
     return (
         legs[0].end > 0
         and max(lengths[:2]) <= 1.5 * min(lengths[:2])
