@@ -122,14 +122,15 @@ class Audit:
             >>> Audit(compared=100).closing_line(position=100, total=100)
             'used = planned on 100 of 100 updates, schedule complete'
         """
-        parts = [self._verdict(planned), *([share_of(part, position, total)] if planned else [])]
+        parts = [self.verdict(planned), *([share_of(part, position, total)] if planned else [])]
         if self.skipped:
             parts.append(f"{_updates(self.skipped, 'skipped ')} (the first at position {self.skipped_at:,})")
         parts += [*_moved("joined", self.late), *_moved("left", self.left)]
         parts += [f"the record lacks {_updates(missing)}"] if missing else []
         return ", ".join(parts)
 
-    def _verdict(self, planned: bool) -> str:
+    def verdict(self, planned: bool = True) -> str:
+        """Return what came out of the comparison, or that there was none."""
         if not planned:
             return f"recorded {_updates(self.compared)}, there is no plan to compare with"
         if not self.different:
