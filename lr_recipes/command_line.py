@@ -1,6 +1,7 @@
-"""The program ``lr-recipes``: shows a schedule without a training script, and without torch.
+"""The program ``lr-recipes``: shows a schedule without training, and without torch; and what a checkpoint holds.
 
 lr-recipes preview schedule=warmup_cosine total_steps=10000
+lr-recipes inspect last.ckpt
 
 What is typed is read here, and mistakes are said in the words of a command line; all else is asked of the rooms below.
 """
@@ -10,12 +11,13 @@ from __future__ import annotations
 import importlib.resources
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from lr_recipes import checks, schedules
 from lr_recipes.plan.horizon import Duration, Horizon, HorizonError
+from lr_recipes.report.checkpoint import inspect_checkpoint
 from lr_recipes.report.picture import save_figure
 from lr_recipes.report.preview import preview
 
@@ -40,6 +42,22 @@ Examples:
   lr-recipes preview schedule=step,cosine,one_cycle total_steps=90ep steps_per_epoch=100 picture=all.png
   lr-recipes preview schedule=warmup_linear schedule.warmup='500 steps' total_steps=10000 lr=0.001"""
 
+INSPECT_USAGE = """\
+Shows what a checkpoint of Lightning's holds about learning rates.
+
+  lr-recipes inspect CHECKPOINT [--as-json]
+
+Shown: the optimizers, with the LR of each parameter group and what the next
+update uses; the schedulers, their settings and how far they are; the plans and
+records of lr_recipes.
+
+  --as-json          the same as one JSON object
+
+Examples:
+  lr-recipes inspect last.ckpt
+  lr-recipes inspect last.ckpt --as-json"""
+
+HELP_WORDS = {"-h", "--help", "help"}
 KEYS = ("schedule", "total_steps", "steps_per_epoch", "samples_per_step", "lr", "picture", "csv")
 # What to type for a fact that a schedule asks for.
 _TYPED = {
@@ -56,13 +74,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: what was typed after its name; by default that of this process.
     """
     typed = list(sys.argv[1:] if arguments is None else arguments)
-    if not typed or {"-h", "--help", "help"} & set(typed):
-        print(usage())
+    if not typed or HELP_WORDS & set(typed):
+        asked = COMMANDS.get(typed[0]) if typed else None
+        print(asked.usage() if asked else overview())
         return 0
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")  # else Python shows one of a kind, with a line of our source
         try:
-            status = _run(typed)
+            _run(typed)
+            status = 0
         except (ValueError, OSError) as error:
             print(f"Error: {checks.visible(_explained(error))}", file=sys.stderr)
             status = 2  # of what was typed, as programs do
@@ -71,8 +91,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
+def overview() -> str:
+    """Return the help text of the program: its commands."""
+    rows = "\n".join(f"  lr-recipes {name:<10}{command.does}" for name, command in COMMANDS.items())
+    return f"Learning rates, as they will be and as they are saved.\n\n{rows}\n\nMore: lr-recipes COMMAND --help"
+
+
 def usage() -> str:
-    """Return the help text, with the names of the schedules."""
+    """Return the help text of ``preview``, with the names of the schedules."""
     lines, names = [""], schedule_names()
     for name in names:
         if len(lines[-1]) + len(name) > 50:
@@ -81,12 +107,34 @@ def usage() -> str:
     return USAGE.format(names="\n".join(f"{'':21}{line}".rstrip() for line in lines))
 
 
-def _run(typed: Sequence[str]) -> int:
+def _run(typed: Sequence[str]) -> None:
     command, *rest = typed
-    if command != "preview":
-        known = checks.nearest(command, ["preview"])
-        raise ValueError(f"{checks.brief(command)} is not a command{known}; the only one is preview")
-    asked = read_request(rest)
+    if command not in COMMANDS:
+        known = checks.nearest(command, COMMANDS)
+        raise ValueError(f"{checks.brief(command)} is not a command{known}; there are {', '.join(COMMANDS)}")
+    COMMANDS[command].run(rest)
+
+
+def _inspect(typed: Sequence[str]) -> None:
+    paths = [word for word in typed if not word.startswith("-")]
+    odd = [word for word in typed if word.startswith("-") and word != "--as-json"]
+    if odd:
+        raise ValueError(
+            f"{checks.brief(odd[0])} is unknown{checks.nearest(odd[0], ['--as-json'])}; there is --as-json"
+        )
+    if len(paths) != 1:
+        raise ValueError(
+            f"inspect shows one checkpoint, and {len(paths)} were given: write lr-recipes inspect CHECKPOINT, such as "
+            "lr-recipes inspect last.ckpt"
+        )
+    found = inspect_checkpoint(paths[0])
+    text = found.as_json() if len(paths) < len(typed) else str(found)
+    written_as = getattr(sys.stdout, "encoding", None) or "utf-8"  # names may have letters that a terminal has not
+    print(text.encode(written_as, "backslashreplace").decode(written_as))
+
+
+def _preview(typed: Sequence[str]) -> None:
+    asked = read_request(typed)
     found = {name: schedule_of(name, asked.knobs) for name in asked.schedules}
     if asked.lr is None and asked.knobs.get("min_lr") is not None:
         raise ValueError(
@@ -102,7 +150,20 @@ def _run(typed: Sequence[str]) -> int:
     if asked.picture:
         save_figure(shown.plot(), Path(asked.picture))
         print(f"\nDrawn: {asked.picture}")
-    return 0
+
+
+class Command(NamedTuple):
+    """What the program can be told to do: how it is done, its help text, and what it does in a few words."""
+
+    run: Callable[[Sequence[str]], None]
+    usage: Callable[[], str]
+    does: str
+
+
+COMMANDS = {
+    "preview": Command(_preview, usage, "what a schedule will do, without training"),
+    "inspect": Command(_inspect, lambda: INSPECT_USAGE, "what a checkpoint holds about learning rates"),
+}
 
 
 class Request(NamedTuple):

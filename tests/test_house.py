@@ -37,7 +37,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     **dict.fromkeys(OLD, (set(), set())),
     "optimizer": ({"torch"}, set()),
     "schedules": (set(), {"torch"}),
-    "report": (set(), {"matplotlib"}),
+    "report": (set(), {"matplotlib", "torch"}),  # torch to read the file of a checkpoint
     "sweep": (set(), {"matplotlib"}),
     "command_line": (set(), {"omegaconf"}),
     "callbacks": ({"fsspec", "lightning", "numpy", "torch", "tqdm"}, set()),

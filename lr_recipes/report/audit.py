@@ -130,21 +130,24 @@ class Audit:
             >>> Audit(compared=100).closing_line(position=100, total=100)
             'used = planned on 100 of 100 updates, schedule complete'
         """
-        known = self.compared - self.unplanned
-        judged = planned and bool(known or not self.compared)
-        parts = [self._verdict(known) if judged else self._recorded()]
-        parts += [share_of(part, position, total)] if judged and part else []
+        judged = planned and bool(self.known or not self.compared)
+        parts = [self.verdict(planned), *([share_of(part, position, total)] if judged and part else [])]
         if self.skipped:
             parts.append(f"{_updates(self.skipped, 'skipped ')} (the first at position {self.skipped_at:,})")
         parts += [*_moved("joined", self.late), *_moved("left", self.left)]
         parts += [f"the record lacks {_updates(missing)}"] if missing else []
         return ", ".join(parts)
 
-    def _recorded(self) -> str:
-        return f"recorded {_updates(self.compared)}, there is no {self.source} to compare with"
+    @property
+    def known(self) -> int:
+        """Updates that could be compared."""
+        return self.compared - self.unplanned
 
-    def _verdict(self, known: int) -> str:
-        line = f"used = {self.word} on {known - self.different:,} of {known:,} updates"
+    def verdict(self, planned: bool = True) -> str:
+        """Return what came out of the comparison, or that there was none."""
+        if not planned or (self.compared and not self.known):
+            return f"recorded {_updates(self.compared)}, there is no {self.source} to compare with"
+        line = f"used = {self.word} on {self.known - self.different:,} of {self.known:,} updates"
         if self.unplanned:
             line += f", nothing was known of {self.unplanned:,} more"
         if not self.different:
