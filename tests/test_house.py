@@ -42,9 +42,10 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "command_line": (set(), {"omegaconf"}),
     "callbacks": ({"fsspec", "lightning", "numpy", "torch", "tqdm"}, set()),
 }
-# Each library whose private parts are used has one file for them.
+# Each library whose private parts are used has one file for them; Lightning's loops, that are played, have another.
 DOORS = {
     "lightning": "lr_recipes/callbacks/lightning.py",
+    "its loops": "lr_recipes/callbacks/stage.py",
     "torch": "lr_recipes/optimizer/internals.py",
     # a pool of the standard library that cannot be asked to end the work under way (Python 3.14's can)
     "concurrent": "recipes/reproduction/driver.py",
@@ -55,8 +56,11 @@ RECIPE_ROOMS = {
     "app": {"app", "data", "models"},
     "reproduction": {"app", "data", "models", "reproduction"},
 }
-# Words of Hydra and of notebooks, an attribute that we give to optimizers, and `os._exit`, which is documented.
-NOT_PRIVATE = {"_target_", "_partial_", "_recursive_", "_repr_png_", "_lr_recipes_clock", "_exit", "_replace"}
+# Words of Hydra and of notebooks, attributes that we give to optimizers and schedulers, and `os._exit`, which is
+# documented.
+NOT_PRIVATE = {"_target_", "_partial_", "_recursive_", "_repr_png_", "_lr_recipes_clock", "_exit", "_replace"} | {
+    "_lr_recipes_beneath"
+}
 # Names that several modules give to their own thing of the same kind.
 SHARED = {"log", "main", "run"}
 

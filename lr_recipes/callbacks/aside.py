@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-_AGAIN = 0.05  # seconds until code that has caught the call to stop is called again
+_ONCE_MORE = 0.05  # seconds until code that has caught the call to stop is called again
 
 
 class OutOfTime(BaseException):
@@ -40,7 +40,7 @@ def _by_signal(seconds: float) -> Iterator[None]:
         raise OutOfTime
 
     before = signal.signal(signal.SIGALRM, stop)
-    left, again = signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN)
+    left, again = signal.setitimer(signal.ITIMER_REAL, seconds, _ONCE_MORE)
     try:
         yield
     finally:
@@ -59,7 +59,7 @@ def _by_thread(seconds: float) -> Iterator[None]:
         wait = seconds
         while not over.wait(wait):
             ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(OutOfTime))
-            wait = _AGAIN
+            wait = _ONCE_MORE
 
     watching = threading.Thread(target=watch, daemon=True)
     watching.start()

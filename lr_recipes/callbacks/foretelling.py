@@ -15,23 +15,29 @@ from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-import torch
-
 from lr_recipes.callbacks.aside import OutOfTime, aside, within
 from lr_recipes.callbacks.fit import accumulation_of, limits_of, optimizer_names
 from lr_recipes.callbacks.learning_rate_scheduler import LearningRateScheduler
 from lr_recipes.callbacks.learning_rate_warmup import LearningRateWarmup
-from lr_recipes.callbacks.lightning import LightningModule, Trainer, callbacks_of, reloads, stops_early
+from lr_recipes.callbacks.lightning import (
+    LightningModule,
+    Trainer,
+    callbacks_of,
+    chosen_checkpoint,
+    reloads,
+    stops_early,
+)
 from lr_recipes.callbacks.own_code import OwnCode, own_code
 from lr_recipes.callbacks.rehearsal import Rehearsal
 from lr_recipes.callbacks.stage import Stage
 from lr_recipes.checks import nearest
 from lr_recipes.optimizer import as_built
 from lr_recipes.optimizer.groups import group_names
-from lr_recipes.optimizer.told import LENGTHS, described, settings_of
+from lr_recipes.optimizer.told import LENGTHS, arguments_of, described
 from lr_recipes.optimizer.twin import CannotCopy, lrs_of
 from lr_recipes.plan.horizon import Horizon
 from lr_recipes.plan.series import Series
+from lr_recipes.report.checkpoint_file import read_lightning
 from lr_recipes.report.findings import Case, Reacting
 from lr_recipes.report.foretold import Forecast, Outlook
 
@@ -392,7 +398,7 @@ def _first_difference(one: Rehearsal, other: Rehearsal) -> int | None:
 
 def lengths_of(schedulers: Sequence[Any]) -> list[dict[str, Any]]:
     """Return the settings of schedulers that say how long they last."""
-    return [{name: value for name, value in settings_of(one).items() if name in LENGTHS} for one in schedulers]
+    return [{name: value for name, value in arguments_of(one).items() if name in LENGTHS} for one in schedulers]
 
 
 def other_lengths(schedulers: Sequence[Any], built: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, Any, Any]]:
@@ -455,7 +461,8 @@ def forecast(
             optimizers, configs = stage.set_up(train_dataloaders, val_dataloaders, datamodule)
             lengths = lengths_of([one.scheduler for one in configs])
             if ckpt_path is not None:
-                stage.restore(_loaded(ckpt_path))
+                content, _ = read_lightning(chosen_checkpoint(trainer, ckpt_path))
+                stage.restore(content)
         except Exception as error:
             (first, *_) = (str(error) or "no message").splitlines()
             raise ValueError(
@@ -473,19 +480,14 @@ def forecast(
             configs,
             horizon,
             begun=False,
-            factors=_warmups(trainer, horizon),
+            factors=_warmup_of(trainer, horizon),
             lengths=other_lengths([one.scheduler for one in configs], lengths),
         )
         return foretell(stage.trainer, stage.module, told)
 
 
-def _warmups(trainer: Trainer, horizon: Horizon) -> dict[int, Any]:
+def _warmup_of(trainer: Trainer, horizon: Horizon) -> dict[int, Any]:
     for one in callbacks_of(trainer):
         if isinstance(one, LearningRateWarmup):
             return {0: (one.schedule.plan(horizon, [], peak=1.0).curve.factor, None)}
     return {}
-
-
-def _loaded(path: Any) -> dict[str, Any]:
-    loaded: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    return loaded

@@ -40,7 +40,7 @@ from lr_recipes.report.picture import draw, draw_many
 __all__ = ["LearningRateError", "LearningRateLogger"]
 
 AUDITS = ("warn", "error")
-FINDINGS = ("warn", "error", "off")
+_ANSWERS = ("warn", "error", "off")
 _COMPLETE = 0.95  # share of the schedule below which its end is worth a warning
 _AT_ONCE = 8  # more optimizers than this share one picture, and more files are not all named
 
@@ -103,7 +103,7 @@ class LearningRateLogger(Remembering):
         self.audit = checks.one_of("audit", audit, AUDITS)
         checks.flag("plot", plot)
         self.plot = plot
-        self.findings = checks.one_of("findings", findings, FINDINGS)
+        self.findings = checks.one_of("findings", findings, _ANSWERS)
         self.forecast: Forecast | None = None
         self._noting = ExitStack()
         self._lengths: list[dict[str, Any]] = []

@@ -55,6 +55,7 @@ __all__ = [
     "batches_that_stepped",
     "before_batch_transfer",
     "callbacks_of",
+    "chosen_checkpoint",
     "combined_loader",
     "dummy_logger",
     "epoch_is_whole",
@@ -178,6 +179,12 @@ def optimizers_of(module: LightningModule) -> tuple[list[Any], list[Any]]:
         _library_of(module), "core.optimizer._init_optimizers_and_lr_schedulers"
     )(module)
     return built
+
+
+def chosen_checkpoint(trainer: Trainer, given: Any) -> Any:
+    """Return the path of the checkpoint that a fit is given, which may be ``"last"`` or ``"best"``."""
+    fitting = _part(_library_of(trainer), "trainer.states.TrainerFn").FITTING
+    return trainer._checkpoint_connector._select_ckpt_path(fitting, given, True, False)
 
 
 def set_up_training_data(trainer: Trainer) -> None:

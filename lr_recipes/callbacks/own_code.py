@@ -13,7 +13,7 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-_LIBRARIES = ("lightning", "pytorch_lightning", "lightning_fabric", "torch", "lr_recipes", "builtins", "abc")
+_NOT_THEIRS = ("lightning", "pytorch_lightning", "lightning_fabric", "torch", "lr_recipes", "builtins", "abc")
 _BUILDS = ("configure_optimizers", "__init__", "lr_scheduler_step")  # where schedulers are built, or Lightning's tick
 _VALIDATES = ("validation_step", "on_validation_batch_end", "on_validation_epoch_end", "on_validation_end")
 
@@ -77,7 +77,7 @@ def _methods(kind: type) -> Iterator[tuple[str, ast.AST]]:
     """The methods that stand in the user's own classes, the one that is called where there are several of a name."""
     seen: set[str] = set()
     for owner in kind.__mro__:
-        if owner.__module__.partition(".")[0] in _LIBRARIES:
+        if owner.__module__.partition(".")[0] in _NOT_THEIRS:
             continue
         for name, value in vars(owner).items():
             function = inspect.unwrap(getattr(value, "fget", None) or getattr(value, "__func__", value))

@@ -169,13 +169,14 @@ class Stage:
     def over(self) -> bool:
         """Whether the run is over; to be asked between two epochs."""
         fit = self.trainer.fit_loop
-        return self.full or (fit.max_epochs is not None and 0 <= fit.max_epochs <= fit.epoch_progress.current.processed)
+        epochs = fit.max_epochs
+        return self.full or (epochs is not None and 0 <= epochs <= int(fit.epoch_progress.current.processed))
 
     @property
     def full(self) -> bool:
         """Whether all steps are done that ``max_steps`` allows."""
         most = self.trainer.fit_loop.max_steps
-        return 0 <= most <= self.steps
+        return bool(0 <= most <= self.steps)
 
     def begin_epoch(self, accumulate: int) -> None:
         """Begin the epoch, with so many batches in an update."""

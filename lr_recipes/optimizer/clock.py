@@ -27,30 +27,40 @@ from lr_recipes.plan.plan import Plan
 _PLACE = "_lr_recipes_clock"
 
 
-class Owner(Protocol):
-    """Who writes the groups of an optimizer; one at a time.
+class Teller(Protocol):
+    """Who says what the updates of an optimizer shall use.
 
     Attributes:
-        plan: what it carries out.
-        part: what the plan is of the run: the ``"schedule"``, or a ``"warmup"`` over somebody else's.
+        plan: what they shall use.
+        part: what the plan is of the run: the ``"schedule"``, a ``"warmup"`` over somebody else's, or the ``"run"``.
         total: updates of that part; ``None`` when it has no end.
-        planned_factor: what the next update multiplies the base LRs by.
+        planned_factor: what the next update multiplies the base LRs by; ``None`` where nobody can say.
         planned_lrs: what the next update shall use, by group; ``None`` where nobody can say.
         roster: the groups that these are for; others may have joined or left within the step.
-        every_update: whether ``write`` is called after every update; else the LR is held until somebody calls it.
     """
 
     plan: Plan
     part: str
-    planned_factor: Any
     roster: Roster
-    every_update: bool
 
     @property
     def total(self) -> int | None: ...
 
     @property
+    def planned_factor(self) -> float | None: ...
+
+    @property
     def planned_lrs(self) -> list[Any] | None: ...
+
+
+class Owner(Teller, Protocol):
+    """Who writes the groups of an optimizer; one at a time.
+
+    Attributes:
+        every_update: whether ``write`` is called after every update; else the LR is held until somebody calls it.
+    """
+
+    every_update: bool
 
     def write(self, position: int) -> None:
         """Write what the update at ``position`` shall use."""
@@ -95,7 +105,7 @@ class Clock:
         check_kind(optimizer)
         self.position = 0
         self.owner: Owner | None = None
-        self.foretold: Owner | None = None
+        self.foretold: Teller | None = None
         self.witnesses: list[Witness] = []
         self.counting = self.stepped = self.bound = False
         self._claim: tuple[str, str] | None = None
@@ -165,7 +175,7 @@ class Clock:
         self.owner = owner
 
     @property
-    def teller(self) -> Owner | None:
+    def teller(self) -> Teller | None:
         """Who says what the next update shall use: the owner, else a forecast."""
         return self.owner or self.foretold
 

@@ -12,7 +12,7 @@ from lr_recipes.plan.plan import Plan
 
 
 class Foretold:
-    """Has the interface of a clock's owner, and writes nothing.
+    """Tells what was foretold, step by step.
 
     Args:
         plan: the forecast as a plan.
@@ -22,7 +22,6 @@ class Foretold:
     """
 
     part = "run"
-    every_update = False
 
     def __init__(
         self,
@@ -49,13 +48,7 @@ class Foretold:
         return None if lrs is None else list(lrs)
 
     @property
-    def planned_factor(self) -> Any:
+    def planned_factor(self) -> float | None:
         """What the next update multiplies the base LRs by; ``None`` where nobody can say."""
         lrs = self._lrs(self._step())
         return lrs[self._place] / self._base if lrs is not None and self._base else None
-
-    def write(self, position: int) -> None:
-        """Write nothing."""
-
-    def adopt(self) -> None:
-        """Take in nothing: what was foretold is of the groups that there were."""

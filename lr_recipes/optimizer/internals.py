@@ -69,6 +69,16 @@ def step_hooks_of(optimizer: Any) -> list[dict[int, Any]]:
     return [getattr(optimizer, f"_optimizer_step_{when}_hooks", {}) for when in ("pre", "post")]
 
 
+def parts_of(scheduler: Any) -> list[Any]:
+    """Return the schedulers that one runs, one after another or together."""
+    return list(getattr(scheduler, "_schedulers", ()))
+
+
+def joints_of(scheduler: Any) -> list[int] | None:
+    """Return the ticks at which a SequentialLR goes from one of its parts to the next; ``None`` of another class."""
+    return getattr(scheduler, "_milestones", None)
+
+
 def with_parts(schedulers: Sequence[Any]) -> list[Any]:
     """Return schedulers, and those that they run one after another or together."""
     # SequentialLR and ChainedScheduler keep their parts under this name, and parts may be of that kind again.

@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from lr_recipes.optimizer.internals import joints_of, parts_of
 from lr_recipes.plan.series import Ticked
 
 # A setting that says how many ticks a scheduler lasts, in the order in which one is believed.
 LENGTHS = ("T_max", "total_steps", "total_iters", "t_initial", "num_training_steps", "max_epochs", "max_iters")
-_SETTINGS = (
+_ARGUMENTS = (
     *LENGTHS,
     *("eta_min", "milestones", "step_size", "gamma", "factor", "start_factor", "end_factor", "power", "T_0", "T_mult"),
     *("patience", "cooldown", "threshold", "mode", "num_warmup_steps", "num_cycles", "warmup_epochs", "warmup_t"),
@@ -26,9 +27,9 @@ _MEANT = ("restart", "cycl", "sgdr", "triangular", "sawtooth")  # in the name of
 
 def described(scheduler: Any, interval: str = "", frequency: int = 1) -> Ticked:
     """Return what a scheduler was told."""
-    own = settings_of(scheduler)
-    parts = [described(one) for one in getattr(scheduler, "_schedulers", ())]
-    told, length = _length(scheduler, own, parts)
+    own = arguments_of(scheduler)
+    parts = [described(one) for one in parts_of(scheduler)]
+    told, length = _lasts(scheduler, own, parts)
     kind = type(scheduler).__name__
     functions = [getattr(one, "__qualname__", type(one).__name__) for one in _functions(scheduler)]
     meant = any(word in name.lower() for name in (kind, *functions) for word in _MEANT) and kind != "OneCycleLR"
@@ -46,16 +47,16 @@ def described(scheduler: Any, interval: str = "", frequency: int = 1) -> Ticked:
     )
 
 
-def settings_of(scheduler: Any) -> dict[str, Any]:
+def arguments_of(scheduler: Any) -> dict[str, Any]:
     """Return the settings of a scheduler by the names of its arguments, as plain values."""
     found: dict[str, Any] = {}
     for function in _functions(scheduler):
         for name, value in _bound(function).items():
             found.setdefault(name, value)
     for name, value in vars(scheduler).items():
-        if name in _SETTINGS and _is_plain(value):
+        if name in _ARGUMENTS and _is_plain(value):
             found[name] = sorted(value.elements()) if hasattr(value, "elements") else value
-    milestones = getattr(scheduler, "_milestones", None)  # SequentialLR's
+    milestones = joints_of(scheduler)
     return found if milestones is None else {**found, "milestones": list(milestones)}
 
 
@@ -87,7 +88,7 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, (bool, int, float, str))
 
 
-def _length(scheduler: Any, own: Mapping[str, Any], parts: list[Ticked]) -> tuple[str, float | None]:
+def _lasts(scheduler: Any, own: Mapping[str, Any], parts: list[Ticked]) -> tuple[str, float | None]:
     """Name of the setting that says how long it lasts, and how many ticks that is."""
     kind = type(scheduler).__name__
     if kind == "SequentialLR" and parts:
@@ -116,4 +117,4 @@ def _apart(scheduler: Any) -> bool:
         codes = [(getattr(one, "__code__", one), tuple(sorted(_bound(one).items()))) for one in functions]
         if any(one != codes[0] for one in codes):
             return True
-    return any(_apart(one) for one in getattr(scheduler, "_schedulers", ()))
+    return any(_apart(one) for one in parts_of(scheduler))

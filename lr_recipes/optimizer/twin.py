@@ -25,8 +25,8 @@ from lr_recipes.optimizer.warmup import BENEATH
 
 # Of these nothing is copied: they are large, and no scheduler's state.
 _SHARED = (nn.Module, DataLoader, Dataset, ModuleType, type, BuiltinFunctionType, torch.device, torch.dtype)
-_FEW = 4096  # numbers of a tensor that may be a scheduler's state: an LR, a curve; larger ones are data, or weights
-_PLAIN = (bool, int, float, complex, str, bytes, type(None))
+_SMALL = 4096  # numbers of a tensor that may be a scheduler's state: an LR, a curve; larger ones are data, or weights
+_ATOMS = (bool, int, float, complex, str, bytes, type(None))
 
 
 class CannotCopy(Exception):
@@ -82,11 +82,11 @@ class Twins:
             CannotCopy: it, or something that it holds, cannot be copied.
         """
         kind = getattr(type(value), BENEATH, type(value))  # of a scheduler that is warmed up, the one that it is
-        if kind in _PLAIN:
+        if kind in _ATOMS:
             return value
         if id(value) in self._memo:
             return self._memo[id(value)]
-        if isinstance(value, _SHARED) or (isinstance(value, Tensor) and value.numel() > _FEW):
+        if isinstance(value, _SHARED) or (isinstance(value, Tensor) and value.numel() > _SMALL):
             return value
         for known, make in _COPIERS.items():
             if kind is known:
@@ -169,7 +169,7 @@ def _is_ordinary(kind: type) -> bool:
 
 
 def _list(twins: Twins, value: Any) -> Any:
-    twin: Any = deque[Any](maxlen=value.maxlen) if isinstance(value, deque) else type(value)()
+    twin: deque[Any] | list[Any] = deque(maxlen=value.maxlen) if isinstance(value, deque) else []
     twins.note(value, twin)
     twin.extend(map(twins.of, value))
     return twin
@@ -201,7 +201,7 @@ _COPIERS: dict[Any, Callable[[Twins, Any], Any]] = {
 
 def view_of(one: Any, kind: type | None = None) -> Any:
     """Return another object with the same attributes: what is set on it is not set on the original."""
-    twin = object.__new__(type(one) if kind is None else kind)
+    twin: Any = object.__new__(type(one) if kind is None else kind)
     vars(twin).update(vars(one))
     return twin
 

@@ -143,13 +143,13 @@ class Case:
         return any(one.restarts for one in self.schedulers)
 
 
-Found = tuple[int | None, str] | None
+Seen = tuple[int | None, str] | None
 
 
 # What the settings say
 
 
-def _total_unknown(case: Case) -> Found:
+def _total_unknown(case: Case) -> Seen:
     for one in _with_parts(case.schedulers):
         for name, value in one.settings.items():
             if _is_odd_total(name, value):
@@ -165,7 +165,7 @@ def _is_odd_total(name: str, value: Any) -> bool:
     return is_number and (value == -1 or math.isinf(value)) and any(word in name.lower() for word in _TOTALS)
 
 
-def _other_length(case: Case) -> Found:
+def _other_length(case: Case) -> Seen:
     for kind, name, here, there in case.lengths:
         return case.series.first, (
             f"the checkpoint's {kind} has {name}={there}, and the one that was built for this run has {name}={here}: "
@@ -175,7 +175,7 @@ def _other_length(case: Case) -> Found:
     return None
 
 
-def _never_ticks(case: Case) -> Found:
+def _never_ticks(case: Case) -> Seen:
     for kind in case.unread:
         return case.series.first, (
             f"a {kind} was built on this optimizer, and Lightning has no scheduler for it: the LR stays as it is. "
@@ -201,7 +201,7 @@ def _why_never(case: Case, one: Ticked) -> str:
     return "the module's own lr_scheduler_step does not step it: let it call scheduler.step()"
 
 
-def _milestone_never_hit(case: Case) -> Found:
+def _milestone_never_hit(case: Case) -> Seen:
     for one in case.schedulers:
         found = next(filter(None, _missed(one, one.reach)), "")
         if found and one.ticks:
@@ -221,9 +221,9 @@ def _missed(one: Ticked, reach: int) -> Iterator[str]:
         odd = [stone for stone in stones if stone != int(stone) or stone < 0]
         late = [stone for stone in stones if stone > reach and stone not in odd]
         if odd:
-            yield f"milestones {_listed(odd)} of MultiStepLR {_are(odd)} not whole numbers of ticks, and never hit"
+            yield f"milestones {_enumerated(odd)} of MultiStepLR {_are(odd)} not whole numbers of ticks, and never hit"
         if late:
-            yield f"milestones {_listed(late)} of MultiStepLR {_are(late)} never reached"
+            yield f"milestones {_enumerated(late)} of MultiStepLR {_are(late)} never reached"
     if one.kind == "StepLR" and "step_size" in own:
         size = own["step_size"]
         if size != int(size):
@@ -235,7 +235,7 @@ def _missed(one: Ticked, reach: int) -> Iterator[str]:
         odd = [stone for stone in stones if stone != int(stone)]
         late = [stone for stone in stones if stone > reach and stone not in odd]
         if late:
-            yield f"milestones {_listed(late)} of SequentialLR {_are(late)} never reached: what follows never begins"
+            yield f"milestones {_enumerated(late)} of SequentialLR {_are(late)} never reached, and what follows neither"
         begins = [0, *stones]
         for first, part in zip(begins, one.parts, strict=False):
             yield from _missed(part, max(reach - int(first), 0)) if first <= reach else ()
@@ -254,7 +254,7 @@ def _unit_of(found: str, one: Ticked, total: int) -> str:
     return f". Give them within {counted(one.reach, 'tick')}"
 
 
-def _frequency_restarts(case: Case) -> Found:
+def _frequency_restarts(case: Case) -> Seen:
     for one in case.schedulers:
         batches = case.batches
         if one.interval != "step" or one.frequency < 2 or case.accumulate != 1 or not one.ticks or batches is None:
@@ -270,7 +270,7 @@ def _frequency_restarts(case: Case) -> Found:
     return None
 
 
-def _frequency_with_accumulation(case: Case) -> Found:
+def _frequency_with_accumulation(case: Case) -> Seen:
     for one in case.schedulers:
         if one.interval != "step" or one.frequency < 2 or case.accumulate == 1 or not one.ticks:
             continue
@@ -293,14 +293,14 @@ def _as_long_as_it_ticks(one: Ticked) -> bool:
 # What a playing ahead has shown
 
 
-def _raises(case: Case) -> Found:
+def _raises(case: Case) -> Seen:
     if case.raised is None:
         return None
     update, why = case.raised
     return update, f"the run stops before update {update:,} with an error: {why}"
 
 
-def _two_writers(case: Case) -> Found:
+def _two_writers(case: Case) -> Seen:
     if case.undone is None:
         return None
     update, count, first, second = case.undone
@@ -311,7 +311,7 @@ def _two_writers(case: Case) -> Found:
     )
 
 
-def _replaced(case: Case) -> Found:
+def _replaced(case: Case) -> Seen:
     if case.replaced is None:
         return None
     update, by, gone = case.replaced
@@ -322,7 +322,7 @@ def _replaced(case: Case) -> Found:
     )
 
 
-def _late_by_one(case: Case) -> Found:
+def _late_by_one(case: Case) -> Seen:
     if case.late is None:
         return None
     update, way = case.late
@@ -332,7 +332,7 @@ def _late_by_one(case: Case) -> Found:
     )
 
 
-def _plateau_cannot_cut(case: Case) -> Found:
+def _plateau_cannot_cut(case: Case) -> Seen:
     for one in case.plateaus:
         if not one.cuts and one.decisions:
             return None, (
@@ -343,7 +343,7 @@ def _plateau_cannot_cut(case: Case) -> Found:
     return None
 
 
-def _plateau_stale(case: Case) -> Found:
+def _plateau_stale(case: Case) -> Seen:
     for one in case.plateaus:
         if one.cuts and one.stale is not None:
             return one.stale, (
@@ -358,7 +358,7 @@ def _plateau_stale(case: Case) -> Found:
 # What the LRs say
 
 
-def _negative_lr(case: Case) -> Found:
+def _negative_lr(case: Case) -> Seen:
     for group, name in enumerate(case.series.names):
         for first, _, lr in case.series.stretches(group):
             if lr < 0:
@@ -366,7 +366,7 @@ def _negative_lr(case: Case) -> Found:
     return None
 
 
-def _first_updates_zero(case: Case) -> Found:
+def _first_updates_zero(case: Case) -> Seen:
     series = case.series
     if series.first or not len(series) or any(own[0] for own in series.lrs) or not case.peak:
         return None
@@ -376,7 +376,7 @@ def _first_updates_zero(case: Case) -> Found:
     return 0, f"{what}{share}: the warmup begins at 0. Let it begin at one tick's worth: (n + 1) / W in place of n / W"
 
 
-def _ratio_changed(case: Case) -> Found:
+def _ratio_changed(case: Case) -> Seen:
     built, series = case.built, case.series
     if len(set(built)) < 2 or len(built) != len(series.names) or not len(series):
         return None
@@ -388,12 +388,12 @@ def _ratio_changed(case: Case) -> Found:
         return None
     kind = case.schedulers[0].kind if case.schedulers else "the schedule"
     return series.first, (
-        f"the groups were built with LRs {_listed(built)}, and {kind} gives all of them {lrs[0]:g}: their ratio is "
+        f"the groups were built with LRs {_enumerated(built)}, and {kind} gives all of them {lrs[0]:g}: their ratio is "
         f"gone from update {series.first:,} on. Give it a list, one value for each group"
     )
 
 
-def _group_rises(case: Case) -> Found:
+def _group_rises(case: Case) -> Seen:
     series = case.series
     if any(one.apart for one in case.schedulers) or not len(series):
         return None
@@ -413,7 +413,7 @@ def _group_rises(case: Case) -> Found:
     return None
 
 
-def _vanishes(case: Case) -> Found:
+def _vanishes(case: Case) -> Seen:
     if case.peak <= 0 or _floor(case) is not None:
         return None
     small = [
@@ -431,7 +431,7 @@ def _vanishes(case: Case) -> Found:
     )
 
 
-def _finished_early(case: Case) -> Found:
+def _finished_early(case: Case) -> Seen:
     floor = _floor(case)
     if floor is None:
         return None
@@ -445,7 +445,7 @@ def _finished_early(case: Case) -> Found:
     )
 
 
-def _climbs_again(case: Case) -> Found:
+def _climbs_again(case: Case) -> Seen:
     legs = case.legs
     falls = next((place for place, leg in enumerate(legs) if leg.name == "falls"), None)
     if case.meant or falls is None or case.plateaus or _is_wave(legs):
@@ -469,7 +469,7 @@ def _climbs_again(case: Case) -> Found:
     )
 
 
-def _floor_not_reached(case: Case) -> Found:
+def _floor_not_reached(case: Case) -> Seen:
     if case.meant or case.plateaus or not case.whole or not case.legs:
         return None
     one = _lasting(case)
@@ -492,7 +492,7 @@ def _floor_not_reached(case: Case) -> Found:
     return case.series.end - 1, f"the run ends {what}; its way down is cut off: {_length_in_words(case)}"
 
 
-def _peak_not_reached(case: Case) -> Found:
+def _peak_not_reached(case: Case) -> Seen:
     if not case.legs or case.legs[-1].name != "rises" or case.legs[-1].changes < 2 or not case.whole:
         return None
     one = _lasting(case)
@@ -507,7 +507,7 @@ def _peak_not_reached(case: Case) -> Found:
     )
 
 
-def _ends_high(case: Case) -> Found:
+def _ends_high(case: Case) -> Seen:
     if not case.meant or not case.whole or not case.legs or any(one.kind == "CyclicLR" for one in case.schedulers):
         return None
     low = min((leg.end for leg in case.legs if leg.name == "falls"), default=case.last)
@@ -631,16 +631,16 @@ def _length_in_words(case: Case) -> str:
             f"interval={other!r}; else make it as long as {counted(ticks, 'tick')}"
         )
     said = f"{one.told}={one.length:g} and the run has {counted(ticks, 'tick')}"
-    if in_epochs and _about(one.length, case.series.end):
+    if in_epochs and _close_to(one.length, case.series.end):
         return f"{said}, one an epoch; it was given for the {case.series.end:,} updates: interval='step'"
-    if not in_epochs and case.epochs and _about(one.length, case.epochs):
+    if not in_epochs and case.epochs and _close_to(one.length, case.epochs):
         return f"{said}; it was given for the {case.epochs:,} epochs: {one.told}={ticks}, or interval='epoch'"
-    if not in_epochs and case.batches and case.epochs and _about(one.length, case.batches * case.epochs):
+    if not in_epochs and case.batches and case.epochs and _close_to(one.length, case.batches * case.epochs):
         return f"{said}; it was given for the {case.batches * case.epochs:,} batches: {one.told}={ticks}"
     return f"{said}. Give {one.told}={ticks}"
 
 
-def _about(length: float, count: int) -> bool:
+def _close_to(length: float, count: int) -> bool:
     return abs(length - count) <= 0.05 * count
 
 
@@ -658,7 +658,7 @@ def _ends_at(case: Case) -> str:
     return f"{one.kind} is past its end, {one.told}={one.length:g}. Give {one.told}={one.reach} or more"
 
 
-def _listed(values: Sequence[Any]) -> str:
+def _enumerated(values: Sequence[Any]) -> str:
     few = [f"{value:g}" for value in values[:8]]
     return ", ".join(few[:-1]) + (" and " if len(few) > 1 else "") + few[-1] if few else ""
 
@@ -686,7 +686,7 @@ class Rule(NamedTuple):
         explains: kinds that are not worth a word beside it, for they follow from it.
     """
 
-    look: Callable[[Case], Found]
+    look: Callable[[Case], Seen]
     explains: frozenset[str] = frozenset()
 
 

@@ -24,8 +24,8 @@ from lr_recipes.report.words import in_words
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_ALIKE = 1e-9
-_MANY = 40  # legs that are phases of a plan; of more the rest is one
+_SAME_SHARE = 1e-9
+_LEGS = 40  # legs that are phases of a plan; of more the rest is one
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class Outlook:
         series, total = self.seen, self.total
         places = range(len(series.firsts))
         shares = [self._share(group, series.lrs[group]) for group in range(len(series.names))]
-        alike = all(abs(own[at] - shares[0][at]) <= _ALIKE for own in shares[1:] for at in places)
+        alike = all(abs(own[at] - shares[0][at]) <= _SAME_SHARE for own in shares[1:] for at in places)
         curves = [self._curve(group, total) for group in (range(1) if alike else range(len(series.names)))]
         played, peak = _Played(self.kinds), max(self.bases, default=0.0)
         source = "; ".join(filter(None, (self.horizon.source, self.kinds)))
@@ -137,7 +137,7 @@ class Outlook:
                 return self.now[group] / base
             return self.lrs(min(max(update, series.first), last if self.play_on is None else update))[group] / base
 
-        legs = series.legs(group, self.case.spacing)[:_MANY] if len(series) else []
+        legs = series.legs(group, self.case.spacing)[:_LEGS] if len(series) else []
         phases = [(leg.name, leg.first if number else 0) for number, leg in enumerate(legs)] or [("forecast", 0)]
         return Curve(Shape(factor, factor(last), phases), lambda update: 1.0, 0, total)
 
