@@ -21,6 +21,8 @@ from lr_recipes.optimizer.groups import group_names, write_lr
 from lr_recipes.optimizer.twin import lrs_of
 from lr_recipes.plan.series import Series
 
+_MOST = 4_000_000  # LRs that are kept of a run: 32 MB
+
 
 class Rehearsal:
     """One run, played on a stage of its own.
@@ -119,6 +121,9 @@ class Rehearsal:
             until: and no longer than to this time of ``time.monotonic``.
         """
         for count, _ in enumerate(self._run):
+            if len(self.series.firsts) * len(self.series.names) > _MOST:
+                self.unknown = f"of {len(self.series.names):,} groups no more LRs are kept"
+                return
             if (self.done >= updates) if updates is not None else (self.total is not None):
                 return
             if until is not None and count % 16 == 0 and time.monotonic() > until:

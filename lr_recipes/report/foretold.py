@@ -5,9 +5,11 @@ Who plays it is ``callbacks/foretelling.py``; here it is put together, asked and
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from lr_recipes.checks import counted
@@ -105,8 +107,13 @@ class Outlook:
         if factor is None:
             return series
         seen = Series(series.names, series.first)
-        for update in range(series.first, series.end):
-            seen.add([lr * factor(update) for lr in series.at(update)])
+        for first, after in pairwise([*series.firsts, series.end]):
+            lrs = series.at(first)
+            for update in range(first, after):
+                if factor(update) == factor(after - 1) == 1.0:  # the warmup is over
+                    seen.add(lrs, after - update)
+                    break
+                seen.add([lr * factor(update) for lr in lrs])
         return seen
 
     @cached_property
@@ -236,6 +243,14 @@ class Forecast(Shown):
         return "\n\n".join(one.chart(plain) for one in self.previews())
 
     def plot(self) -> Figure:
-        """Return a matplotlib figure: the LR of each group of the first optimizer that is known."""
-        (first, *_) = self.previews()
-        return first.plot()
+        """Return a matplotlib figure: the LR of each group of the first optimizer that anything is known of.
+
+        Raises:
+            ValueError: nothing is known of any.
+        """
+        for one in self.previews():
+            return one.plot()
+        raise ValueError(f"there is no LR to draw: {' '.join(self.caveats)}")
+
+    def _repr_html_(self) -> str:  # the name that IPython looks for
+        return super()._repr_html_() if self.previews() else f"<pre>{html.escape(self.table)}</pre>"
