@@ -124,17 +124,22 @@ class Case:
     @cached_property
     def legs(self) -> list[Leg]:
         """Stretches of the group with the largest LR."""
-        return self.series.legs(self.series.leader, self.spacing)
+        return self.series.legs(self.leader, self.spacing)
 
-    @property
+    @cached_property
+    def leader(self) -> int:
+        """The group with the largest LR."""
+        return self.series.leader
+
+    @cached_property
     def peak(self) -> float:
         """The largest LR that is used."""
-        return self.series.peak(self.series.leader)
+        return self.series.peak(self.leader)
 
     @property
     def last(self) -> float:
         """LR of the last update, in the group with the largest."""
-        lrs = self.series.lrs[self.series.leader]
+        lrs = self.series.lrs[self.leader]
         return lrs[-1] if lrs else 0.0
 
     @property
@@ -382,7 +387,7 @@ def _ratio_changed(case: Case) -> Seen:
         return None
     if any(one.apart for one in case.schedulers):
         return None
-    at = max(series.firsts, key=lambda first: series.at(first)[series.leader])
+    at = _peak_at(case)
     lrs = series.at(at)
     if any(abs(lr - lrs[0]) > _ALIKE * abs(lrs[0]) for lr in lrs):
         return None
@@ -416,15 +421,16 @@ def _group_rises(case: Case) -> Seen:
 def _vanishes(case: Case) -> Seen:
     if case.peak <= 0 or _floor(case) is not None:
         return None
+    top = _peak_at(case)
     small = [
         (first, count)
-        for first, count, lr in case.series.stretches(case.series.leader)
+        for first, count, lr in case.series.stretches(case.leader)
         if abs(lr) < _VANISHED * case.peak
     ]
-    lasts = sum(count for first, count in small if first > _peak_at(case))
+    lasts = sum(count for first, count in small if first > top)
     if not small or lasts <= len(case.series) / 2:
         return None
-    at = next(first for first, _ in small if first > _peak_at(case))
+    at = next(first for first, _ in small if first > top)
     return at, (
         f"from update {at:,} on the LR is below a millionth of its peak, {case.peak:g}, for {lasts:,} of "
         f"{len(case.series):,} updates: {_too_often(case)}"
@@ -538,7 +544,7 @@ def _lasting(case: Case) -> Ticked | None:
 
 def _peak_at(case: Case) -> int:
     """The first update that uses the largest LR."""
-    own = case.series.lrs[case.series.leader]
+    own = case.series.lrs[case.leader]
     return case.series.firsts[own.index(max(own))]
 
 
@@ -557,7 +563,7 @@ def _floor(case: Case) -> tuple[int, float] | None:
 def _after_last(case: Case) -> float:
     """The LR that an update past the last one would use."""
     onward = case.onward
-    return onward.lrs[case.series.leader][0] if onward is not None and len(onward) else case.last
+    return onward.lrs[case.leader][0] if onward is not None and len(onward) else case.last
 
 
 def _highest(series: Series | None) -> float:
