@@ -87,7 +87,6 @@ class Rehearsal:
         self.reads_epoch = False
         self._accumulation = accumulation_of(trainer)
         self._averaging = averaging_of(trainer)
-        self.stage.metric(self._value_of)
         for number, config in enumerate(self.stage.configs):
             self._watch(number, config.scheduler)
         self._batches = trainer.num_training_batches
@@ -152,7 +151,7 @@ class Rehearsal:
             yield from self._epoch()
             stage.processed_epoch()
             if stage.epoch_is_whole:
-                stage.tick("epoch", plateaus=True)
+                stage.tick("epoch", self._value_of)
             stage.end_epoch()
             self.epochs += self.total is None
             self.first_epoch_ends = self.series.end if self.epochs == 1 else self.first_epoch_ends
@@ -169,14 +168,16 @@ class Rehearsal:
                 self._note(1)
                 stage.update()
             stage.processed()
-            stage.tick("step", plateaus=False)
-            last = stage.epoch_is_whole
+            if updates:
+                stage.tick("step")
+            last = stage.batch == batches
             if last:
-                stage.tick("epoch", plateaus=False)
+                stage.tick("epoch")
             stage.end_batch()
             if reacts:
                 self.validations += stage.validates
-                stage.tick("step", plateaus=True)
+                if updates:
+                    stage.tick("step", self._value_of)
             if updates:
                 yield
             if last or (self.total is None and stage.full):

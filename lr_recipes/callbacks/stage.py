@@ -1,8 +1,8 @@
 """A stage: views of a Trainer, its loops and its module, on which the ticks of a run are played ahead.
 
-What is set on a view is not set on its original, so a run that is played leaves no trace, however it ends. Lightning's
-own rules decide on it when a scheduler is ticked, as in the run: this and ``lightning.py`` are the two modules that
-know private parts of Lightning.
+What is set on a view is not set on its original, so a run that is played leaves no trace, however it ends. When a
+scheduler is ticked is Lightning's rule, measured: this and ``lightning.py`` are the two modules that know private parts
+of Lightning.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Stage:
     """A Trainer, its loops and its module as views, with twins of the optimizers and of the schedulers.
 
     A run is played on it batch by batch: ``begin_epoch``, then for each batch ``begin_batch``, ``update`` where there
-    is one, ``tick``, ``end_batch`` and the ``tick`` of plateaus, then ``end_epoch``.
+    is one, ``processed``, ``tick``, ``end_batch`` and the ``tick`` of plateaus, then ``end_epoch``.
 
     Args:
         trainer: whose run it is.
@@ -140,10 +140,6 @@ class Stage:
     def configs(self, configs: list[Any]) -> None:
         self.strategy.lr_scheduler_configs = configs
 
-    def metric(self, value: Callable[[str], Any]) -> None:
-        """Let plateaus be told values of this function, by the name of the metric."""
-        self._epoch_loop._get_monitor_value = value
-
     @property
     def _epoch_loop(self) -> Any:
         return self.trainer.fit_loop.epoch_loop
@@ -194,11 +190,12 @@ class Stage:
 
     def begin_batch(self, last: bool) -> bool:
         """Begin the next batch; return whether the optimizer steps in it."""
-        loop = self._epoch_loop
-        loop.batch_progress.is_last_batch = last
-        loop.batch_progress.increment_ready()
-        loop.batch_progress.increment_started()
-        return not bool(loop._should_accumulate())
+        progress = self._epoch_loop.batch_progress
+        progress.is_last_batch = last
+        for tracker in (progress.total, progress.current):
+            tracker.ready += 1
+            tracker.started += 1
+        return last or progress.current.ready % self.trainer.accumulate_grad_batches == 0
 
     def update(self) -> None:
         """Let the optimizer step."""
@@ -212,15 +209,27 @@ class Stage:
 
     def processed(self) -> None:
         """Let the batch be done but for its end."""
-        self._epoch_loop.batch_progress.increment_processed()
+        progress = self._epoch_loop.batch_progress
+        progress.total.processed, progress.current.processed = progress.total.ready, progress.current.ready
 
-    def tick(self, interval: str, plateaus: bool) -> None:
-        """Let Lightning tick the schedulers whose turn it is."""
-        self._epoch_loop.update_lr_schedulers(interval, update_plateau_schedulers=plateaus)
+    def tick(self, interval: str, metric: Callable[[str], Any] | None = None) -> None:
+        """Tick the schedulers whose turn it is, by the rule of Lightning's ``update_lr_schedulers``.
+
+        Args:
+            interval: whose interval is over: ``"step"``, where an update was done, or ``"epoch"``.
+            metric: name -> value, for plateaus, which alone are ticked then.
+        """
+        # The rule is written anew because it runs at every update, and theirs takes as long as many a scheduler.
+        count = self.batch if interval == "step" else self.epoch + 1
+        for config in self.configs:
+            reacts = config.reduce_on_plateau
+            if config.interval == interval and reacts == (metric is not None) and count % config.frequency == 0:
+                self.module.lr_scheduler_step(config.scheduler, metric(config.monitor) if metric else None)
 
     def end_batch(self) -> None:
         """End the batch."""
-        self._epoch_loop.batch_progress.increment_completed()
+        progress = self._epoch_loop.batch_progress
+        progress.total.completed, progress.current.completed = progress.total.ready, progress.current.ready
 
     @property
     def validates(self) -> bool:
