@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,16 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from lr_recipes.command_line import KEYS, main, schedule_names, schedule_of, usage
+from lr_recipes.command_line import COMMANDS, KEYS, main, overview, schedule_names, schedule_of, usage
 from lr_recipes.plan.horizon import Horizon
+from lr_recipes.report.checkpoint import inspect_checkpoint
 from lr_recipes.report.lr_csv import read_rows
 from lr_recipes.schedules import Cosine, MultiStep
 
 ROOT = Path(__file__).parents[1]
 SCHEDULES = sorted(path.stem for path in (ROOT / "conf" / "schedule").glob("*.yaml"))
+CHECKPOINT = str(ROOT / "tests" / "data" / "checkpoints" / "0.1.0" / "cosine.ckpt")
 PREVIEW = ("preview", "schedule=warmup_cosine", "total_steps=10000")
 
 
@@ -114,7 +118,26 @@ def test_a_warning_is_a_line_and_not_a_place_in_our_code(capsys: pytest.CaptureF
     assert line.startswith("Warning: warmup='60%' is 60 updates, and the run does 100")
 
 
-@pytest.mark.parametrize("arguments", [[], ["--help"], ["preview", "-h"]])
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"], ["help"], ["nonsense", "--help"]])
+def test_help_names_the_commands(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert out == overview() + "\n"
+    assert [line.split()[1] for line in out.splitlines() if line.startswith("  lr-recipes")] == list(COMMANDS)
+
+
+def test_each_command_has_a_help_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, command in COMMANDS.items():
+        assert main([name, "--help"]) == 0
+        out = capsys.readouterr().out
+        assert out == command.usage() + "\n"
+        assert f"\n  lr-recipes {name} " in out
+        assert max(map(len, out.splitlines())) <= 104
+
+
+@pytest.mark.parametrize(
+    "arguments", [["preview", "-h"], ["preview", "--help"], ["preview", "schedule=cosine", "help"]]
+)
 def test_help_names_keys_and_schedules(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 0
     out = capsys.readouterr().out
@@ -137,13 +160,54 @@ def test_the_examples_of_the_help_run(tmp_path: Path, capsys: pytest.CaptureFixt
     assert [path.name for path in tmp_path.iterdir()] == ["all.png"]
 
 
+# What a checkpoint holds
+
+
+def test_a_checkpoint_is_shown_in_words_and_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", CHECKPOINT]) == 0
+    words, err = capsys.readouterr()
+    assert (words, err) == (f"{inspect_checkpoint(CHECKPOINT)}\n", "")
+    assert words.startswith(f"{CHECKPOINT}\n  Lightning 2.")
+    assert "  done: 5 of 16 updates (31%); the next is in phase cosine\n" in words
+    for arguments in (["inspect", CHECKPOINT, "--as-json"], ["inspect", "--as-json", CHECKPOINT]):
+        assert main(arguments) == 0
+        out = capsys.readouterr().out
+        assert out == inspect_checkpoint(CHECKPOINT).as_json() + "\n"
+        assert json.loads(out)["callbacks"][0]["position"] == 5
+
+
+def test_the_docs_show_what_is_printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    _, _, rest = (ROOT / "docs" / "resuming.md").read_text().partition("    $ lr-recipes ")
+    command, *lines = rest.splitlines()
+    assert main(command.split()) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert [line.removeprefix("    ") for line in lines[: len(out)]] == out
+
+
+def test_letters_that_a_terminal_has_not_are_written_out(tmp_path: Path) -> None:
+    group = {"name": "schön", "lr": 0.1, "params": [0]}
+    torch.save({"optimizer_states": [{"param_groups": [group], "state": {}}]}, tmp_path / "a.ckpt")
+    done = program("inspect", str(tmp_path / "a.ckpt"), PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "sch\\xf6n  LR 0.1" in done.stdout
+
+
 # How mistakes end
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["prview"], "'prview' is not a command (did you mean 'preview'?); the only one is preview"),
+        (["prview"], "'prview' is not a command (did you mean 'preview'?); there are preview, inspect, audit"),
+        (["inspect"], "inspect shows one checkpoint, and 0 were given: write lr-recipes inspect CHECKPOINT"),
+        (["inspect", "a.ckpt", "b.ckpt"], "inspect shows one checkpoint, and 2 were given"),
+        (["inspect", "a.ckpt", "--json"], "'--json' is unknown (did you mean '--as-json'?); there is --as-json"),
+        (["inspect", "a.ckpt"], "a.ckpt cannot be inspected: there is no such file: give a checkpoint that Lightning"),
+        (["inspect", "a\x1b.ckpt"], "a\\x1b.ckpt cannot be inspected: there is no such file"),
+        (["inspect", "/dev/zero"], "/dev/zero cannot be inspected: it is a device or a pipe: give"),
+        (["inspect", "tests"], "tests cannot be inspected: it is a folder: give a file that Lightning has written"),
+        (["inspect", "README.md"], "README.md cannot be inspected: it is damaged, or no checkpoint ("),
         (["preview"], "which schedule? Give schedule=NAME; there are cosine, "),
         (["preview", "schedule="], "which schedule? Give schedule=NAME"),
         (["preview", "warmup_cosine"], "'warmup_cosine' cannot be read: write key=value, as in schedule=warmup_cos"),
@@ -188,7 +252,10 @@ def test_the_examples_of_the_help_run(tmp_path: Path, capsys: pytest.CaptureFixt
         (["preview", "schedule=cosine", "total_steps=9", "picture=/tmp/a.foo"], "Format 'foo' is not supported"),
     ],
 )  # fmt: skip
-def test_a_mistake_ends_in_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mistake_ends_in_one_line(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
     assert main(arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"Error: {message}")

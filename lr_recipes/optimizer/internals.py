@@ -94,6 +94,19 @@ def last_lrs(scheduler: Any) -> list[Any] | None:
 LR_LISTS = ("base_lrs", "max_lrs", "_last_lr")
 
 
+# What torch's schedulers save under private names -> what it is called here; nothing for what says nothing of the LR.
+SAVED_AS = {
+    "_last_lr": "last_lrs",
+    "_schedulers": "schedulers",  # of SequentialLR and ChainedScheduler
+    "_milestones": "milestones",  # of SequentialLR
+    "_schedule_phases": "phases",  # of OneCycleLR
+    "_anneal_func_type": "anneal_strategy",  # of OneCycleLR, and in the next row of SWALR
+    "_anneal_strategy": "anneal_strategy",
+    **dict.fromkeys(("_step_count", "_is_initial", "_get_lr_called_within_step"), ""),
+    **dict.fromkeys(("_scale_fn_custom", "_scale_fn_ref"), ""),  # of CyclicLR
+}
+
+
 def twin_of(loader: DataLoader[Any]) -> DataLoader[Any]:
     """Return a loader of the same data in the same order that starts iterators, and workers, of its own."""
     # A new DataLoader would need every argument that the old one was given; a copy shares data set and sampler.

@@ -17,7 +17,16 @@ from lr_recipes.plan.horizon import Horizon
 from lr_recipes.plan.plan import Plan, Source
 from lr_recipes.plan.state import PLAN, ResumeError, damaged, equal_lrs
 
-__all__ = ["POLICIES", "Chosen", "ResumeError", "choose", "rescaled_position", "saved_plan"]
+__all__ = [
+    "POLICIES",
+    "Chosen",
+    "ResumeError",
+    "choose",
+    "oddity_of",
+    "read_plan",
+    "rescaled_position",
+    "saved_plan",
+]
 
 POLICIES = ("error", "checkpoint", "config", "restart")
 _SAMPLES = 10**5  # runs up to this long are compared at every update
@@ -53,7 +62,7 @@ def choose(
     """
     fault = PLAN.fault(saved)
     old = None if fault else saved_plan(saved, configured)
-    odd = fault or ("" if old is None else _oddity(saved, old))
+    odd = fault or ("" if old is None else oddity_of(saved, old))
     if odd and policy == "restart":
         return Chosen(configured, [odd])
     if fault or (odd and policy != "config"):
@@ -92,7 +101,7 @@ def _chosen_between(saved: dict[str, Any], configured: Plan, old: Plan | None, p
         return Chosen(configured, differences)
     try:
         # Where it could not be read it is read once more: what stands in the way is then the message.
-        return Chosen(old or _read(saved, configured.schedule), differences)
+        return Chosen(old or read_plan(saved, configured.schedule), differences)
     except ResumeError as error:
         raise ResumeError(f"the {origin}'s plan cannot be made ({error}): {_GO_ON}") from error
 
@@ -102,12 +111,12 @@ def saved_plan(saved: dict[str, Any], configured: Plan) -> Plan | None:
     if _equal_in_words(saved, configured):
         return configured
     with contextlib.suppress(ResumeError):
-        return _read(saved, configured.schedule)
+        return read_plan(saved, configured.schedule)
     return None
 
 
-def _oddity(saved: dict[str, Any], plan: Plan) -> str:
-    """What in the state of a schedule does not follow from its own plan, in words; nothing where all does.
+def oddity_of(saved: dict[str, Any], plan: Plan) -> str:
+    """Return what in the state of a schedule does not follow from its own plan, in words; nothing where all does.
 
     A damaged number may look as good as the right one. So such a state says twice where it is: by its position and
     plan, and by the LRs that follow from them.
@@ -179,8 +188,12 @@ def _equal_in_words(saved: dict[str, Any], configured: Plan) -> bool:
     return all(saved[part] == state[part] for part in ("schedule", "base_lrs", "peak", "horizon"))
 
 
-def _read(saved: dict[str, Any], own: Source) -> Plan:
-    """The saved plan; its schedule may be the one at hand, which cannot always be built from words."""
+def read_plan(saved: dict[str, Any], own: Source) -> Plan:
+    """Return the saved plan; its schedule may be ``own``, the one at hand, which cannot always be built from words.
+
+    Raises:
+        ResumeError: its schedule is not known here, or the plan cannot be made.
+    """
     facts = {name: saved["horizon"][name] for name in Horizon().describe()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what it warns of was said when the plan was made

@@ -132,18 +132,18 @@ class Audit:
         """
         known = self.compared - self.unplanned
         judged = planned and bool(known or not self.compared)
-        parts = [self._verdict(known) if judged else self._recorded()]
-        parts += [share_of(part, position, total)] if judged and part else []
+        parts = [self.verdict(planned), *([share_of(part, position, total)] if judged and part else [])]
         if self.skipped:
             parts.append(f"{_updates(self.skipped, 'skipped ')} (the first at position {self.skipped_at:,})")
         parts += [*_moved("joined", self.late), *_moved("left", self.left)]
         parts += [f"the record lacks {_updates(missing)}"] if missing else []
         return ", ".join(parts)
 
-    def _recorded(self) -> str:
-        return f"recorded {_updates(self.compared)}, there is no {self.source} to compare with"
-
-    def _verdict(self, known: int) -> str:
+    def verdict(self, planned: bool = True) -> str:
+        """Return what came out of the comparison, or that there was none."""
+        known = self.compared - self.unplanned
+        if not planned or (self.compared and not known):
+            return f"recorded {_updates(self.compared)}, there is no {self.source} to compare with"
         line = f"used = {self.word} on {known - self.different:,} of {known:,} updates"
         if self.unplanned:
             line += f", nothing was known of {self.unplanned:,} more"

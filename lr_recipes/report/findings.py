@@ -88,6 +88,7 @@ class Case:
         unread: kinds of schedulers that were built on the optimizer, and that nobody ticks.
         lengths: settings in which a checkpoint is of another length than this run: kind, name, here, there.
         optimizer: its index.
+        held: updates that an LR lasts while it changes, as a record shows; 0 where the ticks say it.
     """
 
     series: Series
@@ -107,10 +108,13 @@ class Case:
     unread: Sequence[str] = ()
     lengths: Sequence[tuple[str, str, Any, Any]] = ()
     optimizer: int = 0
+    held: int = 0
 
     @cached_property
     def spacing(self) -> int:
         """Updates that an LR lasts where every tick changes it."""
+        if self.held:
+            return self.held
         gaps = [
             (one.interval, after - before)
             for one in self.schedulers

@@ -45,28 +45,28 @@ def in_words(
     count, phases = plan.total_steps, plan.curve.phases
     total = "no known end" if count is None else counted(count, "update")
     source = f" ({one_line(plan.horizon.source)})" if plan.horizon.source else ""
-    shown = [phases[k] for k in _few(len(phases))]
-    named = {k: _labelled(one_line(groups[k])) for k in _few(len(groups))}
+    shown = [phases[k] for k in few(len(phases))]
+    named = {k: _labelled(one_line(groups[k])) for k in few(len(groups))}
     wide = max(_MANY_LINES, *(len(phase.name) for phase in shown), *map(len, named.values()))
     longest = max(len(_stretch(phase)) for phase in shown)
     stretches = [f"{p.name:<{wide}}  {_stretch(p):<{longest}}   {_factors(plan, p)}" for p in shown]
     lrs = partial(_peak_and_floor, end=end) if plan.uniform else _first_and_last
     whose = [f"{label:<{wide}}  {lrs(plan, k)}" for k, label in named.items()]
     lines = [
-        *_with_gap(stretches, len(phases), "phases"),
-        *_with_gap(whose, len(groups), "groups"),
+        *with_gap(stretches, len(phases), "phases"),
+        *with_gap(whose, len(groups), "groups"),
         *map(one_line, notes),
     ]
     return "\n".join([f"Learning-rate {what} for {one_line(title)}: {total}{source}", *(f"  {line}" for line in lines)])
 
 
-def _few(count: int) -> Sequence[int]:
-    """Which of ``count`` things are shown: all, or where they are many the first three and the last."""
+def few(count: int) -> Sequence[int]:
+    """Return which of ``count`` things are shown: all, or where they are many the first three and the last."""
     return range(count) if count <= _MANY_LINES else (0, 1, 2, count - 1)
 
 
-def _with_gap(lines: Sequence[str], count: int, what: str) -> list[str]:
-    """The lines of ``_few`` things, with a word about those that are left out."""
+def with_gap(lines: Sequence[str], count: int, what: str) -> list[str]:
+    """Return the lines of things of which ``few`` are shown, with a word about those that are left out."""
     left = [f"... {count - len(lines):,} more {what} ..."] if count > len(lines) else []
     return [*lines[:-1], *left, *lines[-1:]]
 

@@ -13,7 +13,7 @@ import lr_recipes
 from lr_recipes import Horizon, command_line, preview, schedules
 from lr_recipes.report.picture import draw
 from tests.callbacks.harness import fit, record_lrs
-from tests.messages.doors import COSINE, RUN, Case, Door, a_file
+from tests.messages.doors import COSINE, RUN, Case, Door, a_file, saved
 
 
 def typed(*words: str) -> None:
@@ -114,7 +114,22 @@ PREVIEWS: dict[str, Case] = {
     "unknown command": Case(
         lambda: typed("previw", "schedule=cosine"),
         ["'previw' is not a command"],
-        {"did you mean 'preview'": shown(), "the only one is preview": shown()},
+        {"did you mean 'preview'": shown(), "there are preview, inspect, audit": lambda: typed("inspect", saved())},
+    ),
+    "checkpoint that is not there": Case(
+        lambda: typed("inspect", "last.ckpt"),
+        ["last.ckpt cannot be inspected", "there is no such file"],
+        {"give a checkpoint that Lightning has written": lambda: typed("inspect", saved())},
+    ),
+    "no checkpoint": Case(
+        lambda: typed("inspect"),
+        ["inspect shows one checkpoint, and 0 were given"],
+        {"lr-recipes inspect CHECKPOINT": lambda: typed("inspect", saved())},
+    ),
+    "option that is none": Case(
+        lambda: typed("inspect", saved(), "--json"),
+        ["'--json' is unknown"],
+        {"there is --as-json": lambda: typed("inspect", saved(), "--as-json")},
     ),
     "floor without an LR": Case(
         shown("schedule.min_lr=0.01"),
