@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _DOTS = 4000  # of a chart, and of a picture
-_MEANT = 3  # samples that fit another reading: it is meant
+_ENOUGH = 3  # samples that fit another reading: it is meant
 _GROUPS_TOLD = 8  # whose first difference is told
 _NAME_LENGTH = 40
 
@@ -222,7 +222,7 @@ def _best(samples: Samples, early: Sequence[int], planned: Planned, lr: float | 
     usual = None
     for by in early:
         # A step that counts from 0 is no number of updates done; and one or two LRs would fit too easily.
-        if usual is not None and (samples.updates[0] < by or len(samples.updates) < _MEANT):
+        if usual is not None and (samples.updates[0] < by or len(samples.updates) < _ENOUGH):
             continue
         found = _compared(samples.earlier(by), planned, lr, total)
         if usual is None or not found.found:

@@ -35,7 +35,7 @@ def read_record(path: str | Path, column: str | None = None) -> Record:
     """
     path = Path(path)
     try:
-        record = _read(path, column)
+        record = _record_in(path, column)
     except OSError as error:
         raise RecordError(
             f"{path} cannot be read ({error.strerror or error}): {_ANY_OF}, in a place where it can be read"
@@ -50,7 +50,7 @@ def read_record(path: str | Path, column: str | None = None) -> Record:
     return record
 
 
-def _read(path: Path, column: str | None) -> Record:
+def _record_in(path: Path, column: str | None) -> Record:
     if path.is_dir():
         return read_events(path, event_files(path), column)
     if path.exists() and not path.is_file():
