@@ -264,6 +264,15 @@ def test_lrs_of_older_transformers() -> None:
     assert "older versions of transformers" in str(found)
 
 
+@pytest.mark.parametrize(
+    ("lr_of", "held"), [(cosine, 1), (lambda n: min(n + 1, 5), 1), (lambda n: cosine(n // 8 * 8), 8)]
+)
+def test_how_long_an_lr_is_held_while_it_changes(lr_of: Callable[[int], float], held: int) -> None:
+    """At each update, before a plateau, and in epochs."""
+    (samples,) = sampled(lr_of, range(100)).optimizers()
+    assert samples.held(samples.series(None)) == held
+
+
 @pytest.mark.parametrize("lrs", [(0.0, 0.0), (0.1, -0.1), (1e-300, 5e-324), (3e38, -3e38), (0.1,)])
 def test_odd_lrs_are_drawn(lrs: tuple[float, ...]) -> None:
     found = audit_record("f", sampled(lambda n: lrs[n], range(len(lrs))), None)
