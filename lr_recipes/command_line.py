@@ -1,17 +1,20 @@
-"""The program ``lr-recipes``: shows a schedule without training, and without torch; and what a checkpoint holds.
+"""The program ``lr-recipes``: shows a schedule without training, and without torch; and what a run has left behind.
 
 lr-recipes preview schedule=warmup_cosine total_steps=10000
 lr-recipes inspect last.ckpt
+lr-recipes audit lr.csv
 
 What is typed is read here, and mistakes are said in the words of a command line; all else is asked of the rooms below.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.resources
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +23,8 @@ from lr_recipes.plan.horizon import Duration, Horizon, HorizonError
 from lr_recipes.report.checkpoint import inspect_checkpoint
 from lr_recipes.report.picture import save_figure
 from lr_recipes.report.preview import preview
+from lr_recipes.report.record_audit import audit_record
+from lr_recipes.report.records import read_record
 
 USAGE = """\
 Shows what a learning-rate schedule will do, without training.
@@ -57,8 +62,40 @@ Examples:
   lr-recipes inspect last.ckpt
   lr-recipes inspect last.ckpt --as-json"""
 
+AUDIT_USAGE = """\
+Draws the LRs that a run has recorded, and says what is out of order in them.
+
+  lr-recipes audit FILE [schedule=NAME total_steps=N] [KEY=VALUE ...] [--as-json]
+
+FILE: the lr.csv of LearningRateLogger; Lightning's metrics.csv, with the columns
+of LearningRateMonitor; an event file of TensorBoard, or a folder with some; a
+chart of W&B, exported as CSV; transformers' trainer_state.json. Which it is
+follows from what is in it.
+
+With a schedule, the LRs that were used are compared with the planned ones. With
+none, what is odd in itself is looked for. The exit status is 1 where something
+was found, 0 where nothing was, 2 for what cannot be read.
+
+Keys:
+  schedule           the schedule that was planned; lr-recipes preview names them
+  schedule.KNOB      a value of the schedule, such as schedule.warmup=10%
+  total_steps        optimizer updates in the run; also 'N epochs'
+  steps_per_epoch    updates in an epoch, for lengths in epochs
+  samples_per_step   samples that one update sees, for lengths in samples
+  lr                 base LR of every group; without it, that with which the plan
+                     fits where it is highest
+  column             the name of the LR, where it cannot be told from others
+  picture            file to draw, such as lr.png
+  --as-json          the same as one JSON object
+
+Examples:
+  lr-recipes audit lr.csv
+  lr-recipes audit metrics.csv schedule=warmup_cosine total_steps=10000 lr=0.001"""
+
 HELP_WORDS = {"-h", "--help", "help"}
 KEYS = ("schedule", "total_steps", "steps_per_epoch", "samples_per_step", "lr", "picture", "csv")
+AUDIT_KEYS = ("schedule", "total_steps", "steps_per_epoch", "samples_per_step", "lr", "column", "picture")
+_TEXTS = ("schedule", "picture", "csv", "column")  # keys whose values are text, whatever they look like
 # What to type for a fact that a schedule asks for.
 _TYPED = {
     "steps_per_epoch": "steps_per_epoch=100",
@@ -81,8 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")  # else Python shows one of a kind, with a line of our source
         try:
-            _run(typed)
-            status = 0
+            status = _run(typed)
         except (ValueError, OSError) as error:
             print(f"Error: {checks.visible(_explained(error))}", file=sys.stderr)
             status = 2  # of what was typed, as programs do
@@ -107,15 +143,15 @@ def usage() -> str:
     return USAGE.format(names="\n".join(f"{'':21}{line}".rstrip() for line in lines))
 
 
-def _run(typed: Sequence[str]) -> None:
+def _run(typed: Sequence[str]) -> int:
     command, *rest = typed
     if command not in COMMANDS:
         known = checks.nearest(command, COMMANDS)
         raise ValueError(f"{checks.brief(command)} is not a command{known}; there are {', '.join(COMMANDS)}")
-    COMMANDS[command].run(rest)
+    return COMMANDS[command].run(rest)
 
 
-def _inspect(typed: Sequence[str]) -> None:
+def _inspect(typed: Sequence[str]) -> int:
     paths = [word for word in typed if not word.startswith("-")]
     odd = [word for word in typed if word.startswith("-") and word != "--as-json"]
     if odd:
@@ -128,18 +164,52 @@ def _inspect(typed: Sequence[str]) -> None:
             "lr-recipes inspect last.ckpt"
         )
     found = inspect_checkpoint(paths[0])
-    text = found.as_json() if len(paths) < len(typed) else str(found)
+    _print_out(found.as_json() if len(paths) < len(typed) else str(found))
+    return 0
+
+
+def _print_out(text: str) -> None:
     written_as = getattr(sys.stdout, "encoding", None) or "utf-8"  # names may have letters that a terminal has not
     print(text.encode(written_as, "backslashreplace").decode(written_as))
 
 
-def _preview(typed: Sequence[str]) -> None:
-    asked = read_request(typed)
-    found = {name: schedule_of(name, asked.knobs) for name in asked.schedules}
-    if asked.lr is None and asked.knobs.get("min_lr") is not None:
+def _audit(typed: Sequence[str]) -> int:
+    words = [word for word in typed if word != "--as-json"]
+    path = words[0] if words else ""
+    if not path or path.partition("=")[0] in AUDIT_KEYS:
+        raise ValueError("which file? Write it first, as in lr-recipes audit lr.csv")
+    asked = read_request(words[1:], AUDIT_KEYS)
+    if len(asked.schedules) > 1:
         raise ValueError(
-            f"schedule.min_lr={checks.brief(asked.knobs['min_lr'])} needs the base LR: give it, as in lr=0.001"
+            f"a record is compared with one schedule, and {len(asked.schedules)} were given: take one, as in "
+            f"schedule={asked.schedules[0]}"
         )
+    of_a_plan = [*(f"schedule.{knob}" for knob in asked.knobs), *(["lr"] if asked.lr is not None else [])]
+    if of_a_plan and not asked.schedules:
+        raise ValueError(f"{of_a_plan[0]} is of a plan, and no schedule is given: add schedule=NAME, or leave it out")
+    horizon, planned = horizon_from(asked), None
+    record = read_record(path, asked.column)
+    if horizon.total_steps is None and record.total is not None:
+        horizon = dataclasses.replace(horizon, total_steps=record.total, source="as the record says")
+    if asked.schedules:
+        planned = partial(schedule_of(asked.schedules[0], asked.knobs).plan, horizon)
+        _check_lr(asked)
+    found = audit_record(path, record, horizon.total_steps, planned, asked.lr)
+    as_json = len(words) < len(typed)
+    _print_out(found.as_json() if as_json else str(found))
+    if asked.picture and found.judged:
+        save_figure(found.plot(), Path(asked.picture))
+        if not as_json:  # which is one object, and nothing else
+            print(f"\nDrawn: {asked.picture}")
+    return int(found.found)
+
+
+def _preview(typed: Sequence[str]) -> int:
+    asked = read_request(typed)
+    if not asked.schedules:
+        raise ValueError(f"which schedule? Give schedule=NAME; there are {', '.join(schedule_names())}")
+    found = {name: schedule_of(name, asked.knobs) for name in asked.schedules}
+    _check_lr(asked)
     several = len(found) > 1
     name = next(iter(found))
     shown = preview(found if several else found[name], horizon_from(asked), asked.lr, title="" if several else name)
@@ -150,12 +220,13 @@ def _preview(typed: Sequence[str]) -> None:
     if asked.picture:
         save_figure(shown.plot(), Path(asked.picture))
         print(f"\nDrawn: {asked.picture}")
+    return 0
 
 
 class Command(NamedTuple):
     """What the program can be told to do: how it is done, its help text, and what it does in a few words."""
 
-    run: Callable[[Sequence[str]], None]
+    run: Callable[[Sequence[str]], int]  # returns the exit status
     usage: Callable[[], str]
     does: str
 
@@ -163,6 +234,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "preview": Command(_preview, usage, "what a schedule will do, without training"),
     "inspect": Command(_inspect, lambda: INSPECT_USAGE, "what a checkpoint holds about learning rates"),
+    "audit": Command(_audit, lambda: AUDIT_USAGE, "what is out of order in the LRs that a run has recorded"),
 }
 
 
@@ -175,13 +247,14 @@ class Request(NamedTuple):
     lr: Any
     picture: str | None
     csv: str | None
+    column: str | None
 
 
-def read_request(typed: Iterable[str]) -> Request:
+def read_request(typed: Iterable[str], keys: Sequence[str] = KEYS) -> Request:
     """Read ``key=value`` arguments.
 
     Raises:
-        ValueError: an argument has no ``=`` or an unknown key, or ``schedule`` is missing.
+        ValueError: an argument has no ``=`` or an unknown key.
     """
     values, knobs = {}, {}
     for argument in typed:
@@ -190,17 +263,22 @@ def read_request(typed: Iterable[str]) -> Request:
             raise ValueError(f"{checks.brief(argument)} cannot be read: write key=value, as in schedule=warmup_cosine")
         if key.startswith("schedule."):
             knobs[key.removeprefix("schedule.")] = _value(argument, text)
-        elif key in KEYS:
-            values[key] = text if key in ("schedule", "picture", "csv") else _value(argument, text)
+        elif key in keys:
+            values[key] = text if key in _TEXTS else _value(argument, text)
         else:
             raise ValueError(
-                f"{checks.brief(key)} is unknown{checks.nearest(key, KEYS)}; there are {', '.join(KEYS)}, schedule.KNOB"
+                f"{checks.brief(key)} is unknown{checks.nearest(key, keys)}; there are {', '.join(keys)}, schedule.KNOB"
             )
     names = [name.strip() for name in values.get("schedule", "").split(",") if name.strip()]
-    if not names:
-        raise ValueError(f"which schedule? Give schedule=NAME; there are {', '.join(schedule_names())}")
     facts = {name: _as_count(values.get(name)) for name in _TYPED}
-    return Request(names, knobs, facts, values.get("lr"), values.get("picture"), values.get("csv"))
+    return Request(names, knobs, facts, values.get("lr"), *(values.get(name) for name in ("picture", "csv", "column")))
+
+
+def _check_lr(asked: Request) -> None:
+    if asked.lr is None and asked.knobs.get("min_lr") is not None:
+        raise ValueError(
+            f"schedule.min_lr={checks.brief(asked.knobs['min_lr'])} needs the base LR: give it, as in lr=0.001"
+        )
 
 
 def horizon_from(asked: Request) -> Horizon:

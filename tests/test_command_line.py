@@ -199,7 +199,7 @@ def test_letters_that_a_terminal_has_not_are_written_out(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["prview"], "'prview' is not a command (did you mean 'preview'?); there are preview, inspect"),
+        (["prview"], "'prview' is not a command (did you mean 'preview'?); there are preview, inspect, audit"),
         (["inspect"], "inspect shows one checkpoint, and 0 were given: write lr-recipes inspect CHECKPOINT"),
         (["inspect", "a.ckpt", "b.ckpt"], "inspect shows one checkpoint, and 2 were given"),
         (["inspect", "a.ckpt", "--json"], "'--json' is unknown (did you mean '--as-json'?); there is --as-json"),

@@ -37,7 +37,8 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     **dict.fromkeys(OLD, (set(), set())),
     "optimizer": ({"torch"}, set()),
     "schedules": (set(), {"torch"}),
-    "report": (set(), {"matplotlib", "torch"}),  # torch to read the file of a checkpoint
+    # torch to read the file of a checkpoint; tensorboard, as it knows what an event of an event file is
+    "report": (set(), {"matplotlib", "tensorboard", "torch"}),
     "sweep": (set(), {"matplotlib"}),
     "command_line": (set(), {"omegaconf"}),
     "callbacks": ({"fsspec", "lightning", "numpy", "torch", "tqdm"}, set()),
@@ -56,10 +57,11 @@ RECIPE_ROOMS = {
     "app": {"app", "data", "models"},
     "reproduction": {"app", "data", "models", "reproduction"},
 }
-# Words of Hydra and of notebooks, attributes that we give to optimizers and schedulers, and `os._exit`, which is
-# documented.
-NOT_PRIVATE = {"_target_", "_partial_", "_recursive_", "_repr_png_", "_lr_recipes_clock", "_exit", "_replace"} | {
-    "_lr_recipes_beneath"
+# Words of Hydra and of notebooks, attributes that we give to optimizers and schedulers, columns of W&B, and what is
+# documented of `os` and of named tuples.
+NOT_PRIVATE = {
+    *("_target_", "_partial_", "_recursive_", "_repr_png_", "_lr_recipes_clock", "_lr_recipes_beneath"),
+    *("_step", "_timestamp", "_exit", "_replace", "_asdict"),
 }
 # Names that several modules give to their own thing of the same kind.
 SHARED = {"log", "main", "run"}

@@ -21,6 +21,7 @@ from tests.messages.loops import PLAIN
 from tests.messages.of_callbacks import CALLBACKS
 from tests.messages.of_schedules import SCHEDULES
 from tests.messages.previews import PREVIEWS
+from tests.messages.records import RECORDS
 from tests.messages.sweeps import SWEEPS
 from tests.messages.trainers import TRAINERS
 
@@ -35,6 +36,7 @@ CASES: dict[str, Case] = {
         "callback": CALLBACKS,
         "range test": SWEEPS,
         "preview": PREVIEWS,
+        "record": RECORDS,
     }.items()
     for name, case in cases.items()
 }

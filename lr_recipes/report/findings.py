@@ -88,6 +88,7 @@ class Case:
         unread: kinds of schedulers that were built on the optimizer, and that nobody ticks.
         lengths: settings in which a checkpoint is of another length than this run: kind, name, here, there.
         optimizer: its index.
+        held: updates that an LR lasts while it changes, as a record shows; 0 where the ticks say it.
     """
 
     series: Series
@@ -107,10 +108,13 @@ class Case:
     unread: Sequence[str] = ()
     lengths: Sequence[tuple[str, str, Any, Any]] = ()
     optimizer: int = 0
+    held: int = 0
 
     @cached_property
     def spacing(self) -> int:
         """Updates that an LR lasts where every tick changes it."""
+        if self.held:
+            return self.held
         gaps = [
             (one.interval, after - before)
             for one in self.schedulers
@@ -423,9 +427,7 @@ def _vanishes(case: Case) -> Seen:
         return None
     top = _peak_at(case)
     small = [
-        (first, count)
-        for first, count, lr in case.series.stretches(case.leader)
-        if abs(lr) < _VANISHED * case.peak
+        (first, count) for first, count, lr in case.series.stretches(case.leader) if abs(lr) < _VANISHED * case.peak
     ]
     lasts = sum(count for first, count in small if first > top)
     if not small or lasts <= len(case.series) / 2:

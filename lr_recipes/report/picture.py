@@ -308,7 +308,7 @@ def log_axis(curves: Iterable[Sequence[Point]]) -> float | None:
     begins at the lowest LR that is used for more than a moment.
     """
     falls = [_fall(curve) for curve in curves]
-    peak = max(lr for fall in falls for lr, _ in fall)
+    peak = max((lr for fall in falls for lr, _ in fall), default=0.0)  # 0 where all are frozen
     if all(sum(share for lr, share in fall if lr < peak / _FAR_BELOW) < _FOR_LONG for fall in falls):
         return None
     return min(map(_lowest_for_long, falls))

@@ -114,7 +114,7 @@ PREVIEWS: dict[str, Case] = {
     "unknown command": Case(
         lambda: typed("previw", "schedule=cosine"),
         ["'previw' is not a command"],
-        {"did you mean 'preview'": shown(), "there are preview, inspect": lambda: typed("inspect", saved())},
+        {"did you mean 'preview'": shown(), "there are preview, inspect, audit": lambda: typed("inspect", saved())},
     ),
     "checkpoint that is not there": Case(
         lambda: typed("inspect", "last.ckpt"),
