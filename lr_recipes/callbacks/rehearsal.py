@@ -21,7 +21,7 @@ from lr_recipes.optimizer.groups import group_names, write_lr
 from lr_recipes.optimizer.twin import lrs_of
 from lr_recipes.plan.series import Series
 
-_MOST = 4_000_000  # LRs that are kept of a run: 32 MB
+_KEPT = 4_000_000  # LRs that are kept of a run: 32 MB
 
 
 class Rehearsal:
@@ -120,7 +120,7 @@ class Rehearsal:
             until: and no longer than to this time of ``time.monotonic``.
         """
         for count, _ in enumerate(self._run):
-            if len(self.series.firsts) * len(self.series.names) > _MOST:
+            if len(self.series.firsts) * len(self.series.names) > _KEPT:
                 self.unknown = f"of {len(self.series.names):,} groups no more LRs are kept"
                 return
             if (self.done >= updates) if updates is not None else (self.total is not None):
@@ -212,7 +212,7 @@ class Rehearsal:
         plateau, last = self.stage.configs[number].scheduler, self._values.get(number)
         seen = self.validated[number][-1] if self.validated[number] else -1
         if last is None or self._metric == "decisions" or (self._metric == "validations" and self.validations > seen):
-            self._values[number] = last = _better(plateau) if self._metric else _best(plateau)
+            self._values[number] = last = _better(plateau) if self._metric else _best_seen(plateau)
         return torch.tensor(last, dtype=torch.float64)
 
     def _watch(self, number: int, scheduler: Any) -> None:
@@ -243,7 +243,7 @@ class Rehearsal:
             self.stage.configs = [self._averaging.config_for(self.stage.optimizers[0]), *self.stage.configs[1:]]
 
 
-def _best(plateau: Any) -> float:
+def _best_seen(plateau: Any) -> float:
     """The best value that a plateau knows; any, where it has seen none."""
     best = float(getattr(plateau, "best", 1.0))
     return best if math.isfinite(best) else 1.0
@@ -251,7 +251,7 @@ def _best(plateau: Any) -> float:
 
 def _better(plateau: Any) -> float:
     """A value of a metric that is better than all before, by more than the plateau's threshold."""
-    best, threshold = _best(plateau), getattr(plateau, "threshold", 0.0)
+    best, threshold = _best_seen(plateau), getattr(plateau, "threshold", 0.0)
     size = abs(best) if getattr(plateau, "threshold_mode", "rel") == "rel" else 1.0
     step = max(2 * threshold * size, 1e-3 * abs(best), 1e-12)
     return best + step * (1 if getattr(plateau, "mode", "min") == "max" else -1)
