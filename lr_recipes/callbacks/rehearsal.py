@@ -21,7 +21,7 @@ from lr_recipes.optimizer.groups import group_names, write_lr
 from lr_recipes.optimizer.twin import lrs_of
 from lr_recipes.plan.series import Series
 
-_KEPT = 4_000_000  # LRs that are kept of a run: 32 MB
+_MOST_LRS = 4_000_000  # LRs that are kept of a run: 32 MB
 
 
 class Rehearsal:
@@ -120,7 +120,7 @@ class Rehearsal:
             until: and no longer than to this time of ``time.monotonic``.
         """
         for count, _ in enumerate(self._run):
-            if len(self.series.firsts) * len(self.series.names) > _KEPT:
+            if len(self.series.firsts) * len(self.series.names) > _MOST_LRS:
                 self.unknown = f"of {len(self.series.names):,} groups no more LRs are kept"
                 return
             if (self.done >= updates) if updates is not None else (self.total is not None):
