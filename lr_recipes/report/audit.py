@@ -175,7 +175,7 @@ class ForecastAudit(Audit):
     def closing_line(
         self, position: int, total: int | None, planned: bool = True, part: str = "run", missing: int = 0
     ) -> str:
-        ended = total is None or position >= total
+        ended = total is None or position + self.skipped >= total  # those that change nothing are foretold too
         return super().closing_line(position, total, planned, "" if ended else part, missing)
 
 
