@@ -21,9 +21,7 @@ SAID_BY = "lightning.pytorch.utilities.rank_zero"
 
 
 @pytest.mark.parametrize("row", [pytest.param(row, id=name) for name, row in SETUPS.items()])
-def test_the_run_with_a_logger_is_the_run_without(
-    row: Setup, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_run_with_a_logger_is_the_run_without(row: Setup, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     logger, made = LearningRateLogger(tmp_path, plot=False), []
 
     def join(trainer: Trainer, module: LightningModule, **fit: Any) -> None:
