@@ -42,9 +42,11 @@ class Owner(Protocol):
 
     plan: Plan
     part: str
-    planned_factor: Any
     roster: Roster
     every_update: bool
+
+    @property
+    def planned_factor(self) -> Any: ...
 
     @property
     def total(self) -> int | None: ...
