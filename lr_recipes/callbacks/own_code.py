@@ -7,6 +7,7 @@ another file, is not followed. So what is said here is a hint, and is used where
 from __future__ import annotations
 
 import ast
+import builtins
 import inspect
 import re
 import textwrap
@@ -71,12 +72,18 @@ def own_code(module: Any, callbacks: Iterable[Any]) -> OwnCode:
     for one in (module, *callbacks):
         kept = {name for name, value in vars(one).items() if hasattr(value, "step") and hasattr(value, "optimizer")}
         for method, tree in _methods(type(one)):
+            if tree is None:
+                found = found._replace(logs_more=True)
+                continue
             found = _read(found, type(one).__name__, method, tree, {f"self.{name}" for name in kept})
     return found
 
 
-def _methods(kind: type) -> Iterator[tuple[str, ast.AST]]:
-    """The methods that stand in the user's own classes, the one that is called where there are several of a name."""
+def _methods(kind: type) -> Iterator[tuple[str, ast.AST | None]]:
+    """The methods that stand in the user's own classes, the one that is called where there are several of a name.
+
+    ``None`` stands for one that cannot be read.
+    """
     seen: set[str] = set()
     for owner in kind.__mro__:
         if owner.__module__.partition(".")[0] in _LIBRARIES:
@@ -88,14 +95,16 @@ def _methods(kind: type) -> Iterator[tuple[str, ast.AST]]:
             seen.add(name)
             try:
                 yield name, ast.parse(textwrap.dedent(inspect.getsource(function)))
-            except (OSError, TypeError, SyntaxError, IndentationError):  # typed into a shell, or made by code
-                continue
+            except (OSError, TypeError, SyntaxError):  # typed into a shell, or made by code
+                yield name, None
 
 
 def _read(found: OwnCode, kind: str, method: str, tree: ast.AST, kept: set[str]) -> OwnCode:
     more, where = found.logs_more, f"{kind}.{method}"
     builds = method in _BUILDS
     for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and _hands_itself_on(node):
+            more = True
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             if node.func.attr in ("log", "log_dict"):
                 names = list(_logged(node))
@@ -114,6 +123,14 @@ def _read(found: OwnCode, kind: str, method: str, tree: ast.AST, kept: set[str])
             found.touches.append(where)
     skips = method == "optimizer_step" and any(map(_steps_under_a_condition, ast.walk(tree)))
     return found._replace(logs_more=more, skips_steps=found.skips_steps or skips)
+
+
+def _hands_itself_on(call: ast.Call) -> bool:
+    """Whether a function elsewhere is given the module, and may log by it."""
+    given = [*call.args, *(word.value for word in call.keywords)]
+    return ast.unparse(call.func) not in dir(builtins) and any(
+        isinstance(one, ast.Name) and one.id == "self" for one in given
+    )
 
 
 def _steps_under_a_condition(node: ast.AST) -> bool:

@@ -169,7 +169,8 @@ class Stage:
     def over(self) -> bool:
         """Whether the run is over; to be asked between two epochs."""
         fit = self.trainer.fit_loop
-        return self.full or (fit.max_epochs is not None and 0 <= fit.max_epochs <= fit.epoch_progress.current.processed)
+        most, done = fit.max_epochs, fit.epoch_progress.current.processed
+        return self.full or bool(most is not None and 0 <= most <= done)
 
     @property
     def full(self) -> bool:
