@@ -204,7 +204,7 @@ def log_all(module: Any) -> None: ...
 
 def test_of_code_that_cannot_be_read_nothing_is_known() -> None:
     method = "def training_step(self, batch, batch_idx):\n        self.log('typed', 1.0)"
-    space: dict[str, Any] = {"LightningModule": LightningModule}
+    space: dict[str, Any] = {"LightningModule": LightningModule, "__name__": "typed"}
     exec(f"class Typed(LightningModule):\n    {method}", space)
     code = own_code(space["Typed"](), [])
     assert code.logs_metric("typed") is None
