@@ -22,6 +22,7 @@ PUBLIC = [
     "LearningRateRangeTest",
     "LearningRateScheduler",
     "LearningRateWarmup",
+    "forecast",
     "preview",
     "range_test",
     "schedules",

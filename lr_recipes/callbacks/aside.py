@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -41,13 +41,16 @@ def _by_signal(seconds: float) -> Iterator[None]:
 
     before = signal.signal(signal.SIGALRM, stop)
     left, again = signal.setitimer(signal.ITIMER_REAL, seconds, _ONCE_MORE)
-    try:
-        yield
-    finally:
+
+    def end() -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
         if left:  # somebody else's alarm
             signal.setitimer(signal.ITIMER_REAL, left, again)
+
+    with _ending(end):
+        yield
 
 
 @contextlib.contextmanager
@@ -63,11 +66,26 @@ def _by_thread(seconds: float) -> Iterator[None]:
 
     watching = threading.Thread(target=watch, daemon=True)
     watching.start()
-    try:
-        yield
-    finally:
+
+    def end() -> None:
         over.set()
         watching.join()
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, None)  # one that has not been raised yet
+
+    with _ending(end):
+        yield
+
+
+@contextlib.contextmanager
+def _ending(end: Callable[[], None]) -> Iterator[None]:
+    """Call ``end`` afterwards; a second time, for ``OutOfTime`` may be raised once more within the first."""
+    try:
+        try:
+            yield
+        finally:
+            end()
+    finally:
+        end()
 
 
 class Aside:

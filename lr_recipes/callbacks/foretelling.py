@@ -77,6 +77,8 @@ def foretell(trainer: Trainer, module: LightningModule, told: Told) -> Forecast:
 class _Foretelling:
     def __init__(self, trainer: Trainer, module: LightningModule, told: Told) -> None:
         self.trainer, self.module, self.told = trainer, module, told
+        for optimizer in told.optimizers:
+            _check_lrs(optimizer)
         self.code: OwnCode = own_code(module, callbacks_of(trainer))
         self.names = optimizer_names(told.optimizers)
         self.caveats: list[str] = []
@@ -84,6 +86,12 @@ class _Foretelling:
         self.batches = None if math.isinf(batches) else int(batches)
 
     def forecast(self) -> Forecast:
+        forecast = self._forecast()
+        # A trial of a few batches says nothing about the lengths of the run that is tried.
+        trial = self.trainer.fast_dev_run  # type: ignore[attr-defined]
+        return replace(forecast, findings=[]) if trial else forecast
+
+    def _forecast(self) -> Forecast:
         automatic = self.module.automatic_optimization
         if automatic and self.told.optimizers and not self.trainer.strategy.handles_gradient_accumulation:
             return self._played()
@@ -163,15 +171,14 @@ class _Foretelling:
     def _known(self, play: Rehearsal, drew: bool) -> int:
         """The first update whose LR is not certain, with a caveat that says why."""
         known, name = play.series.end, type(self.module).__name__
-        writers = sorted({*self.code.writes_lr} - {"lr_scheduler_step"})
         if drew:
             self.caveats.append("a scheduler draws random numbers, which are others in the run")
             known = play.first
-        if writers:
-            self.caveats.append(f"{name} writes the LR by itself, in {' and '.join(writers)}")
+        if self.code.writes_lr:
+            self.caveats.append(f"the LR is written in {_listed(self.code.writes_lr)} too")
             known = play.first
         if self.code.ticks:
-            self.caveats.append(f"{name} ticks a scheduler by itself, in {' and '.join(sorted({*self.code.ticks}))}")
+            self.caveats.append(f"a scheduler is ticked in {_listed(self.code.ticks)}, and not by Lightning alone")
             known = play.first
         if self.code.skips_steps:
             self.caveats.append(f"{name} decides in optimizer_step by itself whether the optimizer steps")
@@ -212,7 +219,8 @@ class _Foretelling:
     def _unknown(self, play: Rehearsal | None) -> list[str]:
         if play is None or not (play.unknown or play.error):
             return []
-        return [f"the schedulers cannot be ticked ahead: {play.unknown or play.error}"]
+        why = play.unknown if play.error is None else in_a_line(play.error)
+        return [f"the schedulers cannot be ticked ahead: {why}"]
 
     def _outlook(self, play: Rehearsal, case: Case, known: int) -> Outlook:
         optimizer = self.told.optimizers[0]
@@ -279,8 +287,7 @@ class _Foretelling:
 
     def _raised(self, play: Rehearsal) -> tuple[int, str] | None:
         if play.error is not None and play.total is None:
-            (first, *_) = (str(play.error) or "no message").splitlines()
-            return play.series.end, f"{type(play.error).__name__}: {first}"
+            return play.series.end, in_a_line(play.error)
         for number, config in enumerate(self.told.configs):
             if not config.reduce_on_plateau or not config.strict or not play.ticks[number]:
                 continue
@@ -362,6 +369,19 @@ class _Foretelling:
         return as_built.made_on(optimizer)[-1:]
 
 
+def _listed(methods: Sequence[str]) -> str:
+    return " and ".join(sorted({*methods}))
+
+
+def _check_lrs(optimizer: Any) -> None:
+    for name, group in zip(group_names(optimizer), optimizer.param_groups, strict=True):
+        if not isinstance(group.get("lr"), (int, float, torch.Tensor)):
+            raise ValueError(
+                f"{type(optimizer).__name__} has lr={group.get('lr')!r} in {name}, and computes its LR itself, so "
+                "there is none to forecast: build it with a number as in lr=1e-3"
+            )
+
+
 def _play_on(play: Rehearsal, outlook: Outlook, update: int) -> None:
     """Play up to an update, and some further."""
     with aside():
@@ -394,6 +414,12 @@ def _first_difference(one: Rehearsal, other: Rehearsal) -> int | None:
     end = min(one.series.end, other.series.end)
     firsts = sorted({first for play in (one, other) for first in play.series.firsts if first < end})
     return next((first for first in firsts if one.series.at(first) != other.series.at(first)), None)
+
+
+def in_a_line(error: BaseException) -> str:
+    """Return the kind of an error and the first line of what it says."""
+    (first, *_) = (str(error).strip() or "no message").splitlines()
+    return f"{type(error).__name__}: {first}"
 
 
 def lengths_of(schedulers: Sequence[Any]) -> list[dict[str, Any]]:
@@ -464,10 +490,8 @@ def forecast(
                 content, _ = read_lightning(chosen_checkpoint(trainer, ckpt_path))
                 stage.restore(content)
         except Exception as error:
-            (first, *_) = (str(error) or "no message").splitlines()
             raise ValueError(
-                f"the schedulers of {type(module).__name__} cannot be built before training: "
-                f"{type(error).__name__}: {first}"
+                f"the schedulers of {type(module).__name__} cannot be built before training: {in_a_line(error)}"
             ) from error
         if not [one for one in optimizers if getattr(one, "param_groups", None)]:
             raise ValueError(

@@ -20,8 +20,9 @@ from lr_recipes import checks
 from lr_recipes.callbacks.base import Remembering, leave_out
 from lr_recipes.callbacks.fit import Fit
 from lr_recipes.callbacks.folder import Folder
-from lr_recipes.callbacks.foretelling import Told, foretell, lengths_of, other_lengths
-from lr_recipes.callbacks.lightning import LightningModule, Trainer, batches_that_stepped
+from lr_recipes.callbacks.foretelling import Told, foretell, in_a_line, lengths_of, other_lengths
+from lr_recipes.callbacks.lightning import LightningModule, Trainer, batches_that_stepped, callbacks_of
+from lr_recipes.callbacks.own_code import own_code
 from lr_recipes.callbacks.telling import end_bar, tell, warn
 from lr_recipes.optimizer import as_built
 from lr_recipes.optimizer.clock import Clock
@@ -266,8 +267,24 @@ class LearningRateLogger(Remembering):
         owners = [clock.owner for clock in fit.clocks.values()]
         if not owners or all(isinstance(owner, BoundSchedule) for owner in owners):
             return
-        schedulers = [one.scheduler for one in trainer.lr_scheduler_configs]
-        told = Told(
+        try:
+            self.forecast = foretell(trainer, trainer.lightning_module, self._told(trainer, fit))
+        except Exception as error:  # whatever is unknown about a run: no reason not to train
+            tell(trainer, f"No learning-rate forecast: {in_a_line(error)}")
+            return
+        for clock, outlook in zip(fit.clocks.values(), self.forecast.outlooks, strict=True):
+            if clock.owner is None and outlook.is_known:
+                clock.foretold = Foretold(outlook.plan, clock, outlook.known_lrs, lambda: trainer.global_step)
+        tell(trainer, self.forecast.in_words(with_findings=False))
+        found = [f"{one.name}: {one.message}" for one in self.forecast.findings]
+        if self.findings == "error" and found:
+            raise LearningRateError("; ".join(found))
+        for sentence in found if self.findings == "warn" else ():
+            warn(trainer, sentence)
+
+    def _told(self, trainer: Trainer, fit: Fit) -> Told:
+        owners = [clock.owner for clock in fit.clocks.values()]
+        return Told(
             [clock.optimizer for clock in fit.clocks.values()],
             trainer.lr_scheduler_configs,
             fit.horizon(),
@@ -276,18 +293,8 @@ class LearningRateLogger(Remembering):
                 for number, owner in enumerate(owners)
                 if isinstance(owner, WarmupOver)
             },
-            lengths=other_lengths(schedulers, self._lengths),
+            lengths=other_lengths([one.scheduler for one in trainer.lr_scheduler_configs], self._lengths),
         )
-        self.forecast = foretell(trainer, trainer.lightning_module, told)
-        for clock, outlook in zip(fit.clocks.values(), self.forecast.outlooks, strict=True):
-            if clock.owner is None and outlook.is_known:
-                clock.foretold = Foretold(outlook.plan, clock.optimizer, outlook.known_lrs, lambda: trainer.global_step)
-        tell(trainer, self.forecast.in_words(with_findings=False))
-        found = [f"{one.name}: {one.message}" for one in self.forecast.findings]
-        if self.findings == "error" and found:
-            raise LearningRateError("; ".join(found))
-        for sentence in found if self.findings == "warn" else ():
-            warn(trainer, sentence)
 
     def _record(self, trainer: Trainer, name: str, clock: Clock, folder: Folder, samples: int | None) -> _Record:
         fit = Fit.of(trainer)
@@ -300,6 +307,8 @@ class LearningRateLogger(Remembering):
         file = folder.own(earlier, f"lr{suffix}.csv")
         history = folder.earlier(earlier, file, trainer.ckpt_path) if clock.position else None
         audit = kind.going_on(counts)
+        if isinstance(audit, ForecastAudit):
+            audit.guess = partial(_who_touches_groups, trainer)
         recorder = Recorder(
             clock,
             audit,
@@ -400,6 +409,11 @@ class LearningRateLogger(Remembering):
         if self._bar is not None:
             del self._bar.get_metrics  # the class's own is there again
             self._bar = None
+
+
+def _who_touches_groups(trainer: Trainer) -> str:
+    code = own_code(trainer.lightning_module, callbacks_of(trainer))
+    return " or ".join(sorted({*code.touches}))
 
 
 class _Record:

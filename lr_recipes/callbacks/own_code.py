@@ -7,6 +7,7 @@ another file, is not followed. So what is said here is a hint, and is used where
 from __future__ import annotations
 
 import ast
+import builtins
 import inspect
 import re
 import textwrap
@@ -24,8 +25,9 @@ class OwnCode(NamedTuple):
     Attributes:
         logs: names of metrics that it logs, each with the methods that log it; a name with a gap is a pattern.
         logs_more: whether it logs under names that cannot be read.
-        writes_lr: methods that write the LR of a group.
-        ticks: methods that tick a scheduler.
+        writes_lr: methods, with their class, that write the LR of a group.
+        ticks: methods, with their class, that tick a scheduler.
+        touches: methods, with their class, that have to do with the groups of an optimizer.
         skips_steps: whether ``optimizer_step`` decides by itself whether the optimizer steps.
     """
 
@@ -33,6 +35,7 @@ class OwnCode(NamedTuple):
     logs_more: bool
     writes_lr: list[str]
     ticks: list[str]
+    touches: list[str]
     skips_steps: bool
 
     def logs_metric(self, name: str) -> bool | None:
@@ -65,16 +68,22 @@ class OwnCode(NamedTuple):
 
 def own_code(module: Any, callbacks: Iterable[Any]) -> OwnCode:
     """Read the code of a module and of callbacks."""
-    found = OwnCode({}, False, [], [], False)
+    found = OwnCode({}, False, [], [], [], False)
     for one in (module, *callbacks):
         kept = {name for name, value in vars(one).items() if hasattr(value, "step") and hasattr(value, "optimizer")}
         for method, tree in _methods(type(one)):
-            found = _read(found, method, tree, {f"self.{name}" for name in kept})
+            if tree is None:
+                found = found._replace(logs_more=True)
+                continue
+            found = _read(found, type(one).__name__, method, tree, {f"self.{name}" for name in kept})
     return found
 
 
-def _methods(kind: type) -> Iterator[tuple[str, ast.AST]]:
-    """The methods that stand in the user's own classes, the one that is called where there are several of a name."""
+def _methods(kind: type) -> Iterator[tuple[str, ast.AST | None]]:
+    """The methods that stand in the user's own classes, the one that is called where there are several of a name.
+
+    ``None`` stands for one that cannot be read.
+    """
     seen: set[str] = set()
     for owner in kind.__mro__:
         if owner.__module__.partition(".")[0] in _NOT_THEIRS:
@@ -86,29 +95,42 @@ def _methods(kind: type) -> Iterator[tuple[str, ast.AST]]:
             seen.add(name)
             try:
                 yield name, ast.parse(textwrap.dedent(inspect.getsource(function)))
-            except (OSError, TypeError, SyntaxError, IndentationError):  # typed into a shell, or made by code
-                continue
+            except (OSError, TypeError, SyntaxError):  # typed into a shell, or made by code
+                yield name, None
 
 
-def _read(found: OwnCode, method: str, tree: ast.AST, kept: set[str]) -> OwnCode:
-    more = found.logs_more
+def _read(found: OwnCode, kind: str, method: str, tree: ast.AST, kept: set[str]) -> OwnCode:
+    more, where = found.logs_more, f"{kind}.{method}"
+    builds = method in _BUILDS
     for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and _hands_itself_on(node):
+            more = True
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             if node.func.attr in ("log", "log_dict"):
                 names = list(_logged(node))
                 more = more or not names
                 for name in names:
                     found.logs.setdefault(name, set()).add(method)
-            if node.func.attr == "step" and method not in _BUILDS and _is_scheduler(node.func.value, tree, kept):
-                found.ticks.append(method)
-            if node.func.attr == "update" and any(word.arg == "lr" for word in node.keywords):
-                found.writes_lr.append(method)
-        if isinstance(node, (ast.Assign, ast.AugAssign)) and method not in ("configure_optimizers", "__init__"):
+            if node.func.attr == "step" and not builds and _is_scheduler(node.func.value, tree, kept):
+                found.ticks.append(where)
+            if node.func.attr == "update" and not builds and any(word.arg == "lr" for word in node.keywords):
+                found.writes_lr.append(where)
+        if isinstance(node, (ast.Assign, ast.AugAssign)) and not builds:
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             if any(_is_lr(target) for target in targets):
-                found.writes_lr.append(method)
+                found.writes_lr.append(where)
+        if isinstance(node, ast.Attribute) and node.attr == "param_groups" and not builds:
+            found.touches.append(where)
     skips = method == "optimizer_step" and any(map(_steps_under_a_condition, ast.walk(tree)))
     return found._replace(logs_more=more, skips_steps=found.skips_steps or skips)
+
+
+def _hands_itself_on(call: ast.Call) -> bool:
+    """Whether a function elsewhere is given the module, and may log by it."""
+    given = [*call.args, *(word.value for word in call.keywords)]
+    return ast.unparse(call.func) not in dir(builtins) and any(
+        isinstance(one, ast.Name) and one.id == "self" for one in given
+    )
 
 
 def _steps_under_a_condition(node: ast.AST) -> bool:

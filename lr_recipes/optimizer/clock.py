@@ -44,6 +44,9 @@ class Teller(Protocol):
     roster: Roster
 
     @property
+    def planned_factor(self) -> Any: ...
+
+    @property
     def total(self) -> int | None: ...
 
     @property

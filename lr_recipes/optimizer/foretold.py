@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from torch.optim import Optimizer
-
+from lr_recipes.optimizer.clock import Clock
 from lr_recipes.optimizer.groups import Roster
 from lr_recipes.plan.plan import Plan
 
@@ -16,7 +15,7 @@ class Foretold:
 
     Args:
         plan: the forecast as a plan.
-        optimizer: whose updates it is of.
+        clock: of the optimizer whose updates it is of.
         lrs: step -> LR of every group, ``None`` where it is not known.
         step: asked for the number of the next step, as the scheduler's clock counts: with those that change nothing.
     """
@@ -26,12 +25,13 @@ class Foretold:
     def __init__(
         self,
         plan: Plan,
-        optimizer: Optimizer,
+        clock: Clock,
         lrs: Callable[[int], Sequence[float] | None],
         step: Callable[[], int],
     ) -> None:
         self.plan = plan
-        self.roster = Roster(optimizer)
+        self.roster = Roster(clock.optimizer)
+        self._clock = clock
         self._lrs, self._step = lrs, step
         self._base = next((base for base in plan.base_lrs if base), 0.0)
         self._place = next((place for place, base in enumerate(plan.base_lrs) if base), 0)
@@ -45,10 +45,14 @@ class Foretold:
     def planned_lrs(self) -> list[Any] | None:
         """What the next update shall use, by group; ``None`` where nobody can say."""
         lrs = self._lrs(self._step())
+        if lrs is not None and self.roster.has_changed(self._clock.optimizer):
+            # Schedulers write by place: where a group has left, the others are given what was meant for another one.
+            places = self.roster.places(self._clock.optimizer)
+            lrs = lrs if places[: len(lrs)] == list(range(len(lrs))) else None
         return None if lrs is None else list(lrs)
 
     @property
     def planned_factor(self) -> float | None:
         """What the next update multiplies the base LRs by; ``None`` where nobody can say."""
-        lrs = self._lrs(self._step())
+        lrs = self.planned_lrs
         return lrs[self._place] / self._base if lrs is not None and self._base else None

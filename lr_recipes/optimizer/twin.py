@@ -60,20 +60,23 @@ class Twins:
         vars(twin).update(
             {name: value for name, value in vars(original).items() if name not in ("step", "zero_grad")},
             state=defaultdict(dict),
-            param_groups=[self._group(group) for group in original.param_groups],
+            param_groups=self._groups(original.param_groups),
             _opt_called=True,  # torch warns of a scheduler that is ticked before its optimizer has stepped
         )
         for name, value in vars(original).items():
-            if isinstance(value, Optimizer):  # it wraps another one, and shares that one's groups
-                inner = self.optimizer(value)
-                inner.param_groups = twin.param_groups
-                vars(twin)[name] = inner
+            if isinstance(value, Optimizer):  # it wraps another one, and mostly shares that one's groups
+                vars(twin)[name] = self.of(value)
         return twin
 
-    def _group(self, group: dict[str, Any]) -> dict[str, Any]:
-        twin = {key: list(value) if key == "params" else self.of(value) for key, value in group.items()}
-        self.note(group, twin)
-        return twin
+    def _groups(self, groups: list[dict[str, Any]]) -> Any:
+        if id(groups) not in self._memo:
+            self.note(groups, [self._group(group) for group in groups])
+        return self._memo[id(groups)]
+
+    def _group(self, group: dict[str, Any]) -> Any:
+        if id(group) not in self._memo:
+            self.note(group, {key: list(value) if key == "params" else self.of(value) for key, value in group.items()})
+        return self._memo[id(group)]
 
     def of(self, value: Any) -> Any:
         """Return the copy of anything.
@@ -165,7 +168,7 @@ def _is_ordinary(kind: type) -> bool:
         for name in ("__reduce_ex__", "__reduce__", "__deepcopy__", "__copy__", "__new__", "__setstate__")
     )
     slots = any("__slots__" in vars(one) and vars(one)["__slots__"] for one in kind.__mro__)
-    return bool(kind.__flags__ & (1 << 9)) and not has_rule and not slots and hasattr(kind, "__dict__")
+    return bool(kind.__flags__ & (1 << 9) and kind.__dictoffset__) and not has_rule and not slots
 
 
 def _list(twins: Twins, value: Any) -> Any:

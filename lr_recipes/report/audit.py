@@ -90,10 +90,10 @@ class Audit:
         self.first_at = position
         return (
             f"update {position:,} used LR {used[largest]:.8g} in group {names[largest]!r}, and the {self.source} says "
-            f"{planned[largest]:.8g}: {self.blame(position)}"
+            f"{planned[largest]:.8g}: {self.blame()}"
         )
 
-    def blame(self, position: int) -> str:
+    def blame(self) -> str:
         """Say who may have written another LR."""
         return "something else writes param_groups['lr'], which only the schedule should"
 
@@ -162,20 +162,20 @@ class ForecastAudit(Audit):
     """The same of a forecast, which nobody carries out.
 
     Attributes:
-        guess: who may have written another LR at an update.
+        guess: asked who may have written another LR; returns nothing where that is not known.
     """
 
     source = word = "forecast"
-    guess: Callable[[int], str] | None = None
+    guess: Callable[[], str] | None = None
 
-    def blame(self, position: int) -> str:
-        guessed = self.guess(position) if self.guess is not None else ""
-        return guessed or "something else than the schedulers writes param_groups['lr']"
+    def blame(self) -> str:
+        guessed = self.guess() if self.guess is not None else ""
+        return f"something else than the schedulers writes param_groups['lr']{guessed and f', perhaps {guessed}'}"
 
     def closing_line(
         self, position: int, total: int | None, planned: bool = True, part: str = "run", missing: int = 0
     ) -> str:
-        ended = total is None or position >= total
+        ended = total is None or position + self.skipped >= total  # those that change nothing are foretold too
         return super().closing_line(position, total, planned, "" if ended else part, missing)
 
 

@@ -72,7 +72,7 @@ def test_with_loggers_too_for_it_logs_when_the_optimizer_has_stepped(tmp_path: P
 
 
 def test_the_logger_of_an_optimizer_without_a_plan_watches_from_the_first_batch_on(tmp_path: Path) -> None:
-    callback = LearningRateLogger(tmp_path, plot=False)
+    callback = LearningRateLogger(tmp_path, plot=False, findings="off")
     trainer = Trainer(
         max_steps=3,
         callbacks=[callback],

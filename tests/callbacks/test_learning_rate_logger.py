@@ -234,7 +234,7 @@ def test_folder_is_the_loggers_or_the_default_root(tmp_path: Path) -> None:
 
 @pytest.mark.behaviour("B32")
 @pytest.mark.parametrize("tensor", [False, True])
-def test_scheduler_of_the_module_is_recorded_without_a_plan(
+def test_scheduler_of_the_module_is_recorded_with_its_forecast(
     tensor: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     def with_step_lr(weights: list[nn.Parameter]) -> Any:
@@ -245,8 +245,9 @@ def test_scheduler_of_the_module_is_recorded_without_a_plan(
         run = fit(module=Tiny(with_step_lr), max_epochs=1, callbacks=[record_lrs(tmp_path)])
     assert run.used == [0.1] * 3 + [0.05] * 3 + [0.025] * 2
     assert_records(tmp_path / "lr.csv", run.used)
-    assert {(row["phase"], row["planned_factor"]) for row in read(tmp_path / "lr.csv")} == {("", "")}
-    assert closing_line(caplog) == "recorded 8 updates, there is no plan to compare with"
+    planned = [(row["phase"], float(row["planned_factor"])) for row in read(tmp_path / "lr.csv")]
+    assert planned == [("holds", 1.0)] * 3 + [("holds", 0.5)] * 3 + [("holds", 0.25)] * 2
+    assert closing_line(caplog) == "used = forecast on 8 of 8 updates"
 
 
 @pytest.mark.behaviour("B32")

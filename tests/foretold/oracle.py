@@ -67,6 +67,7 @@ class Measured:
         warned: what was warned of during the fit.
         random: a number of each generator, drawn when training begins.
         apart: updates whose parameters did not move by LR times gradient.
+        left: what is there when training has ended: weights, LRs, ticks of the schedulers, random states.
     """
 
     used: list[list[tuple[float, ...]]] = field(default_factory=list)
@@ -77,6 +78,7 @@ class Measured:
     warned: list[str] = field(default_factory=list)
     random: tuple[float, ...] = ()
     apart: list[tuple[int, int]] = field(default_factory=list)
+    left: list[Any] = field(default_factory=list)
 
     @property
     def lrs(self) -> list[float]:
@@ -105,9 +107,15 @@ class Oracle(Callback):
             self.run.ticks.append([])
             self._count(config.scheduler, self.run.ticks[-1])
 
-    def on_train_end(self, *_: Any) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         for handle in self._handles:
             handle.remove()
+        self.run.left = [
+            [weight.tolist() for weight in pl_module.parameters()],
+            [(float(group["lr"]), group.get("initial_lr")) for one in trainer.optimizers for group in one.param_groups],
+            [getattr(config.scheduler, "last_epoch", None) for config in trainer.lr_scheduler_configs],
+            [torch.get_rng_state().tolist(), random.getstate(), repr(numpy.random.get_state())],
+        ]
 
     def _watch(self, index: int, optimizer: Any) -> None:
         before: list[Tensor] = []

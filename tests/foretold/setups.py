@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -16,7 +18,7 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule, Tr
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.optim import SGD
 
-from tests.foretold.oracle import Configure, Measured, Toy, loader, quiet_trainer
+from tests.foretold.oracle import Configure, Measured, Toy, loader, measured, quiet_trainer
 
 FINDINGS = {
     *("climbs_again", "floor_not_reached", "peak_not_reached", "finished_early", "ends_high", "vanishes"),
@@ -154,3 +156,10 @@ def stopped_after(epoch: int, **options: Any) -> Callable[[Setup, Path], Path]:
 
 def near(value: float, other: float) -> bool:
     return abs(value - other) <= 1e-9 * max(abs(value), abs(other), 1e-300)
+
+
+@cache
+def plain(name: str) -> Measured:
+    """The plain run of a set-up, trained once for all tests."""
+    with TemporaryDirectory() as folder:
+        return measured(SETUPS[name], Path(folder))

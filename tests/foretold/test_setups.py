@@ -14,20 +14,13 @@ import pytest
 import lr_recipes
 from tests.foretold.modules import Improves
 from tests.foretold.oracle import Measured, measured
-from tests.foretold.setups import FINDINGS, SETUPS, Setup
+from tests.foretold.setups import FINDINGS, SETUPS, Setup, plain
 
 for subject in ("reported", "sound", "faults", "plateaus", "peers"):
     importlib.import_module(f"tests.foretold.{subject}")
 
 comes = pytest.mark.skipif(not hasattr(lr_recipes, "forecast"), reason="the forecast is not there yet")
 each = pytest.mark.parametrize("row", [pytest.param(row, id=name) for name, row in SETUPS.items()])
-
-
-@cache
-def plain(name: str) -> Measured:
-    """The plain run of a set-up, trained once for all tests."""
-    with TemporaryDirectory() as folder:
-        return measured(SETUPS[name], Path(folder))
 
 
 @cache
