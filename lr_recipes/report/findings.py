@@ -704,7 +704,7 @@ FINDINGS: dict[str, Rule] = {
     "frequency_with_accumulation": Rule(_frequency_with_accumulation),
     "raises": Rule(_raises, _OF_LENGTH | {"plateau_cannot_cut", "plateau_stale"}),
     "two_writers": Rule(_two_writers, _OF_LENGTH | {"plateau_cannot_cut", "group_rises"}),
-    "replaced": Rule(_replaced, _OF_LENGTH | {"milestone_never_hit", "ratio_changed", "group_rises"}),
+    "replaced": Rule(_replaced, _OF_LENGTH | {"never_ticks", "milestone_never_hit", "ratio_changed", "group_rises"}),
     "late_by_one": Rule(_late_by_one, frozenset({"floor_not_reached"})),
     "plateau_cannot_cut": Rule(_plateau_cannot_cut),
     "plateau_stale": Rule(_plateau_stale),
