@@ -124,6 +124,8 @@ class _Foretelling:
         if play is None or not len(play.series):
             outlook = self._unplayed(0)
             outlook.case = replace(outlook.case, unread=self._unread())
+            if play is not None and play.total is not None:  # the run was over before
+                outlook.known, outlook.total = play.total, play.total
             return Forecast.of([outlook], [[] for _ in self.told.configs], [*self.caveats, *self._unknown(play)])
         known = self._known(play, found.drew)
         with aside():
@@ -140,8 +142,16 @@ class _Foretelling:
     def _rehearsal(self, metric: str = "decisions", configs: Sequence[Any] | None = None) -> Rehearsal:
         given = self.told.configs if configs is None else configs
         starts = self.told.factors[0][1] if 0 in self.told.factors else None
-        play = Rehearsal(self.trainer, self.module, self.told.optimizers, given, metric, self.told.begun, starts)
-        return play
+        return Rehearsal(
+            self.trainer,
+            self.module,
+            self.told.optimizers,
+            given,
+            metric,
+            self.told.begun,
+            starts,
+            {one.monitor for one in given if one.monitor and self.code.in_validation(one.monitor)},
+        )
 
     def _again(self, metric: str = "decisions", configs: Sequence[Any] | None = None) -> Rehearsal | None:
         """Play the run once more, with another metric or fewer schedulers; ``None`` where that takes too long."""

@@ -181,6 +181,8 @@ def _never_ticks(case: Case) -> Found:
             f"a {kind} was built on this optimizer, and Lightning has no scheduler for it: the LR stays as it is. "
             'Return it under the key "lr_scheduler"'
         )
+    if case.replaced is not None and case.replaced[0] == case.series.first:  # somebody else is ticked in its place
+        return None
     for one in case.schedulers:
         if one.interval and not one.ticks and len(case.series):
             return case.series.first, f"{one.kind} is never ticked: {_why_never(case, one)}"
@@ -704,7 +706,7 @@ FINDINGS: dict[str, Rule] = {
     "frequency_with_accumulation": Rule(_frequency_with_accumulation),
     "raises": Rule(_raises, _OF_LENGTH | {"plateau_cannot_cut", "plateau_stale"}),
     "two_writers": Rule(_two_writers, _OF_LENGTH | {"plateau_cannot_cut", "group_rises"}),
-    "replaced": Rule(_replaced, _OF_LENGTH | {"never_ticks", "milestone_never_hit", "ratio_changed", "group_rises"}),
+    "replaced": Rule(_replaced, _OF_LENGTH | {"milestone_never_hit", "ratio_changed", "group_rises"}),
     "late_by_one": Rule(_late_by_one, frozenset({"floor_not_reached"})),
     "plateau_cannot_cut": Rule(_plateau_cannot_cut),
     "plateau_stale": Rule(_plateau_stale),
