@@ -282,22 +282,26 @@ class _Foretelling:
             return
 
     def _raised(self, play: Rehearsal) -> tuple[int, str] | None:
+        return min(self._errors(play), key=lambda error: error[0], default=None)
+
+    def _errors(self, play: Rehearsal) -> Iterator[tuple[int, str]]:
+        """What stops the run: the first update that is never done, and the error."""
         if play.error is not None and play.total is None:
             (first, *_) = (str(play.error) or "no message").splitlines()
-            return play.series.end, f"{type(play.error).__name__}: {first}"
+            yield play.series.end, f"{type(play.error).__name__}: {first}"
         for number, config in enumerate(self.told.configs):
             if not config.reduce_on_plateau or not config.strict or not play.ticks[number]:
                 continue
             after, monitor = play.ticks[number][0], config.monitor
             if self.code.logs_metric(monitor) is False:
                 near = nearest(monitor, [re.sub(r"\\(.)", r"\1", name) for name in self.code.logs])
-                return after, f"ReduceLROnPlateau is to be told {monitor!r}, and nothing logs that{near}"
-            if self.code.in_validation(monitor) and not play.validated[number][0]:
-                return after, (
+                yield after, f"ReduceLROnPlateau is to be told {monitor!r}, and nothing logs that{near}"
+            elif self.code.in_validation(monitor) and not play.validated[number][0]:
+                yield (
+                    after,
                     f"ReduceLROnPlateau is to be told {monitor!r} before the first validation has logged it. Give it "
-                    "the rhythm of the validations, with interval and frequency, or strict=False"
+                    "the rhythm of the validations, with interval and frequency, or strict=False",
                 )
-        return None
 
     def _undone(self, play: Rehearsal) -> tuple[int, int, str, str] | None:
         configs = self.told.configs

@@ -162,7 +162,7 @@ class Rehearsal:
             self._skip()
             yield
         while True:
-            updates = stage.begin_batch(stage.batch + 1 == batches)
+            updates = stage.begin_batch(stage.batch + 1 >= batches)
             if updates:
                 self._note(1)
                 stage.update()
