@@ -404,7 +404,9 @@ def wrong(drawn: Drawn, folder: Path) -> list[str]:
     told, seconds = made
     if seconds > SECONDS:
         found.append(f"it took {seconds:.1f} s")
-    if not plain.used:  # it ended before its first batch
+    if not plain.updates and plain.error is not None:  # before its first batch: nothing to compare with
+        return found
+    if not plain.used:
         return found if plain.error is not None or not isinstance(told, Exception) else [*found, repr(told)]
     if isinstance(told, Exception):
         return [*found, repr(told)]
