@@ -15,6 +15,8 @@ from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+import torch
+
 from lr_recipes.callbacks.aside import OutOfTime, aside, within
 from lr_recipes.callbacks.fit import accumulation_of, limits_of, optimizer_names
 from lr_recipes.callbacks.learning_rate_scheduler import LearningRateScheduler
@@ -138,6 +140,8 @@ class _Foretelling:
         if play is None or not len(play.series):
             outlook = self._unplayed(0)
             outlook.case = replace(outlook.case, unread=self._unread())
+            if play is not None and play.total is not None:  # the run was over before
+                outlook.known, outlook.total = play.total, play.total
             return Forecast.of([outlook], [[] for _ in self.told.configs], [*self.caveats, *self._unknown(play)])
         known = self._known(play, found.drew)
         with aside():
@@ -154,8 +158,16 @@ class _Foretelling:
     def _rehearsal(self, metric: str = "decisions", configs: Sequence[Any] | None = None) -> Rehearsal:
         given = self.told.configs if configs is None else configs
         starts = self.told.factors[0][1] if 0 in self.told.factors else None
-        play = Rehearsal(self.trainer, self.module, self.told.optimizers, given, metric, self.told.begun, starts)
-        return play
+        return Rehearsal(
+            self.trainer,
+            self.module,
+            self.told.optimizers,
+            given,
+            metric,
+            self.told.begun,
+            starts,
+            {one.monitor for one in given if one.monitor and self.code.in_validation(one.monitor)},
+        )
 
     def _again(self, metric: str = "decisions", configs: Sequence[Any] | None = None) -> Rehearsal | None:
         """Play the run once more, with another metric or fewer schedulers; ``None`` where that takes too long."""
@@ -286,21 +298,25 @@ class _Foretelling:
             return
 
     def _raised(self, play: Rehearsal) -> tuple[int, str] | None:
+        return min(self._errors(play), key=lambda error: error[0], default=None)
+
+    def _errors(self, play: Rehearsal) -> Iterator[tuple[int, str]]:
+        """What stops the run: the first update that is never done, and the error."""
         if play.error is not None and play.total is None:
-            return play.series.end, in_a_line(play.error)
+            yield play.series.end, in_a_line(play.error)
         for number, config in enumerate(self.told.configs):
             if not config.reduce_on_plateau or not config.strict or not play.ticks[number]:
                 continue
             after, monitor = play.ticks[number][0], config.monitor
             if self.code.logs_metric(monitor) is False:
                 near = nearest(monitor, [re.sub(r"\\(.)", r"\1", name) for name in self.code.logs])
-                return after, f"ReduceLROnPlateau is to be told {monitor!r}, and nothing logs that{near}"
-            if self.code.in_validation(monitor) and not play.validated[number][0]:
-                return after, (
+                yield after, f"ReduceLROnPlateau is to be told {monitor!r}, and nothing logs that{near}"
+            elif self.code.in_validation(monitor) and not play.validated[number][0]:
+                yield (
+                    after,
                     f"ReduceLROnPlateau is to be told {monitor!r} before the first validation has logged it. Give it "
-                    "the rhythm of the validations, with interval and frequency, or strict=False"
+                    "the rhythm of the validations, with interval and frequency, or strict=False",
                 )
-        return None
 
     def _undone(self, play: Rehearsal) -> tuple[int, int, str, str] | None:
         configs = self.told.configs

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -36,6 +36,7 @@ class Rehearsal:
             ``"validations"``, or never.
         begun: whether the first batch has begun already.
         lrs: what the schedulers begin with, by group, where the groups hold something else.
+        validated: names of the metrics that only a validation logs.
 
     Attributes:
         series: what the updates use; those past the end of the run are in ``onward``.
@@ -64,12 +65,13 @@ class Rehearsal:
         metric: str = "decisions",
         begun: bool = True,
         lrs: Sequence[Any] | None = None,
+        validated: Collection[str] = (),
     ) -> None:
         self.stage = Stage(trainer, module, begun)
         self.stage.cast(optimizers, configs)
         for group, lr in zip(self.stage.optimizers[0].param_groups, lrs or (), strict=False):
             write_lr(group, lr)
-        self._metric = metric
+        self._metric, self._validated = metric, validated
         self._values: dict[int, float] = {}
         self.first = self.stage.steps
         names = group_names(optimizers[0])
@@ -144,14 +146,15 @@ class Rehearsal:
             if stage.over:
                 self._end()
                 yield
-            within = self.first == stage.steps and 0 < stage.batch < self._batches
-            if not within:  # else the run goes on within an epoch
+            if not (stage.resumes and stage.batch > 0):  # else the run goes on within an epoch
                 stage.begin_epoch(self._accumulation(stage.epoch))
                 self._let_averaging_begin()
-            yield from self._epoch()
+            if not (stage.resumes and stage.only_validates):
+                yield from self._epoch()
             stage.processed_epoch()
-            if stage.epoch_is_whole:
+            if stage.epoch_is_whole and not stage.resumes:
                 stage.tick("epoch", self._value_of)
+            stage.resumes = False
             stage.end_epoch()
             self.epochs += self.total is None
             self.first_epoch_ends = self.series.end if self.epochs == 1 else self.first_epoch_ends
@@ -163,7 +166,7 @@ class Rehearsal:
             self._skip()
             yield
         while True:
-            updates = stage.begin_batch(stage.batch + 1 == batches)
+            updates = stage.begin_batch(stage.batch + 1 >= batches)
             if updates:
                 self._note(1)
                 stage.update()
@@ -187,6 +190,8 @@ class Rehearsal:
         """Go to the last batch of an epoch, or as far as the run goes: nobody is ticked before it."""
         stage, window = self.stage, self.stage.trainer.accumulate_grad_batches
         last = int(self._batches) - 1
+        if last <= stage.batch:
+            return
         steps = last // window - stage.batch // window  # the last batch steps, whether its window is full or not
         most = stage.trainer.max_steps
         if self.total is None and 0 <= most <= stage.steps + steps:
@@ -209,6 +214,8 @@ class Rehearsal:
     def _value_of(self, name: str) -> Any:
         """The value of a metric that a plateau is told."""
         number = next(index for index, one in enumerate(self.stage.configs) if one.monitor == name)
+        if not self.validations and name in self._validated and not self.stage.configs[number].strict:
+            return None
         plateau, last = self.stage.configs[number].scheduler, self._values.get(number)
         seen = self.validated[number][-1] if self.validated[number] else -1
         if last is None or self._metric == "decisions" or (self._metric == "validations" and self.validations > seen):

@@ -64,6 +64,8 @@ class Stage:
         trainer: the view.
         module: the view.
         twins: what stands for what.
+        resumes: whether the first epoch is one that a checkpoint was saved in.
+        only_validates: whether of that one nothing but a validation is left.
     """
 
     def __init__(self, trainer: Trainer, module: LightningModule, begun: bool = False) -> None:
@@ -75,6 +77,9 @@ class Stage:
             progress = self._epoch_loop.batch_progress
             progress.total.ready, progress.current.ready = progress.total.ready - 1, progress.current.ready - 1
         self._surroundings(trainer)
+        self.resumes = bool(trainer.fit_loop.restarting)
+        ended = self.resumes and not begun and self.batch >= trainer.num_training_batches
+        self.only_validates = ended and self.validates
         for name in ("_modules", "_parameters", "_buffers"):
             vars(self.module)[name] = dict(vars(self.module)[name])
         self.module._trainer = self.trainer
@@ -301,4 +306,4 @@ class Stage:
         if self.trainer.max_steps == -1:
             fit.epoch_progress.current.completed = fit.epoch_progress.current.processed
         fit.epoch_loop.reset()
-        fit.restarting = False
+        fit.epoch_loop.restarting = False

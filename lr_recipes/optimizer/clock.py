@@ -44,9 +44,6 @@ class Teller(Protocol):
     roster: Roster
 
     @property
-    def planned_factor(self) -> Any: ...
-
-    @property
     def total(self) -> int | None: ...
 
     @property

@@ -190,6 +190,8 @@ def _never_ticks(case: Case) -> Seen:
             f"a {kind} was built on this optimizer, and Lightning has no scheduler for it: the LR stays as it is. "
             'Return it under the key "lr_scheduler"'
         )
+    if case.replaced is not None and case.replaced[0] == case.series.first:  # somebody else is ticked in its place
+        return None
     for one in case.schedulers:
         if one.interval and not one.ticks and len(case.series):
             return case.series.first, f"{one.kind} is never ticked: {_why_never(case, one)}"

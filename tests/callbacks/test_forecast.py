@@ -372,7 +372,7 @@ def test_who_writes_in_mid_run_is_said_with_the_update(first: bool, tmp_path: Pa
 
 def test_it_may_end_the_run(tmp_path: Path) -> None:
     module = Tiny(per_step(lambda o: LambdaLR(o, lambda n: 0.9**n)))
-    with pytest.raises(LearningRateError, match="update 5 used LR 0.5"):
+    with pytest.raises(LearningRateError, match=r"update 5 used LR 0\.5"):
         fit(module=module, max_epochs=1, callbacks=[record_lrs(tmp_path, audit="error"), Writes()])
 
 

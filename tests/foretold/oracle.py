@@ -199,7 +199,7 @@ def measured(setup: Any, folder: Path, before: Callable[..., Any] = nothing) -> 
         try:
             trainer.fit(module, **loaders, **arguments)
         except Exception as error:
-            oracle.run.error = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+            oracle.run.error = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
     oracle.run.warned = sorted(filter(None, map(words, caught)))
     return oracle.run
 

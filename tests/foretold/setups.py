@@ -50,6 +50,7 @@ class Setup:
         ticks: the scheduler's ticks are calls of ``step``, and of the scheduler that the module built.
         ckpt: trains a first part and returns its checkpoint.
         check: the measured run is as the sentence says.
+        trained: it is trained by the tests; one in the proportions of a real project is only foretold.
         peer: package that the set-up needs.
     """
 
@@ -69,6 +70,7 @@ class Setup:
     ticks: bool = True
     ckpt: Callable[[Setup, Path], Path] | None = None
     check: Callable[[Measured], bool] | None = None
+    trained: bool = True
     peer: str | None = None
 
     @property

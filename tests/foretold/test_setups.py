@@ -13,14 +13,15 @@ import pytest
 
 import lr_recipes
 from tests.foretold.modules import Improves
-from tests.foretold.oracle import Measured, measured
+from tests.foretold.oracle import Measured, measured, silence
 from tests.foretold.setups import FINDINGS, SETUPS, Setup, plain
 
-for subject in ("reported", "sound", "faults", "plateaus", "peers"):
+for subject in ("reported", "sound", "faults", "plateaus", "peers", "realistic"):
     importlib.import_module(f"tests.foretold.{subject}")
 
 comes = pytest.mark.skipif(not hasattr(lr_recipes, "forecast"), reason="the forecast is not there yet")
-each = pytest.mark.parametrize("row", [pytest.param(row, id=name) for name, row in SETUPS.items()])
+each = pytest.mark.parametrize("row", [pytest.param(row, id=name) for name, row in SETUPS.items() if row.trained])
+real = pytest.mark.parametrize("row", [pytest.param(row, id=name) for name, row in SETUPS.items() if not row.trained])
 
 
 @cache
@@ -78,6 +79,22 @@ def test_the_forecast_is_what_plain_lightning_does(row: Setup) -> None:
 @each
 def test_the_run_after_a_forecast_is_the_run_without(row: Setup) -> None:
     assert foretold(row.name)[1] == plain(row.name)
+
+
+@comes
+@real
+def test_a_real_recipe_has_no_finding(row: Setup) -> None:
+    trainer, module, loaders = row.build()
+    with silence():
+        forecast = lr_recipes.forecast(trainer, module, **loaders)
+    total = forecast.total_steps()
+    assert (total is not None) == row.total
+    updates = 0 if total is None else total
+    least, most = certain(row, updates)
+    assert least <= forecast.known_steps() <= most
+    assert forecast.findings == [], str(forecast)
+    run = Measured(used=[[tuple(forecast.lr(n)) for n in range(updates)]])
+    assert row.check is None or row.check(run), run.lrs
 
 
 def first_update(row: Setup, total: int | None, updates: int, begun: int) -> int:
