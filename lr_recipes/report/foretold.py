@@ -118,8 +118,7 @@ class Outlook:
         alike = all(abs(own[at] - shares[0][at]) <= _ALIKE for own in shares[1:] for at in places)
         curves = [self._curve(group, total) for group in (range(1) if alike else range(len(series.names)))]
         played, peak = _Played(self.kinds), max(self.bases, default=0.0)
-        source = "; ".join(filter(None, (self.horizon.source, self.kinds)))
-        horizon = replace(self.horizon, total_steps=total, source=source)
+        horizon = replace(self.horizon, total_steps=total)
         if alike:
             return Plan.of(played, horizon, curves[0], self.bases, peak)
         return Plan.by_group(played, horizon, curves, self.bases, peak)
@@ -144,22 +143,29 @@ class Outlook:
     @property
     def kinds(self) -> str:
         """The schedulers in words, with their rhythm."""
-        return " and ".join(map(_ticked, self.case.schedulers)) or "no scheduler"
+        return " and ".join(self.made_by)
+
+    @property
+    def made_by(self) -> list[str]:
+        """Each scheduler in words, with its rhythm."""
+        return [*map(_ticked, self.case.schedulers)] or ["no scheduler"]
 
     def in_words(self, notes: Sequence[str] = ()) -> str:
         """Return the block that a run prints of it."""
         if not len(self.case.series):
             return "\n  ".join([f"Learning-rate forecast for {self.name}: {self.kinds}", *notes])
-        return in_words(self.plan, self.name, self.case.series.names, notes, what="forecast", end="last")
+        return in_words(
+            self.plan, self.name, self.case.series.names, notes, what="forecast", end="last", made_by=self.made_by
+        )
 
 
 def _ticked(one: Ticked) -> str:
     if not one.interval:
         return one.kind
-    every = f"{one.frequency} " if one.frequency > 1 else ""
-    unit = {"step": "batch" if one.frequency > 1 else "update", "epoch": "epoch"}[one.interval]
-    plural = ("es" if unit == "batch" else "s") if one.frequency > 1 else ""
-    return f"{one.kind}, {counted(len(one.ticks), 'tick')}, one every {every}{unit}{plural}"
+    units = {"step": ("an update", "batches"), "epoch": ("an epoch", "epochs")}
+    each, several = units[one.interval]
+    rhythm = each if one.frequency == 1 else f"every {one.frequency} {several}"
+    return f"{one.kind}: {counted(len(one.ticks), 'tick')}, one {rhythm}"
 
 
 @dataclass(frozen=True, repr=False, eq=False)
