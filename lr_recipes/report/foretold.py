@@ -154,9 +154,12 @@ class Outlook:
         """Return the block that a run prints of it."""
         if not len(self.case.series):
             return "\n  ".join([f"Learning-rate forecast for {self.name}: {self.kinds}", *notes])
-        return in_words(
-            self.plan, self.name, self.case.series.names, notes, what="forecast", end="last", made_by=self.made_by
-        )
+        return in_words(self.plan, self.name, self.case.series.names, notes, "forecast", self.made_by)
+
+    def preview(self, notes: Sequence[str]) -> Preview:
+        """Return the sight of it."""
+        names = self.case.series.names
+        return Preview(self.plan, names, "step", self.name, notes=notes, what="forecast", made_by=self.made_by)
 
 
 def _ticked(one: Ticked) -> str:
@@ -214,9 +217,8 @@ class Forecast(Shown):
         """Return the block of every optimizer, and the caveats."""
         blocks = []
         for number, outlook in enumerate(self.outlooks):
-            told = [f"{one.name}: {one.message}" for one in self.findings if one.optimizer == number]
-            blocks.append(outlook.in_words(told if with_findings else []))
-        return "\n".join([*blocks, *(f"  Not foretold: {caveat}" for caveat in self.caveats)])
+            blocks.append(outlook.in_words(self._found(number) if with_findings else []))
+        return "\n".join([*blocks, *(f"  {caveat}" for caveat in self._caveats)])
 
     def __repr__(self) -> str:
         return self.in_words()
@@ -229,13 +231,17 @@ class Forecast(Shown):
     def previews(self) -> list[Preview]:
         """Return the sight of each optimizer whose LRs are known."""
         return [
-            Preview(outlook.plan, outlook.case.series.names, "step", outlook.name, notes=self._notes(number))
+            outlook.preview([*self._found(number), *self._caveats])
             for number, outlook in enumerate(self.outlooks)
             if len(outlook.case.series)
         ]
 
-    def _notes(self, number: int) -> list[str]:
+    def _found(self, number: int) -> list[str]:
         return [f"{one.name}: {one.message}" for one in self.findings if one.optimizer == number]
+
+    @property
+    def _caveats(self) -> list[str]:
+        return [f"Not foretold: {caveat}" for caveat in self.caveats]
 
     def chart(self, plain: bool | None = None) -> str:
         """Return the LR over the updates as curves of characters."""
