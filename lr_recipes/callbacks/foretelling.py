@@ -216,7 +216,7 @@ class _Foretelling:
             self.caveats.append(f"the schedulers are known up to update {play.series.end:,}: {play.unknown}")
         elif play.total is None and play.error is None and self._far is None:
             self.caveats.append(
-                f"the run is long, and was played up to update {play.series.end:,}; beyond it, it is as the run goes on"
+                f"the run is long: what comes after update {play.series.end:,} is played as the run goes on"
             )
         for one in stops_early(self.trainer):
             self.caveats.append(f"{one} may end the run before")
@@ -275,6 +275,7 @@ class _Foretelling:
             epochs=self.trainer.max_epochs if (self.trainer.max_epochs or -1) >= 0 else None,
             batches=self.batches,
             accumulate=windows.pop() if len(windows) == 1 else 0,
+            planned=self.told.horizon.total_steps,
             raised=self._raised(play),
             undone=self._undone(play),
             replaced=self._replaced(play),
@@ -310,12 +311,15 @@ class _Foretelling:
             after, monitor = play.ticks[number][0], config.monitor
             if self.code.logs_metric(monitor) is False:
                 near = nearest(monitor, [re.sub(r"\\(.)", r"\1", name) for name in self.code.logs])
-                yield after, f"ReduceLROnPlateau is to be told {monitor!r}, and nothing logs that{near}"
+                yield (
+                    after,
+                    f"ReduceLROnPlateau waits for monitor={monitor!r}, which nothing logs{near}. Log or rename it",
+                )
             elif self.code.in_validation(monitor) and not play.validated[number][0]:
                 yield (
                     after,
-                    f"ReduceLROnPlateau is to be told {monitor!r} before the first validation has logged it. Give it "
-                    "the rhythm of the validations, with interval and frequency, or strict=False",
+                    f"ReduceLROnPlateau asks for monitor={monitor!r} before the first validation has logged it. Give "
+                    "it the rhythm of the validations, with interval and frequency, or strict=False",
                 )
 
     def _undone(self, play: Rehearsal) -> tuple[int, int, str, str] | None:
@@ -344,16 +348,14 @@ class _Foretelling:
             if config.reduce_on_plateau or config.interval != "epoch" or len(ticks) < 3:
                 continue
             if all(given == epoch for epoch, given in told):
-                return ticks[0], "Give it current_epoch + 1"
+                return ticks[0], "Give step() current_epoch + 1"
             lrs = [
                 play.series.at(update)[play.series.leader]
                 for update in (play.first, *ticks[:2])
                 if update < play.series.end
             ]
             if play.reads_epoch and len(lrs) == 3 and lrs[0] == lrs[1] != lrs[2]:
-                return ticks[
-                    0
-                ], "When it is ticked, current_epoch is that of the epoch that ends: take current_epoch + 1"
+                return ticks[0], "Take current_epoch + 1, the epoch that begins"
         return None
 
     def _plateaus(self, play: Rehearsal) -> list[Reacting]:
@@ -372,7 +374,7 @@ class _Foretelling:
                     len(play.ticks[number]),
                     cuts=worst is None or _first_difference(worst, play) is not None,
                     stale=first,
-                    validations=play.validations if validated else None,
+                    validations=play.validations_in_run if validated else None,
                 )
             )
         return found

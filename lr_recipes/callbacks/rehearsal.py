@@ -81,7 +81,7 @@ class Rehearsal:
         self.total: int | None = None
         self.error: Exception | None = None
         self.unknown = ""
-        self.validations = 0
+        self.validations = self.validations_in_run = 0
         self.validated: list[list[int]] = [[] for _ in configs]
         self.epochs = 0
         self.first_epoch_ends = self.first
@@ -179,6 +179,7 @@ class Rehearsal:
             stage.end_batch()
             if reacts:
                 self.validations += stage.validates
+                self.validations_in_run += stage.validates and self.total is None
                 if updates:
                     stage.tick("step", self._value_of)
             if updates:

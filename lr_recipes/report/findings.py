@@ -80,6 +80,7 @@ class Case:
         epochs: epochs of the run.
         batches: in an epoch.
         accumulate: batches in an update; 0 where that changes.
+        planned: updates that the run is to have, where that is known.
         raised: the first update that is never done, and the error that keeps it away.
         undone: updates at which two schedulers undo each other: the first, how many, and who.
         replaced: the first update after a callback has put a scheduler of its own in the place of this one, and both.
@@ -100,6 +101,7 @@ class Case:
     epochs: int | None = None
     batches: int | None = None
     accumulate: int = 1
+    planned: int | None = None
     raised: tuple[int, str] | None = None
     undone: tuple[int, int, str, str] | None = None
     replaced: tuple[int, str, str] | None = None
@@ -163,8 +165,9 @@ def _total_unknown(case: Case) -> Seen:
         for name, value in one.settings.items():
             if _is_odd_total(name, value):
                 return None, (
-                    f"{one.kind} was given {name}={value}, which says that the length of the run is not known: its LR "
-                    "is not what was meant in any update. Give the number of ticks, as from Trainer(max_steps=...)"
+                    f"{one.kind} was given {name}={value}: whoever computed that did not know how long the run is, and "
+                    f"no update uses the LR that was meant. Give {name} the number of its ticks; where it comes "
+                    "from the Trainer, give that max_epochs or max_steps"
                 )
     return None
 
@@ -177,9 +180,9 @@ def _is_odd_total(name: str, value: Any) -> bool:
 def _other_length(case: Case) -> Seen:
     for kind, name, here, there in case.lengths:
         return case.series.first, (
-            f"the checkpoint's {kind} has {name}={there}, and the one that was built for this run has {name}={here}: "
-            f"Lightning restores the old one, so the LR goes on by {name}={there}. Load the weights alone, or set "
-            f"scheduler.{name} in on_train_start"
+            f"{kind} was built with {name}={here} for this run, and the checkpoint has put back its own "
+            f"{name}={there}: the LR goes on as in a run of the old length. Set scheduler.{name} = {here} in "
+            "on_train_start, or load the weights alone"
         )
     return None
 
@@ -187,8 +190,8 @@ def _other_length(case: Case) -> Seen:
 def _never_ticks(case: Case) -> Seen:
     for kind in case.unread:
         return case.series.first, (
-            f"a {kind} was built on this optimizer, and Lightning has no scheduler for it: the LR stays as it is. "
-            'Return it under the key "lr_scheduler"'
+            f"{kind} was built on this optimizer, and never reached Lightning: the LR stays at {case.last:g}. Let "
+            'configure_optimizers return it, in a dictionary under the key "lr_scheduler"'
         )
     if case.replaced is not None and case.replaced[0] == case.series.first:  # somebody else is ticked in its place
         return None
@@ -201,40 +204,38 @@ def _never_ticks(case: Case) -> Seen:
 def _why_never(case: Case, one: Ticked) -> str:
     if one.interval == "step" and case.batches is not None and one.frequency > case.batches:
         return (
-            f"frequency={one.frequency} counts the batches of an epoch, which has {case.batches:,}: the LR stays "
-            f"{case.last:g}. Give a frequency of at most {case.batches:,}"
+            f"frequency={one.frequency} counts the batches of an epoch, which has {case.batches:,}, and the LR stays "
+            f"at {case.last:g}. Give a frequency of at most {case.batches:,}"
         )
     if one.frequency > 1:
         what = "epochs" if one.interval == "epoch" else "batches, where an update is done"
-        return f"frequency={one.frequency} counts {what}, and the run has fewer: give a smaller one"
+        return f"frequency={one.frequency} counts {what}, and the run has fewer. Give a smaller one"
     if one.interval == "epoch":
-        return "the run ends within its first epoch, and it is ticked at the end of each: interval='step'"
-    return "the module's own lr_scheduler_step does not step it: let it call scheduler.step()"
+        return "its turn is the end of an epoch, and the run ends within its first one. Give interval='step'"
+    return "the module's own lr_scheduler_step does not step it. Let it call scheduler.step()"
 
 
 def _milestone_never_hit(case: Case) -> Seen:
     for one in case.schedulers:
         found = next(filter(None, _missed(one, one.reach)), "")
         if found and one.ticks:
-            total, unit = case.series.end, " once an epoch" if one.interval == "epoch" else ""
-            return (
-                case.series.first,
-                f"{found}, and it is ticked {counted(one.reach, 'time')}{unit}{_unit_of(found, one, total)}",
-            )
+            each = ", once an epoch" if one.interval == "epoch" else ""
+            said = f"{found}: it is ticked {counted(one.reach, 'time')}{each}. {_hit(found, one, case.series.end)}"
+            return case.series.first, said
     return None
 
 
 def _missed(one: Ticked, reach: int) -> Iterator[str]:
     """What of a scheduler is never reached in so many ticks, in words."""
     own = one.settings
+    stones = own.get("milestones", [])
+    odd = [stone for stone in stones if stone != int(stone) or stone < 0]
+    late = [stone for stone in stones if stone > reach and stone not in odd]
     if one.kind == "MultiStepLR":
-        stones = own.get("milestones", [])
-        odd = [stone for stone in stones if stone != int(stone) or stone < 0]
-        late = [stone for stone in stones if stone > reach and stone not in odd]
         if odd:
-            yield f"milestones {_enumerated(odd)} of MultiStepLR {_are(odd)} not whole numbers of ticks, and never hit"
+            yield f"{_milestones(odd)} of MultiStepLR {_are(odd)} never hit, for ticks are counted in whole numbers"
         if late:
-            yield f"milestones {_enumerated(late)} of MultiStepLR {_are(late)} never reached"
+            yield f"{_milestones(late)} of MultiStepLR {_are(late)} never hit"
     if one.kind == "StepLR" and "step_size" in own:
         size = own["step_size"]
         if size != int(size):
@@ -242,11 +243,8 @@ def _missed(one: Ticked, reach: int) -> Iterator[str]:
         elif size > reach:
             yield f"step_size={size:,} of StepLR is never reached, so there is no cut"
     if one.kind == "SequentialLR":
-        stones = own.get("milestones", [])
-        odd = [stone for stone in stones if stone != int(stone)]
-        late = [stone for stone in stones if stone > reach and stone not in odd]
         if late:
-            yield f"milestones {_enumerated(late)} of SequentialLR {_are(late)} never reached, and what follows neither"
+            yield f"{_milestones(late)} of SequentialLR {_are(late)} never reached, and what is to follow never begins"
         begins = [0, *stones]
         for first, part in zip(begins, one.parts, strict=False):
             yield from _missed(part, max(reach - int(first), 0)) if first <= reach else ()
@@ -255,14 +253,23 @@ def _missed(one: Ticked, reach: int) -> Iterator[str]:
             yield from _missed(part, reach)
 
 
-def _unit_of(found: str, one: Ticked, total: int) -> str:
+def _milestones(stones: Sequence[float]) -> str:
+    return f"milestone{'' if len(stones) == 1 else 's'} {_enumerated(stones)}"
+
+
+def _hit(found: str, one: Ticked, total: int) -> str:
+    """What is to be given that it is hit."""
     numbers = [*one.settings.get("milestones", []), one.settings.get("step_size", 0)]
-    within = one.interval == "epoch" and one.reach < max(numbers, default=0) <= total
-    if within:
-        return f". They lie within the {total:,} updates: interval='step'"
+    if one.interval == "epoch" and one.reach < max(numbers, default=0) <= total:
+        return f"If that counts updates, of which there are {total:,}, give interval='step'"
     if "whole" in found:
-        return ". Round them: int(...)"
-    return f". Give them within {counted(one.reach, 'tick')}"
+        shares = all(0 < number < 1 for number in numbers if number)
+        return (
+            f"Multiply shares of the run by its {one.reach:,} ticks, and round: int(...)"
+            if shares
+            else ("Round what is given: int(...)")
+        )
+    return f"Give a number below {one.reach:,}"
 
 
 def _frequency_restarts(case: Case) -> Seen:
@@ -273,10 +280,10 @@ def _frequency_restarts(case: Case) -> Seen:
         even = [one.frequency * (number + 1) for number in range(len(one.ticks))]
         if batches % one.frequency and [*one.ticks] != even and not _as_long_as_it_ticks(one):
             return one.ticks[0], (
-                f"frequency={one.frequency} counts the batches of an epoch and begins anew in each: "
-                f"{counted(batches // one.frequency, 'tick')} in an epoch of {batches:,} batches, {one.reach:,} in all "
-                f"and not one every {one.frequency} updates. Give a frequency that divides {batches:,}, or tick every "
-                f"update, with lengths of {one.frequency} times as many ticks"
+                f"frequency={one.frequency} counts the batches of an epoch, and begins anew in each: {one.kind} is "
+                f"ticked {counted(batches // one.frequency, 'time')} in each epoch of {batches:,} batches, and not "
+                f"every {one.frequency} updates. Leave frequency out, and make the schedule {one.frequency} times as "
+                f"many ticks long, or give one that divides {batches:,}"
             )
     return None
 
@@ -288,10 +295,9 @@ def _frequency_with_accumulation(case: Case) -> Seen:
         meant = case.series.end // one.frequency
         if meant != one.reach and not _as_long_as_it_ticks(one):
             return one.ticks[0], (
-                f"frequency={one.frequency} counts batches, not updates, and is looked at where an update is done, "
-                f"after every {case.accumulate or 'few'} batches: {one.reach:,} ticks, and not one for every "
-                f"{one.frequency} of {case.series.end:,} updates, {meant:,}. Leave frequency out, and give the "
-                "scheduler its lengths in updates"
+                f"frequency={one.frequency} counts batches, and an update takes {case.accumulate or 'some'} of them: "
+                f"{one.kind} is ticked {counted(one.reach, 'time')}, and not {meant:,}, once in {one.frequency} "
+                f"updates. Leave frequency out, and make the schedule as long as the {case.series.end:,} updates"
             )
     return None
 
@@ -308,17 +314,24 @@ def _raises(case: Case) -> Seen:
     if case.raised is None:
         return None
     update, why = case.raised
-    return update, f"the run stops before update {update:,} with an error: {why}"
+    one = _lasting(case) or next(iter(case.schedulers), None)
+    ticks = None if one is None or one.kind == "ReduceLROnPlateau" else _ticks_planned(case, one)
+    way = "" if one is None or ticks is None or ticks <= one.reach else f". {_as_long_as(one, ticks)}"
+    return update, f"the run stops before update {update:,} with an error: {why}{way}"
 
 
 def _two_writers(case: Case) -> Seen:
     if case.undone is None:
         return None
     update, count, first, second = case.undone
+    both = f"two {first}s" if first == second else f"{first} and {second}"
+    others = [kind for kind in (first, second) if kind != "ReduceLROnPlateau"]
+    way = "Multiply both in one LambdaLR, or run one after the other in a SequentialLR"
+    if len(others) == 1:
+        way = f"Put LinearLR, which multiplies what is there, in the place of {others[0]}"
     return update, (
-        f"{first} and {second} are both on this optimizer, and one undoes what the other has written: from update "
-        f"{update:,} on, in {counted(count, 'update')}, the LR is not the product of the two. Put them into one "
-        "ChainedScheduler or SequentialLR, or multiply them in one LambdaLR"
+        f"{both} write the LR of this optimizer, and undo each other's work: from update {update:,} on, in "
+        f"{counted(count, 'update')}, it is not the product of the two. {way}"
     )
 
 
@@ -327,9 +340,8 @@ def _replaced(case: Case) -> Seen:
         return None
     update, by, gone = case.replaced
     return update, (
-        f"{by} puts a scheduler of its own in the place of {gone} from update {update:,} on, and the LR goes to its "
-        f"swa_lrs, {case.last:g} at the end: what {gone} was to do from there on is left out. Let {gone} end there, or "
-        f"leave one of the two out"
+        f"{by} puts a scheduler of its own in the place of {gone} from update {update:,} on, and leads the LR to "
+        f"swa_lrs, {case.last:.3g} at the end. Let {gone} end before that, or leave one of the two out"
     )
 
 
@@ -338,8 +350,8 @@ def _late_by_one(case: Case) -> Seen:
         return None
     update, way = case.late
     return update, (
-        f"from update {update:,} on each epoch uses the LR of the epoch before it: the scheduler is told the epoch "
-        f"that is over, not the one that begins. {way}"
+        f"from update {update:,} on each epoch uses the LR of the epoch before: the scheduler is ticked when an epoch "
+        f"is over, and goes by that one's number. {way}"
     )
 
 
@@ -347,21 +359,26 @@ def _plateau_cannot_cut(case: Case) -> Seen:
     for one in case.plateaus:
         if not one.cuts and one.decisions:
             return None, (
-                f"ReduceLROnPlateau(patience={one.patience}) is told {one.monitor} {counted(one.decisions, 'time')}, "
-                f"and cuts at the earliest after {one.patience + 2} of them: whatever the metric does, no update uses "
-                f"a cut LR. Give patience={max(one.decisions - 3, 0)} or less"
+                f"ReduceLROnPlateau is told {one.monitor} {counted(one.decisions, 'time')}, and with "
+                f"patience={one.patience} cuts after {one.patience + 2} times at the earliest: no update can use a cut "
+                f"LR, whatever the metric does. {_less_patience(one)}"
             )
     return None
+
+
+def _less_patience(one: Reacting) -> str:
+    most = one.decisions - 3  # the first value is the best, and a cut after the last one is used by no update
+    return f"Give patience={most}{' or less' if most else ''}" if most >= 0 else "Let it be told more often"
 
 
 def _plateau_stale(case: Case) -> Seen:
     for one in case.plateaus:
         if one.cuts and one.stale is not None:
             return one.stale, (
-                f"ReduceLROnPlateau is told {one.monitor} {counted(one.decisions, 'time')}, in "
-                f"{counted(one.validations or 0, 'validation')}: it decides several times on one value, and cuts the "
-                f"LR at update {one.stale:,} though the metric gets better with each validation. Give it the rhythm of "
-                "the validations with interval and frequency"
+                f"ReduceLROnPlateau is told {one.monitor} {counted(one.decisions, 'time')}, and there "
+                f"{_were(one.validations)}: it takes an old value for one that is no better, and cuts the LR of "
+                f"update {one.stale:,} even if the metric gets better each time. Give it the rhythm of the "
+                "validations, with interval and frequency"
             )
     return None
 
@@ -373,7 +390,7 @@ def _negative_lr(case: Case) -> Seen:
     for group, name in enumerate(case.series.names):
         for first, _, lr in case.series.stretches(group):
             if lr < 0:
-                return first, f"update {first:,} uses LR {lr:.3g} in {name}, below 0: {_ends_at(case)}"
+                return first, f"update {first:,} uses an LR below 0, {lr:.3g} in {name}: {_ends_at(case)}"
     return None
 
 
@@ -384,7 +401,7 @@ def _first_updates_zero(case: Case) -> Seen:
     count = series.firsts[1] if len(series.firsts) > 1 else series.end
     what = "update 0 trains nothing" if count == 1 else f"updates 0 to {count - 1:,} train nothing"
     share = "" if count == 1 else f" ({count:,} of {series.end:,})"
-    return 0, f"{what}{share}: the warmup begins at 0. Let it begin at one tick's worth: (n + 1) / W in place of n / W"
+    return 0, f"{what}{share}: the warmup begins at 0. Let it begin one tick later, as by (n + 1) / W in place of n / W"
 
 
 def _ratio_changed(case: Case) -> Seen:
@@ -399,8 +416,8 @@ def _ratio_changed(case: Case) -> Seen:
         return None
     kind = case.schedulers[0].kind if case.schedulers else "the schedule"
     return series.first, (
-        f"the groups were built with LRs {_enumerated(built)}, and {kind} gives all of them {lrs[0]:g}: their ratio is "
-        f"gone from update {series.first:,} on. Give it a list, one value for each group"
+        f"the groups were built with LRs {_enumerated(built)}, and {kind} leads all of them to {lrs[0]:.3g}: their ratio "
+        f"is gone from update {series.first:,} on. Give {kind} a list, one value for each of the {len(built)} groups"
     )
 
 
@@ -417,9 +434,10 @@ def _group_rises(case: Case) -> Seen:
         alone = any(isinstance(floor, (int, float)) and own and floor > own[0] for floor in floors)
         if end > begin * (1 + _CLIMB) and begin >= 0 and (falls if group != series.leader else alone):
             floor = next((f"eta_min={floor:g}" for floor in floors if floor), "an absolute floor")
+            while_others = ", while others decay" if len(series.names) > 1 else ""
             return top, (
-                f"{name} goes up from {begin:g} to {end:g} while the others decay: {floor} lies above its LR. Give a "
-                "floor below the smallest LR, or a factor of each group's own"
+                f"the LR of {name} goes up, from {begin:.3g} to {end:.3g}{while_others}: {floor} lies above it. "
+                "Give a floor below the smallest LR of all groups"
             )
     return None
 
@@ -436,7 +454,7 @@ def _vanishes(case: Case) -> Seen:
         return None
     at = next(first for first, _ in small if first > top)
     return at, (
-        f"from update {at:,} on the LR is below a millionth of its peak, {case.peak:g}, for {lasts:,} of "
+        f"from update {at:,} on the LR is below a millionth of its peak, {case.peak:.3g}, in {lasts:,} of "
         f"{len(case.series):,} updates: {_too_often(case)}"
     )
 
@@ -450,8 +468,8 @@ def _finished_early(case: Case) -> Seen:
     if left <= _LONG * len(case.series) or not case.whole:
         return None
     return at, (
-        f"the LR has come down to {lr:.3g} by update {at:,} and stays there for the rest of the run, {left:,} of "
-        f"{case.series.end:,} updates: {_length_in_words(case)}"
+        f"the LR has come down to {lr:.3g} by update {at:,}, and stays there for the rest of the run, {left:,} of "
+        f"{case.series.end:,} updates: {_length_in_words(case, fewer=True)}"
     )
 
 
@@ -475,7 +493,7 @@ def _climbs_again(case: Case) -> Seen:
     times = "once" if len(climbs) == 1 else f"{len(climbs):,} times"
     return first.first, (
         f"the LR falls to {min(lows):.3g} and from update {first.first:,} on climbs to {first.end:.3g}, {times}, and "
-        f"ends at {case.last:.3g}: {_length_in_words(case)}"
+        f"ends at {case.last:.3g}: {_length_in_words(case, fewer=True)}"
     )
 
 
@@ -498,8 +516,10 @@ def _floor_not_reached(case: Case) -> Seen:
     top = max(case.peak, _highest(case.onward) if rises else 0.0)
     if not rises and after - low <= _LITTLE * (top - low):
         return None
-    what = "in its rise, and the peak is never used" if rises else f"at {case.last:.3g} of {case.peak:.3g}"
-    return case.series.end - 1, f"the run ends {what}; its way down is cut off: {_length_in_words(case)}"
+    what = f"{case.last:.3g}, of a peak of {case.peak:.3g}, before its way down is over"
+    if rises:
+        what = f"{case.last:.3g}, while it still rises, and its way down never begins"
+    return case.series.end - 1, f"the run ends at an LR of {what}: {_length_in_words(case)}"
 
 
 def _peak_not_reached(case: Case) -> Seen:
@@ -513,7 +533,7 @@ def _peak_not_reached(case: Case) -> Seen:
         return None
     of = f" of {top:.3g}" if top > case.last else ""
     return case.series.end - 1, (
-        f"the LR is still rising when the run ends, at {case.last:.3g}{of}: {_length_in_words(case)}"
+        f"the LR is still rising when the run ends, at {case.last:.3g}{of}: {_rise_in_words(case)}"
     )
 
 
@@ -529,8 +549,8 @@ def _ends_high(case: Case) -> Seen:
     if done or case.last - low <= _HIGH * (case.peak - low):
         return None
     return case.series.end - 1, (
-        f"the last cycle is not over when the run ends: its last update uses {case.last:.3g} of {case.peak:.3g}. "
-        "Choose cycles that end with the run"
+        f"the last cycle is not over when the run ends, and its last update uses {case.last:.3g}, of a peak of "
+        f"{case.peak:.3g}. {_cycles(case)}"
     )
 
 
@@ -627,27 +647,59 @@ def _is_wave(legs: Sequence[Leg]) -> bool:
     )
 
 
-def _length_in_words(case: Case) -> str:
-    """Which setting is guilty, and what to give in its place."""
+def _length_in_words(case: Case, fewer: bool = False) -> str:
+    """Which setting is guilty, and what to give in its place.
+
+    Args:
+        case: what is known.
+        fewer: fewer ticks would mend it; else more would.
+    """
     one = _lasting(case) or next(iter(case.schedulers), None)
     if one is None or not one.interval:
         return "the length that the schedule was made for is not that of the run. Give it the run's"
     ticks, in_epochs = one.reach, one.interval == "epoch"
+    ticked = _ticked(one)
     if one.length is None or not one.told:
-        unit, other = ("epoch", "step") if in_epochs else ("update", "epoch")
-        counts = "updates" if in_epochs else "epochs"
-        return (
-            f"{one.kind} is ticked {counted(ticks, 'time')}, once an {unit}. If it counts {counts}: "
-            f"interval={other!r}; else make it as long as {counted(ticks, 'tick')}"
-        )
-    said = f"{one.told}={one.length:g} and the run has {counted(ticks, 'tick')}"
+        if in_epochs == fewer:  # the other interval would make it worse
+            return f"{ticked}. Make it last {counted(ticks, 'tick')}"
+        unit, other = ("updates", "step") if in_epochs else ("epochs", "epoch")
+        return f"{ticked}. If it counts {unit}, give interval={other!r}; else make it last {counted(ticks, 'tick')}"
+    way = _as_long_as(one, ticks)
+    told = f"{one.told}={one.length:g}"
+    made = f"its parts last {one.length:g} ticks, which is" if one.parts else f"{told} is"
     if in_epochs and _close_to(one.length, case.series.end):
-        return f"{said}, one an epoch; it was given for the {case.series.end:,} updates: interval='step'"
+        return f"{ticked}, and {made} the number of updates. Give interval='step'"
     if not in_epochs and case.epochs and _close_to(one.length, case.epochs):
-        return f"{said}; it was given for the {case.epochs:,} epochs: {one.told}={ticks}, or interval='epoch'"
+        return f"{ticked}, and {made} the number of epochs. {way}, or interval='epoch'"
     if not in_epochs and case.batches and case.epochs and _close_to(one.length, case.batches * case.epochs):
-        return f"{said}; it was given for the {case.batches * case.epochs:,} batches: {one.told}={ticks}"
-    return f"{said}. Give {one.told}={ticks}"
+        return f"{ticked}, and {made} the number of batches. {way}"
+    return f"{ticked}, and its parts last {one.length:g}. {way}" if one.parts else f"{ticked}, with {told}. {way}"
+
+
+def _ticked(one: Ticked) -> str:
+    """How often a scheduler is ticked, in words."""
+    rhythm = f", once an {'epoch' if one.interval == 'epoch' else 'update'}" if one.frequency == 1 else ""
+    return f"{one.kind} is ticked {counted(one.reach, 'time')}{rhythm}"
+
+
+def _as_long_as(one: Ticked, ticks: int) -> str:
+    """What makes a scheduler last so many ticks."""
+    if one.length is None or not one.told:
+        return f"Make {one.kind} last {counted(ticks, 'tick')}"
+    before = int(one.settings["milestones"][-1]) if one.kind == "SequentialLR" else 0
+    whose = f" to its {one.parts[-1].kind}" if before else ""
+    return f"Give {one.told}={max(ticks - before, 1)}{whose}"
+
+
+def _rise_in_words(case: Case) -> str:
+    one = _lasting(case) or next(iter(case.schedulers), None)
+    if one is None or not one.interval or one.length is not None:
+        return _length_in_words(case)
+    ticks = counted(one.reach, "tick")
+    if one.interval == "epoch":
+        return f"{_ticked(one)}. If it counts updates, give interval='step'; else a rise of fewer than {ticks}"
+    way = f"step_size_up below {one.reach:,}" if one.kind == "CyclicLR" else f"a warmup of fewer than {ticks}"
+    return f"its rise is longer than the {ticks} of {one.kind}. Give {way}"
 
 
 def _close_to(length: float, count: int) -> bool:
@@ -657,15 +709,34 @@ def _close_to(length: float, count: int) -> bool:
 def _too_often(case: Case) -> str:
     for one in case.schedulers:
         if one.interval == "step":
-            return f"{one.kind} is ticked at every update; if it counts epochs: interval='epoch'"
-    return "give it a slower decay"
+            return f"{one.kind} is ticked at every update. If it counts epochs, give interval='epoch'"
+    return "it decays too fast. Give it a factor closer to 1"
 
 
 def _ends_at(case: Case) -> str:
     one = _lasting(case)
     if one is None:
-        return "let it end at 0 or above"
-    return f"{one.kind} is past its end, {one.told}={one.length:g}. Give {one.told}={one.reach} or more"
+        return "its decay goes on below 0. Let it end there, as by max(0, ...)"
+    ticks = max(_ticks_planned(case, one) or 0, one.reach)
+    return f"{one.kind} is past its end, {one.told}={one.length:g}. {_as_long_as(one, ticks)}"
+
+
+def _ticks_planned(case: Case, one: Ticked) -> int | None:
+    """How often a scheduler is to be ticked in the whole run, where that is known."""
+    if one.frequency > 1:
+        return None
+    return case.epochs if one.interval == "epoch" else case.planned
+
+
+def _cycles(case: Case) -> str:
+    ticks = next((one.reach for one in case.schedulers if one.restarts), 0)
+    end = "end with the run" if not ticks else f"add up to {counted(ticks, 'tick')}"
+    return f"Give cycles that {end}"
+
+
+def _were(validations: int | None) -> str:
+    count = validations or 0
+    return f"{'was' if count == 1 else 'were'} {counted(count, 'validation')}"
 
 
 def _enumerated(values: Sequence[Any]) -> str:

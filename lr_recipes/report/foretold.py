@@ -125,8 +125,7 @@ class Outlook:
         alike = all(abs(own[at] - shares[0][at]) <= _SAME_SHARE for own in shares[1:] for at in places)
         curves = [self._curve(group, total) for group in (range(1) if alike else range(len(series.names)))]
         played, peak = _Played(self.kinds), max(self.bases, default=0.0)
-        source = "; ".join(filter(None, (self.horizon.source, self.kinds)))
-        horizon = replace(self.horizon, total_steps=total, source=source)
+        horizon = replace(self.horizon, total_steps=total)
         if alike:
             return Plan.of(played, horizon, curves[0], self.bases, peak)
         return Plan.by_group(played, horizon, curves, self.bases, peak)
@@ -151,22 +150,32 @@ class Outlook:
     @property
     def kinds(self) -> str:
         """The schedulers in words, with their rhythm."""
-        return " and ".join(map(_ticked, self.case.schedulers)) or "no scheduler"
+        return " and ".join(self.made_by)
+
+    @property
+    def made_by(self) -> list[str]:
+        """Each scheduler in words, with its rhythm."""
+        return [*map(_ticked, self.case.schedulers)] or ["no scheduler"]
 
     def in_words(self, notes: Sequence[str] = ()) -> str:
         """Return the block that a run prints of it."""
         if not len(self.case.series):
             return "\n  ".join([f"Learning-rate forecast for {self.name}: {self.kinds}", *notes])
-        return in_words(self.plan, self.name, self.case.series.names, notes, what="forecast", end="last")
+        return in_words(self.plan, self.name, self.case.series.names, notes, "forecast", self.made_by)
+
+    def preview(self, notes: Sequence[str]) -> Preview:
+        """Return the sight of it."""
+        names = self.case.series.names
+        return Preview(self.plan, names, "step", self.name, notes=notes, what="forecast", made_by=self.made_by)
 
 
 def _ticked(one: Ticked) -> str:
     if not one.interval:
         return one.kind
-    every = f"{one.frequency} " if one.frequency > 1 else ""
-    unit = {"step": "batch" if one.frequency > 1 else "update", "epoch": "epoch"}[one.interval]
-    plural = ("es" if unit == "batch" else "s") if one.frequency > 1 else ""
-    return f"{one.kind}, {counted(len(one.ticks), 'tick')}, one every {every}{unit}{plural}"
+    units = {"step": ("an update", "batches"), "epoch": ("an epoch", "epochs")}
+    each, several = units[one.interval]
+    rhythm = each if one.frequency == 1 else f"every {one.frequency} {several}"
+    return f"{one.kind}: {counted(len(one.ticks), 'tick')}, one {rhythm}"
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -215,9 +224,8 @@ class Forecast(Shown):
         """Return the block of every optimizer, and the caveats."""
         blocks = []
         for number, outlook in enumerate(self.outlooks):
-            told = [f"{one.name}: {one.message}" for one in self.findings if one.optimizer == number]
-            blocks.append(outlook.in_words(told if with_findings else []))
-        return "\n".join([*blocks, *(f"  Not foretold: {caveat}" for caveat in self.caveats)])
+            blocks.append(outlook.in_words(self._found(number) if with_findings else []))
+        return "\n".join([*blocks, *(f"  {caveat}" for caveat in self._caveats)])
 
     def __repr__(self) -> str:
         return self.in_words()
@@ -230,13 +238,17 @@ class Forecast(Shown):
     def previews(self) -> list[Preview]:
         """Return the sight of each optimizer whose LRs are known."""
         return [
-            Preview(outlook.plan, outlook.case.series.names, "step", outlook.name, notes=self._notes(number))
+            outlook.preview([*self._found(number), *self._caveats])
             for number, outlook in enumerate(self.outlooks)
             if len(outlook.case.series)
         ]
 
-    def _notes(self, number: int) -> list[str]:
+    def _found(self, number: int) -> list[str]:
         return [f"{one.name}: {one.message}" for one in self.findings if one.optimizer == number]
+
+    @property
+    def _caveats(self) -> list[str]:
+        return [f"Not foretold: {caveat}" for caveat in self.caveats]
 
     def chart(self, plain: bool | None = None) -> str:
         """Return the LR over the updates as curves of characters."""

@@ -112,6 +112,8 @@ class Preview(Shown):
         title: whose plan it is.
         absolute: whether LRs are LRs; else they are shares of the peak.
         notes: further lines below the plan.
+        what: ``"plan"``, or ``"forecast"`` of somebody else's schedulers.
+        made_by: lines above the phases: who makes the LRs, where it is not the plan itself.
     """
 
     plan: Plan
@@ -120,6 +122,8 @@ class Preview(Shown):
     title: str
     absolute: bool = True
     notes: Sequence[str] = ()
+    what: str = "plan"
+    made_by: Sequence[str] = ()
 
     @property
     def horizon(self) -> Horizon:
@@ -272,7 +276,8 @@ class Preview(Shown):
     def _plan_in_words(self) -> str:
         notes = [*self.notes, *(["the LR is held for each epoch"] if self.interval == "epoch" else [])]
         notes += ["cuts are left out: they depend on the metric"] if self.plan.reaction is not None else []
-        return in_words(self.plan, self.title, self.groups if self.absolute else [], notes)
+        groups = self.groups if self.absolute else []
+        return in_words(self.plan, self.title, groups, notes, self.what, self.made_by)
 
     def _share_columns(self) -> list[Column]:
         """Columns of the table; groups with the same LRs share one, and there are as many as fit beside each other."""

@@ -21,7 +21,7 @@ def in_words(
     groups: Sequence[str],
     notes: Sequence[str] = (),
     what: str = "plan",
-    end: str = "floor",
+    made_by: Sequence[str] = (),
 ) -> str:
     """Return a plan as a short block: where the total came from, each phase, each group.
 
@@ -31,7 +31,7 @@ def in_words(
         groups: names of the parameter groups; none where the LRs are shares of the peak.
         notes: further lines, one each.
         what: ``"plan"``, or ``"forecast"`` of somebody else's schedule.
-        end: what the LR that it ends at is called.
+        made_by: lines above the phases: who makes the LRs, where it is not the plan itself.
 
     Example:
         >>> from lr_recipes import Horizon, schedules
@@ -50,11 +50,13 @@ def in_words(
     wide = max(_MANY_LINES, *(len(phase.name) for phase in shown), *map(len, named.values()))
     longest = max(len(_stretch(phase)) for phase in shown)
     stretches = [f"{p.name:<{wide}}  {_stretch(p):<{longest}}   {_factors(plan, p)}" for p in shown]
+    end = "floor" if what == "plan" else "last"  # where a forecast ends need not be its lowest
     lrs = partial(_peak_and_floor, end=end) if plan.uniform else _first_and_last
     whose = [f"{label:<{wide}}  {lrs(plan, k)}" for k, label in named.items()]
     lines = [*with_gap(stretches, len(phases), "phases"), *with_gap(whose, len(groups), "groups")]
     lines += map(one_line, notes)
-    return "\n".join([f"Learning-rate {what} for {one_line(title)}: {total}{source}", *(f"  {line}" for line in lines)])
+    head = f"Learning-rate {what} for {one_line(title)}: {total}{source}"
+    return "\n".join([head, *(f"  {line}" for line in [*map(one_line, made_by), *lines])])
 
 
 def few(count: int) -> Sequence[int]:
@@ -98,7 +100,7 @@ def _factors(plan: Plan, phase: Phase) -> str:
 
 def _peak_and_floor(plan: Plan, group: int, end: str) -> str:
     base = plan.base_lrs[group]
-    return f"peak LR {base:g}, {end} {base * plan.end_factor:g}"
+    return f"peak LR {base:g}, {end} {base * plan.end_factor:.3g}"
 
 
 def _first_and_last(plan: Plan, group: int) -> str:

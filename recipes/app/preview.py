@@ -4,6 +4,9 @@ The plan is made as a run makes it, by the same schedule on the same horizon, bu
 data say how many updates there will be, and no Trainer is built. What does not change the plan is left out: the model's
 weights have no memory, the data of our own modules are not loaded, and no device is touched, so the plan of a GPU run
 can be seen on a machine without one.
+
+Without a LearningRateScheduler among the callbacks, the schedulers of the module's own are shown, by a forecast; that
+one needs a Trainer and the data.
 """
 
 from __future__ import annotations
@@ -21,7 +24,8 @@ from lightning.pytorch import Callback, LightningModule
 from omegaconf import DictConfig
 from torch.optim import Optimizer
 
-from lr_recipes import LearningRateRangeTest, LearningRateScheduler
+from lr_recipes import LearningRateRangeTest, LearningRateScheduler, forecast
+from lr_recipes.callbacks.aside import aside
 from lr_recipes.callbacks.fit import optimizer_names, refuse_foreign, spread
 from lr_recipes.callbacks.learning_rate_scheduler import check_optimizers, position_in
 from lr_recipes.optimizer.clock import Clock
@@ -82,7 +86,10 @@ def previews_of(cfg: DictConfig) -> dict[str, Preview]:
     model = _model(cfg, data)
     check_made("model", cfg.model, model, LightningModule)
     callbacks = [instantiate(node) for node in cfg.callbacks.values()]
-    scheduler, configured = _owner(callbacks), _configured(model)
+    scheduler = _owner(callbacks)
+    if scheduler is None:
+        return _foretold(cfg, model, data, callbacks)
+    configured = _configured(model)
     limits = limits_of_run(cfg.trainer, data, callbacks, automatic=model.automatic_optimization)
     _refuse_others(scheduler, model, configured, callbacks)
     optimizers = configured.optimizers
@@ -112,15 +119,28 @@ def _will_be_swept(callbacks: Sequence[Callback], cfg: DictConfig) -> bool:
     return cfg.ckpt_path is None and any(one.apply and one.epoch == 0 for one in sweeps)
 
 
-def _owner(callbacks: Sequence[Callback]) -> LearningRateScheduler:
-    """The callback that will own the LR; of several the last one, which takes over from the others."""
+def _owner(callbacks: Sequence[Callback]) -> LearningRateScheduler | None:
+    """The callback that will own the LR, if any; of several the last one, which takes over from the others."""
     owners = [one for one in callbacks if isinstance(one, LearningRateScheduler)]
-    if not owners:
+    return owners[-1] if owners else None
+
+
+def _foretold(cfg: DictConfig, model: LightningModule, data: Any, callbacks: Sequence[Callback]) -> dict[str, Preview]:
+    """What the module's own schedulers will do."""
+    with aside():  # the ticks are the same on any device: none is needed here
+        anywhere = {"accelerator": "cpu", "strategy": "auto", "precision": "32-true", "logger": False}
+        trainer = instantiate(cfg.trainer, callbacks=callbacks, **anywhere)
+    told = forecast(trainer, model, datamodule=data, ckpt_path=cfg.ckpt_path)
+    if not told.all_ticks and not told.findings:
         raise ValueError(
-            "callbacks has no learning_rate_scheduler, so that training would not follow the schedule: add it, as in "
+            f"callbacks has no learning_rate_scheduler, so that training would not follow the schedule, and "
+            f"{type(model).__name__} has no scheduler of its own: add it, as in "
             "callbacks=[learning_rate_scheduler,learning_rate_logger]"
         )
-    return owners[-1]
+    previews = {one.title: one for one in told.previews()}
+    if not previews:
+        raise ValueError(f"no LR of this run can be shown before it: {'; '.join(told.caveats)}. Train, and see lr.csv")
+    return previews
 
 
 def _model(cfg: DictConfig, data: Any) -> LightningModule:

@@ -440,6 +440,63 @@ def test_several_optimizers_of_a_module_that_steps_them_itself(
     assert [one.updates for one in previews_of(own_optimizers).values()] == [200, 400]
 
 
+# A module with a scheduler of its own, and no LearningRateScheduler
+
+
+class OwnScheduler(ImageClassifier):
+    """Its cosine is as long as the epochs, and ticked at every update."""
+
+    def configure_optimizers(self) -> Any:
+        optimizer: Any = super().configure_optimizers()
+        cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=self.trainer.max_epochs or 0)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cosine, "interval": "step"}}
+
+
+class StepsByHand(OwnOptimizers):
+    automatic = False
+
+    @staticmethod
+    def form(optimizer: Optimizer, scheduler: LRScheduler) -> Any:
+        return [optimizer], [scheduler]
+
+
+def with_own(module: str, own: str, *overrides: str) -> DictConfig:
+    cfg = composed(*QUICK, "model.width=4", "trainer.max_epochs=2", *overrides)
+    cfg.model._target_ = f"{own}.{module}"
+    return cfg
+
+
+@pytest.mark.filterwarnings("ignore:climbs_again")
+@pytest.mark.parametrize("callbacks", ["none", "[learning_rate_logger]", "[learning_rate_warmup,learning_rate_logger]"])
+def test_what_the_scheduler_of_a_module_will_do(callbacks: str, own: str, tmp_path: Path) -> None:
+    cfg = with_own("OwnScheduler", own, f"callbacks={callbacks}", f"output_dir={tmp_path}")
+    one, used = previewed(cfg), Used()
+    run(cfg, [used])
+    assert one.updates == len(used.lrs) == 78
+    assert [list(one.lrs(n).values()) for n in range(78)] == used.lrs
+    text = str(one)
+    assert text.startswith(
+        "Learning-rate forecast for AdamW: 78 updates (2 epochs of 39 updates)\n  CosineAnnealingLR: 78"
+    )
+    assert "\n  climbs_again: the LR falls to 0 and from update 3 on" in text
+
+
+def test_the_forecast_is_drawn_and_written(own: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cfg = with_own("OwnScheduler", own, "callbacks=[learning_rate_logger]", f"output_dir={tmp_path}", "trainer=gpu")
+    with caplog.at_level(logging.INFO):
+        preview.run(cfg)
+    assert "Give T_max=78, or interval='epoch'" in caplog.text
+    assert {path.name for path in tmp_path.iterdir()} == {"preview.csv", "preview.png"}
+    rows = [row for row in read_rows(tmp_path / "preview.csv") if row]
+    assert [row["phase"] for row in rows[:4]] == ["falls", "falls", "falls", "rises"]
+
+
+def test_a_module_of_which_nothing_is_known(own: str, tmp_path: Path) -> None:
+    cfg = with_own("StepsByHand", own, "callbacks=none", f"output_dir={tmp_path}")
+    with pytest.raises(ValueError, match="no LR of this run can be shown before it: StepsByHand optimizes by hand"):
+        preview.run(cfg)
+
+
 # Mistakes
 
 
