@@ -9,7 +9,7 @@ from lr_recipes.checks import counted
 from lr_recipes.optimizer.clock import Clock
 from lr_recipes.optimizer.told import described
 
-_LITTLE = 0.02  # of its length: so much a scheduler may be told too much or too little
+_NO_MATTER = 0.02  # of its length: so much a scheduler may be told too much or too little
 
 
 class FirstEpoch:
@@ -44,7 +44,7 @@ class FirstEpoch:
         if self._epochs is None or told.length is None:
             return said
         reach = ticks * self._epochs
-        if abs(reach - told.length) <= max(_LITTLE * told.length, 1):
+        if abs(reach - told.length) <= max(_NO_MATTER * told.length, 1):
             return f"{said}; at this rate it is at its end, {told.told}={told.length:g}, when the run is"
         return (
             f"{said}; at this rate it is ticked {reach:,} times by the end of the run, and was given "

@@ -233,9 +233,9 @@ def _missed(one: Ticked, reach: int) -> Iterator[str]:
     late = [stone for stone in stones if stone > reach and stone not in odd]
     if one.kind == "MultiStepLR":
         if odd:
-            yield f"{_milestones(odd)} of MultiStepLR {_are(odd)} never hit, for ticks are counted in whole numbers"
+            yield f"{_stones(odd)} of MultiStepLR {_are(odd)} never hit, for ticks are counted in whole numbers"
         if late:
-            yield f"{_milestones(late)} of MultiStepLR {_are(late)} never hit"
+            yield f"{_stones(late)} of MultiStepLR {_are(late)} never hit"
     if one.kind == "StepLR" and "step_size" in own:
         size = own["step_size"]
         if size != int(size):
@@ -244,7 +244,7 @@ def _missed(one: Ticked, reach: int) -> Iterator[str]:
             yield f"step_size={size:,} of StepLR is never reached, so there is no cut"
     if one.kind == "SequentialLR":
         if late:
-            yield f"{_milestones(late)} of SequentialLR {_are(late)} never reached, and what is to follow never begins"
+            yield f"{_stones(late)} of SequentialLR {_are(late)} never reached, and what is to follow never begins"
         begins = [0, *stones]
         for first, part in zip(begins, one.parts, strict=False):
             yield from _missed(part, max(reach - int(first), 0)) if first <= reach else ()
@@ -253,7 +253,7 @@ def _missed(one: Ticked, reach: int) -> Iterator[str]:
             yield from _missed(part, reach)
 
 
-def _milestones(stones: Sequence[float]) -> str:
+def _stones(stones: Sequence[float]) -> str:
     return f"milestone{'' if len(stones) == 1 else 's'} {_enumerated(stones)}"
 
 
@@ -416,8 +416,8 @@ def _ratio_changed(case: Case) -> Seen:
         return None
     kind = case.schedulers[0].kind if case.schedulers else "the schedule"
     return series.first, (
-        f"the groups were built with LRs {_enumerated(built)}, and {kind} leads all of them to {lrs[0]:.3g}: their ratio "
-        f"is gone from update {series.first:,} on. Give {kind} a list, one value for each of the {len(built)} groups"
+        f"the groups were built with LRs {_enumerated(built)}, and {kind} leads all of them to {lrs[0]:.3g}: their "
+        f"ratio is gone from update {series.first:,} on. Give {kind} a list, one value for each of the {len(built)} groups"
     )
 
 
@@ -658,7 +658,7 @@ def _length_in_words(case: Case, fewer: bool = False) -> str:
     if one is None or not one.interval:
         return "the length that the schedule was made for is not that of the run. Give it the run's"
     ticks, in_epochs = one.reach, one.interval == "epoch"
-    ticked = _ticked(one)
+    ticked = _how_often(one)
     if one.length is None or not one.told:
         if in_epochs == fewer:  # the other interval would make it worse
             return f"{ticked}. Make it last {counted(ticks, 'tick')}"
@@ -676,7 +676,7 @@ def _length_in_words(case: Case, fewer: bool = False) -> str:
     return f"{ticked}, and its parts last {one.length:g}. {way}" if one.parts else f"{ticked}, with {told}. {way}"
 
 
-def _ticked(one: Ticked) -> str:
+def _how_often(one: Ticked) -> str:
     """How often a scheduler is ticked, in words."""
     rhythm = f", once an {'epoch' if one.interval == 'epoch' else 'update'}" if one.frequency == 1 else ""
     return f"{one.kind} is ticked {counted(one.reach, 'time')}{rhythm}"
@@ -697,7 +697,7 @@ def _rise_in_words(case: Case) -> str:
         return _length_in_words(case)
     ticks = counted(one.reach, "tick")
     if one.interval == "epoch":
-        return f"{_ticked(one)}. If it counts updates, give interval='step'; else a rise of fewer than {ticks}"
+        return f"{_how_often(one)}. If it counts updates, give interval='step'; else a rise of fewer than {ticks}"
     way = f"step_size_up below {one.reach:,}" if one.kind == "CyclicLR" else f"a warmup of fewer than {ticks}"
     return f"its rise is longer than the {ticks} of {one.kind}. Give {way}"
 
