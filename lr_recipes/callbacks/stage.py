@@ -222,14 +222,17 @@ class Stage:
 
         Args:
             interval: whose interval is over: ``"step"``, where an update was done, or ``"epoch"``.
-            metric: name -> value, for plateaus, which alone are ticked then.
+            metric: name -> value, for plateaus, which alone are ticked then; ``None`` where there is none yet.
         """
         # The rule is written anew because it runs at every update, and theirs takes as long as many a scheduler.
         count = self.batch if interval == "step" else self.epoch + 1
         for config in self.configs:
             reacts = config.reduce_on_plateau
-            if config.interval == interval and reacts == (metric is not None) and count % config.frequency == 0:
-                self.module.lr_scheduler_step(config.scheduler, metric(config.monitor) if metric else None)
+            if config.interval != interval or reacts != (metric is not None) or count % config.frequency:
+                continue
+            value = metric(config.monitor) if metric else None
+            if value is not None or not reacts:  # without a value a plateau is passed over
+                self.module.lr_scheduler_step(config.scheduler, value)
 
     def end_batch(self) -> None:
         """End the batch."""
