@@ -117,6 +117,12 @@ class _Foretelling:
     # A run that the Trainer steps: it has one optimizer
 
     def _played(self) -> Forecast:
+        if self.batches is None and not self._needs_no_epochs:
+            self.caveats.append("the loader has no length, so it is not known when an epoch ends")
+            outlook = self._unplayed(0)
+            outlook.case = replace(outlook.case, unread=self._unread())
+            outlook.total = self.trainer.max_steps if self.trainer.max_steps >= 0 else None
+            return Forecast.of([outlook], [[] for _ in self.told.configs], self.caveats)
         started = time.monotonic()
         play: Rehearsal | None = None
         with aside() as found:
@@ -176,9 +182,6 @@ class _Foretelling:
             known = play.first
         if self.code.skips_steps:
             self.caveats.append(f"{name} decides in optimizer_step by itself whether the optimizer steps")
-            known = play.first
-        if self.batches is None and not self._needs_no_epochs:
-            self.caveats.append("the loader has no length, so it is not known when an epoch ends")
             known = play.first
         decisions = [
             ticks[0]
@@ -377,11 +380,11 @@ def _check_lrs(optimizer: Any) -> None:
 
 
 def _play_on(play: Rehearsal, outlook: Outlook, update: int) -> None:
-    """Play up to an update, and some further."""
+    """Play up to an update, and some further, as far as one may wait for it."""
     with aside():
         try:
             with within(SECONDS):
-                play.play(updates=update + _CHUNK)
+                play.play(updates=update + _CHUNK, until=time.monotonic() + _PLAY)
         except OutOfTime:
             outlook.play_on = None
     outlook.known = play.series.end

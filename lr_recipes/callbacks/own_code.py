@@ -103,7 +103,7 @@ def _read(found: OwnCode, kind: str, method: str, tree: ast.AST, kept: set[str])
     more, where = found.logs_more, f"{kind}.{method}"
     builds = method in _BUILDS
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and _hands_itself_on(node):
+        if isinstance(node, ast.Call) and not builds and _hands_itself_on(node):
             more = True
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             if node.func.attr in ("log", "log_dict"):

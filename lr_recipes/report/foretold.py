@@ -130,16 +130,18 @@ class Outlook:
 
     def _curve(self, group: int, total: int | None) -> Curve:
         series, base = self.seen, self.bases[group] or 1.0
-        last = max(series.end - 1, series.first)
 
         def factor(update: int) -> float:
-            if not len(series):
+            played = self.case.series  # it grows, where the run is played on
+            if not len(played):
                 return self.now[group] / base
-            return self.lrs(min(max(update, series.first), last if self.play_on is None else update))[group] / base
+            return self.lrs(min(max(update, played.first), played.end - 1))[group] / base
 
         legs = series.legs(group, self.case.spacing)[:_MANY] if len(series) else []
         phases = [(leg.name, leg.first if number else 0) for number, leg in enumerate(legs)] or [("forecast", 0)]
-        return Curve(Shape(factor, factor(last), phases), lambda update: 1.0, 0, total)
+        later = [("not played", series.end)] if len(series) and total is not None and series.end < total else []
+        end = factor(series.end - 1)
+        return Curve(Shape(factor, end, [*phases, *later]), lambda update: 1.0, 0, total)
 
     @property
     def kinds(self) -> str:
