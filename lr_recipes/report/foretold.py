@@ -5,6 +5,7 @@ Who plays it is ``callbacks/foretelling.py``; here it is put together, asked and
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -238,6 +239,15 @@ class Forecast(Shown):
         return "\n\n".join(one.chart(plain) for one in self.previews())
 
     def plot(self) -> Figure:
-        """Return a matplotlib figure: the LR of each group of the first optimizer that is known."""
-        (first, *_) = self.previews()
-        return first.plot()
+        """Return a matplotlib figure: the LR of each group of the first optimizer that is known.
+
+        Raises:
+            ValueError: nothing is known.
+        """
+        for one in self.previews():
+            return one.plot()
+        why = "; ".join(self.caveats)
+        raise ValueError(f"no LR of this run is known, so there is no curve to draw: print the forecast ({why})")
+
+    def _repr_html_(self) -> str:
+        return super()._repr_html_() if self.previews() else f"<pre>{html.escape(self.table)}</pre>"
