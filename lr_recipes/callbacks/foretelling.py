@@ -487,7 +487,8 @@ def forecast(
                 stage.restore(_loaded(ckpt_path))
         except Exception as error:
             raise ValueError(
-                f"the schedulers of {type(module).__name__} cannot be built before training: {in_a_line(error)}"
+                f"the schedulers of {type(module).__name__} cannot be built before training: {in_a_line(error)}; let "
+                "configure_optimizers use only what __init__, setup and the Trainer give"
             ) from error
         if not [one for one in optimizers if getattr(one, "param_groups", None)]:
             raise ValueError(
