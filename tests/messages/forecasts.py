@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from torch.optim import SGD
-from torch.optim.lr_scheduler import CosineAnnealingLR, StepLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, StepLR
 
 from lr_recipes import LearningRateScheduler, forecast, preview
 from tests.callbacks.harness import OwnRate, Tiny, fit, loader, quiet_trainer, record_lrs
@@ -31,6 +31,13 @@ def logged(t_max: int, findings: str) -> None:
     run = fit(module=Tiny(cosine(t_max)), max_epochs=2, callbacks=[record_lrs("lrs", findings=findings)])  # type: ignore[arg-type]
     assert len(run.used) == 16
     assert run.used[-1] == pytest.approx(0.1 * 0.00961, rel=1e-3)
+
+
+def two_ways(weights: Any) -> Any:
+    """A group decays and another one does not."""
+    optimizer = SGD([{"params": [weight]} for weight in weights], lr=0.1)
+    scheduler = LambdaLR(optimizer, [lambda n: 1 - n / 16, lambda n: 1.0])
+    return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
 
 
 class Unready(Tiny):
@@ -77,6 +84,11 @@ FORECASTS: dict[str, Case] = {
         ["no LR of this run is known", "Manual optimizes by hand"],
         {"print the forecast": lambda: str(told(Manual()))},
     ),
+    "groups that are others": Case(
+        lambda: told(Tiny(two_ways)).outlooks[0].plan.regrouped([0.1, 0.1, 0.1]),
+        ["of 2 parameter groups, and the optimizer now has 3", "a forecast is of the groups that there were"],
+        {"ask for a new one": lambda: told(Tiny(two_ways))},
+    ),
     "finding that ends a run": Case(
         lambda: logged(4, "error"),
         ["climbs_again: the LR falls to", "from update 5 on climbs", "T_max=4 and the run has 16 ticks"],
@@ -84,7 +96,7 @@ FORECASTS: dict[str, Case] = {
     ),
     "finding": Case(
         lambda: logged(64, "warn"),
-        ["floor_not_reached: the run ends at 0.0867 of 0.1", "T_max=64 and the run has 16 ticks"],
+        ["floor_not_reached: the run ends at 0.087 of 0.1", "T_max=64 and the run has 16 ticks"],
         {"Give T_max=16": lambda: logged(16, "warn")},
     ),
 }
