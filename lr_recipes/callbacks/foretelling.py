@@ -32,6 +32,7 @@ from lr_recipes.optimizer.told import LENGTHS, described, settings_of
 from lr_recipes.optimizer.twin import CannotCopy, lrs_of
 from lr_recipes.plan.horizon import Horizon
 from lr_recipes.plan.series import Series
+from lr_recipes.report.checkpoint_file import read_lightning
 from lr_recipes.report.findings import Case, Reacting
 from lr_recipes.report.foretold import Forecast, Outlook
 
@@ -461,8 +462,8 @@ def forecast(
         before its first update.
 
     Raises:
-        ValueError: the module has no optimizer, its schedulers cannot be built before training, or a
-            LearningRateScheduler owns the LR.
+        ValueError: the module has no optimizer, its schedulers cannot be built before training, a
+            LearningRateScheduler owns the LR, or the checkpoint is none of this run.
 
     Example:
         >>> import torch
@@ -478,17 +479,24 @@ def forecast(
             "a LearningRateScheduler owns the LR of this Trainer, so there is nothing to forecast: its plan is what "
             "will be used, and lr_recipes.preview(schedule, ...) shows it"
         )
+    checkpoint = None if ckpt_path is None else read_lightning(ckpt_path)[0]
     stage = Stage(trainer, module)
     with aside(), as_built.noting():
         try:
             optimizers, configs = stage.set_up(train_dataloaders, val_dataloaders, datamodule)
-            lengths = lengths_of([one.scheduler for one in configs])
-            if ckpt_path is not None:
-                stage.restore(_loaded(ckpt_path))
         except Exception as error:
             raise ValueError(
                 f"the schedulers of {type(module).__name__} cannot be built before training: {in_a_line(error)}; let "
                 "configure_optimizers use only what __init__, setup and the Trainer give"
+            ) from error
+        lengths = lengths_of([one.scheduler for one in configs])
+        try:
+            if checkpoint is not None:
+                stage.restore(checkpoint)
+        except Exception as error:
+            raise ValueError(
+                f"ckpt_path={str(ckpt_path)!r} is of another module or Trainer: {in_a_line(error)}; give a checkpoint "
+                "of this one"
             ) from error
         if not [one for one in optimizers if getattr(one, "param_groups", None)]:
             raise ValueError(
@@ -512,8 +520,3 @@ def _warmups(trainer: Trainer, horizon: Horizon) -> dict[int, Any]:
         if isinstance(one, LearningRateWarmup):
             return {0: (one.schedule.plan(horizon, [], peak=1.0).curve.factor, None)}
     return {}
-
-
-def _loaded(path: Any) -> dict[str, Any]:
-    loaded: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    return loaded

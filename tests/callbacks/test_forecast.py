@@ -260,6 +260,7 @@ class Reaches(Tiny):
 
 def changes(module: Any) -> None:
     module.count += 1
+    module.ticked += 1
     module.seen.append(module.count)
 
 
@@ -270,7 +271,7 @@ def test_what_a_module_does_at_its_ticks_is_done_in_the_run_alone(tmp_path: Path
         runs.append(fit(module=modules[1], max_epochs=1, callbacks=[record_lrs(tmp_path)]))
     assert runs[0].used == runs[1].used == DECAYS[:8]
     assert compared(messages(caplog)) == 8
-    assert modules[0].count == modules[1].count == 8
+    assert [(one.count, one.ticked.item()) for one in modules] == [(8, 8.0)] * 2
     assert modules[0].seen == modules[1].seen
 
 
@@ -504,6 +505,20 @@ def test_a_resumed_run(at: int, tmp_path: Path, caplog: Any) -> None:
     assert [told.lr(n)[0] for n in range(at, 24)] == run.used
     with pytest.raises(IndexError, match=rf"update 0 is not one of updates {at} to 23"):
         told.lr(0)
+
+
+def test_a_checkpoint_that_is_none_of_this_run(tmp_path: Path) -> None:
+    fit(module=Tiny(per_step(decays)), max_epochs=1, callbacks=[keep_all(tmp_path, 8)])
+    trainer, path = quiet_trainer([], max_epochs=2), tmp_path / "step=8.ckpt"
+    with pytest.raises(
+        ValueError, match=r"ckpt_path='.*step=8\.ckpt' is of another module or Trainer: ValueError: loaded"
+    ):
+        forecast(trainer, Tiny(two_groups), loader(8), ckpt_path=path)
+    with pytest.raises(ValueError, match="last cannot be inspected: there is no such file: give a checkpoint"):
+        forecast(trainer, Tiny(two_groups), loader(8), ckpt_path="last")
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(ValueError, match="cannot be inspected: it was cut off"):
+        forecast(trainer, Tiny(per_step(decays)), loader(8), ckpt_path=path)
 
 
 class Data(LightningDataModule):

@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, StepLR
 
 from lr_recipes import LearningRateScheduler, forecast, preview
 from tests.callbacks.harness import OwnRate, Tiny, fit, loader, quiet_trainer, record_lrs
-from tests.messages.doors import COSINE, Case, Manual
+from tests.messages.doors import COSINE, Case, Manual, saved
 
 
 def cosine(t_max: int) -> Callable[[Any], Any]:
@@ -22,9 +22,9 @@ def cosine(t_max: int) -> Callable[[Any], Any]:
     return build
 
 
-def told(module: Any = None, *callbacks: Any) -> Any:
+def told(module: Any = None, *callbacks: Any, **more: Any) -> Any:
     """The forecast of a run of 2 epochs of 8 batches."""
-    return forecast(quiet_trainer(list(callbacks), max_epochs=2), module or Tiny(cosine(16)), loader(8))
+    return forecast(quiet_trainer(list(callbacks), max_epochs=2), module or Tiny(cosine(16)), loader(8), **more)
 
 
 def logged(t_max: int, findings: str) -> None:
@@ -65,6 +65,11 @@ FORECASTS: dict[str, Case] = {
         lambda: told(Unready(False)),
         ["the schedulers of Unready cannot be built before training: ZeroDivisionError"],
         {"only what __init__, setup and the Trainer give": lambda: told(Unready(True))},
+    ),
+    "a checkpoint of another": Case(
+        lambda: told(Tiny(two_ways), ckpt_path=saved(None)),
+        ["ckpt_path='run.ckpt' is of another module or Trainer: ValueError: loaded state dict"],
+        {"give a checkpoint of this one": lambda: told(Tiny(two_ways), ckpt_path=saved(None, module=Tiny(two_ways)))},
     ),
     "no optimizer": Case(
         lambda: told(Tiny(lambda weights: None)),
