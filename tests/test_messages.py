@@ -16,6 +16,7 @@ import pytest
 
 import lr_recipes
 from tests.messages.doors import Case, Door
+from tests.messages.forecasts import FORECASTS
 from tests.messages.lengths import HORIZONS
 from tests.messages.loops import PLAIN
 from tests.messages.of_callbacks import CALLBACKS
@@ -37,12 +38,15 @@ CASES: dict[str, Case] = {
         "range test": SWEEPS,
         "preview": PREVIEWS,
         "record": RECORDS,
+        "forecast": FORECASTS,
     }.items()
     for name, case in cases.items()
 }
 # What is no case -> why.
 EXEMPT = {
     "AssertionError('the batches have no end')": "cannot be reached",
+    "CannotCopy(": "becomes a caveat of a forecast: tests/callbacks/test_forecast.py",
+    "Unknowable(": "becomes a caveat of a forecast: tests/callbacks/test_forecast.py",
     "differs between processes": "needs two processes: provoked, and followed, in tests/callbacks/test_processes.py",
 }
 # Some are given `warn` under another name.

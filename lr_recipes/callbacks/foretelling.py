@@ -125,6 +125,12 @@ class _Foretelling:
     # A run that the Trainer steps: it has one optimizer
 
     def _played(self) -> Forecast:
+        if self.batches is None and not self._needs_no_epochs:
+            self.caveats.append("the loader has no length, so it is not known when an epoch ends")
+            outlook = self._unplayed(0)
+            outlook.case = replace(outlook.case, unread=self._unread())
+            outlook.total = self.trainer.max_steps if self.trainer.max_steps >= 0 else None
+            return Forecast.of([outlook], [[] for _ in self.told.configs], self.caveats)
         started = time.monotonic()
         play: Rehearsal | None = None
         with aside() as found:
@@ -194,9 +200,6 @@ class _Foretelling:
             known = play.first
         if self.code.skips_steps:
             self.caveats.append(f"{name} decides in optimizer_step by itself whether the optimizer steps")
-            known = play.first
-        if self.batches is None and not self._needs_no_epochs:
-            self.caveats.append("the loader has no length, so it is not known when an epoch ends")
             known = play.first
         decisions = [
             ticks[0]
@@ -401,11 +404,11 @@ def _check_lrs(optimizer: Any) -> None:
 
 
 def _play_on(play: Rehearsal, outlook: Outlook, update: int) -> None:
-    """Play up to an update, and some further."""
+    """Play up to an update, and some further, as far as one may wait for it."""
     with aside():
         try:
             with within(SECONDS):
-                play.play(updates=update + _CHUNK)
+                play.play(updates=update + _CHUNK, until=time.monotonic() + _PLAY)
         except OutOfTime:
             outlook.play_on = None
     outlook.known = play.series.end
@@ -482,8 +485,8 @@ def forecast(
         before its first update.
 
     Raises:
-        ValueError: the module has no optimizer, its schedulers cannot be built before training, or a
-            LearningRateScheduler owns the LR.
+        ValueError: the module has no optimizer, its schedulers cannot be built before training, a
+            LearningRateScheduler owns the LR, or the checkpoint is none of this run.
 
     Example:
         >>> import torch
@@ -499,17 +502,24 @@ def forecast(
             "a LearningRateScheduler owns the LR of this Trainer, so there is nothing to forecast: its plan is what "
             "will be used, and lr_recipes.preview(schedule, ...) shows it"
         )
+    checkpoint = None if ckpt_path is None else read_lightning(chosen_checkpoint(trainer, ckpt_path))[0]
     stage = Stage(trainer, module)
     with aside(), as_built.noting():
         try:
             optimizers, configs = stage.set_up(train_dataloaders, val_dataloaders, datamodule)
-            lengths = lengths_of([one.scheduler for one in configs])
-            if ckpt_path is not None:
-                content, _ = read_lightning(chosen_checkpoint(trainer, ckpt_path))
-                stage.restore(content)
         except Exception as error:
             raise ValueError(
-                f"the schedulers of {type(module).__name__} cannot be built before training: {in_a_line(error)}"
+                f"the schedulers of {type(module).__name__} cannot be built before training: {in_a_line(error)}; let "
+                "configure_optimizers use only what __init__, setup and the Trainer give"
+            ) from error
+        lengths = lengths_of([one.scheduler for one in configs])
+        try:
+            if checkpoint is not None:
+                stage.restore(checkpoint)
+        except Exception as error:
+            raise ValueError(
+                f"ckpt_path={str(ckpt_path)!r} is of another module or Trainer: {in_a_line(error)}; give a checkpoint "
+                "of this one"
             ) from error
         if not [one for one in optimizers if getattr(one, "param_groups", None)]:
             raise ValueError(

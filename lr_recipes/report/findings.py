@@ -417,7 +417,7 @@ def _ratio_changed(case: Case) -> Seen:
     kind = case.schedulers[0].kind if case.schedulers else "the schedule"
     return series.first, (
         f"the groups were built with LRs {_enumerated(built)}, and {kind} leads all of them to {lrs[0]:.3g}: their "
-        f"ratio is gone from update {series.first:,} on. Give {kind} a list, one value for each of the {len(built)} groups"
+        f"ratio is gone from update {series.first:,} on. Give {kind} a list, a value for each of the {len(built)} groups"
     )
 
 
@@ -443,8 +443,8 @@ def _group_rises(case: Case) -> Seen:
 
 
 def _vanishes(case: Case) -> Seen:
-    if case.peak <= 0 or _floor(case) is not None:
-        return None
+    if case.peak <= 0 or _floor(case) is not None or not (case.whole or case.batches):
+        return None  # or nobody knows of how many updates
     top = _peak_at(case)
     small = [
         (first, count) for first, count, lr in case.series.stretches(case.leader) if abs(lr) < _VANISHED * case.peak
@@ -608,6 +608,8 @@ def _turns(onward: Series, spacing: int) -> bool:
 def _floor_onward(case: Case) -> float | None:
     """The LR at which a fall that the run cuts off would have come to its end; ``None`` where it does not."""
     lrs = [case.last, *_lrs_onward(case.onward)]
+    if _is_geometric(lrs, case.peak):
+        return None
     for before, after in pairwise(lrs):
         if after > before:
             return before
@@ -617,6 +619,13 @@ def _floor_onward(case: Case) -> float | None:
     *_, (_, count, lr) = onward.stretches(onward.leader)
     held = count > _HELD * case.spacing or case.raised_onward
     return lr if held else None
+
+
+def _is_geometric(lrs: Sequence[float], peak: float) -> bool:
+    """Whether LRs fall by the same share at each change, until they are too small to be told apart."""
+    shares = [(1 - after / before, after) for before, after in pairwise(lrs) if before > 0]
+    small = next((share for share, lr in shares if lr < _VANISHED * peak), None)
+    return small is not None and abs(small - shares[0][0]) <= _LITTLE * abs(shares[0][0])
 
 
 def _until_rise(onward: Series, last: float) -> list[float]:

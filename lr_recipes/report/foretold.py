@@ -136,16 +136,18 @@ class Outlook:
 
     def _curve(self, group: int, total: int | None) -> Curve:
         series, base = self.seen, self.bases[group] or 1.0
-        last = max(series.end - 1, series.first)
 
         def factor(update: int) -> float:
-            if not len(series):
+            played = self.case.series  # it grows, where the run is played on
+            if not len(played):
                 return self.now[group] / base
-            return self.lrs(min(max(update, series.first), last if self.play_on is None else update))[group] / base
+            return self.lrs(min(max(update, played.first), played.end - 1))[group] / base
 
         legs = series.legs(group, self.case.spacing)[:_LEGS] if len(series) else []
         phases = [(leg.name, leg.first if number else 0) for number, leg in enumerate(legs)] or [("forecast", 0)]
-        return Curve(Shape(factor, factor(last), phases), lambda update: 1.0, 0, total)
+        later = [("not played", series.end)] if len(series) and total is not None and series.end < total else []
+        end = factor(series.end - 1)
+        return Curve(Shape(factor, end, [*phases, *later]), lambda update: 1.0, 0, total)
 
     @property
     def kinds(self) -> str:
@@ -255,14 +257,15 @@ class Forecast(Shown):
         return "\n\n".join(one.chart(plain) for one in self.previews())
 
     def plot(self) -> Figure:
-        """Return a matplotlib figure: the LR of each group of the first optimizer that anything is known of.
+        """Return a matplotlib figure: the LR of each group of the first optimizer that is known.
 
         Raises:
-            ValueError: nothing is known of any.
+            ValueError: nothing is known.
         """
         for one in self.previews():
             return one.plot()
-        raise ValueError(f"there is no LR to draw: {' '.join(self.caveats)}")
+        why = "; ".join(self.caveats)
+        raise ValueError(f"no LR of this run is known, so there is no curve to draw: print the forecast ({why})")
 
-    def _repr_html_(self) -> str:  # the name that IPython looks for
+    def _repr_html_(self) -> str:
         return super()._repr_html_() if self.previews() else f"<pre>{html.escape(self.table)}</pre>"

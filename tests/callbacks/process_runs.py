@@ -13,9 +13,10 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
 
 from lr_recipes import schedules
-from tests.callbacks.harness import Run, Validated, fit, keep_all, record_lrs
+from tests.callbacks.harness import Run, Tiny, Validated, fit, keep_all, record_lrs, sgd
 
 COSINE = schedules.Cosine(warmup=3, min_lr_ratio=0.1)
 PLATEAU = schedules.Plateau(factor=0.5, patience=0)
@@ -76,6 +77,13 @@ class TrainedApart(Apart):
         return self.loss(batch)
 
 
+def by_batches(weights: Any) -> Any:
+    """A scheduler that is ticked at every fourth batch of each process."""
+    optimizer = sgd(weights)
+    scheduler = {"scheduler": LambdaLR(optimizer, lambda n: 0.9**n), "interval": "step", "frequency": 4}
+    return [optimizer], [scheduler]
+
+
 def two_processes(folder: Path) -> None:
     """Several fits on two CPU processes; what each process used goes to ``<folder>/<name>-<rank>.json``."""
     ddp: dict[str, Any] = {"strategy": "ddp", "devices": 2, "num_sanity_val_steps": 0}
@@ -83,6 +91,12 @@ def two_processes(folder: Path) -> None:
     save(folder, "cosine", fit(COSINE, callbacks=[record_lrs(folder), keep_all(folder, 5)], **long))
     path = folder / "step=5.ckpt"
     save(folder, "resumed", fit(COSINE, callbacks=[record_lrs(folder / "resumed")], ckpt_path=path, **long))
+    logger = record_lrs(folder / "forecast")
+    run = fit(module=Tiny(by_batches), callbacks=[logger], **long)
+    assert logger.forecast is not None
+    said = [logger.forecast.lr(n)[0] for n in range(logger.forecast.known_steps())]
+    facts = {"used": run.used, "said": said, "total": logger.forecast.total_steps()}
+    (folder / f"forecast-{run.trainer.global_rank}.json").write_text(json.dumps(facts))
     for name, sync in (("apart", False), ("synced", True)):
         save(folder, name, fit(PLATEAU, module=Apart(sync), batches=4, max_epochs=5, **ddp))
         plateau, where = schedules.Plateau(monitor="loss", factor=0.5, patience=0), folder / f"trained-{name}"

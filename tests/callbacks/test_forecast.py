@@ -22,7 +22,7 @@ from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.utilities import CombinedLoader
 from torch import nn
 from torch.optim import SGD, Adam
-from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, LambdaLR, LRScheduler, StepLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, StepLR
 
 from lr_recipes import LearningRateLogger, LearningRateScheduler, LearningRateWarmup, forecast, schedules
 from lr_recipes.callbacks import foretelling
@@ -58,7 +58,7 @@ def per_step(make: Callable[[Any], Any], optimizer: Any = SGD, **config: Any) ->
 
 
 def decays(optimizer: Any) -> LRScheduler:
-    return ExponentialLR(optimizer, 0.9)
+    return LambdaLR(optimizer, lambda n: 0.9**n)
 
 
 DECAYS = [PEAK * 0.9**n for n in range(64)]
@@ -155,7 +155,9 @@ def test_one_that_raises_when_it_is_built_is_one_sentence_before_the_run_and_its
     def build(_: Any) -> Any:
         raise ArithmeticError("no rate\nof any kind")
 
-    with pytest.raises(ValueError, match=r"^the schedulers of Tiny cannot be built .*: ArithmeticError: no rate$"):
+    with pytest.raises(
+        ValueError, match=r"^the schedulers of Tiny cannot be built .*: ArithmeticError: no rate; let conf"
+    ):
         forecast(quiet_trainer([], max_epochs=1), Tiny(build), loader(8))
     with pytest.raises(ArithmeticError):
         fit(module=Tiny(build), max_epochs=1)
@@ -258,25 +260,19 @@ class Reaches(Tiny):
 
 def changes(module: Any) -> None:
     module.count += 1
+    module.ticked += 1
     module.seen.append(module.count)
 
 
-def logs(module: Any) -> None:
-    module.log("ticked", 1.0)
-    module.log_dict({"also": 2.0})
-
-
-@pytest.mark.parametrize("deed", [changes, logs])
-def test_what_a_module_does_at_its_ticks_is_done_in_the_run_alone(deed: Any, tmp_path: Path, caplog: Any) -> None:
-    modules = [Reaches(per_step(decays), deed) for _ in range(2)]
+def test_what_a_module_does_at_its_ticks_is_done_in_the_run_alone(tmp_path: Path, caplog: Any) -> None:
+    modules = [Reaches(per_step(decays), changes) for _ in range(2)]
     runs = [fit(module=modules[0], max_epochs=1)]
     with caplog.at_level("INFO"):
         runs.append(fit(module=modules[1], max_epochs=1, callbacks=[record_lrs(tmp_path)]))
     assert runs[0].used == runs[1].used == DECAYS[:8]
     assert compared(messages(caplog)) == 8
-    assert modules[0].count == modules[1].count
+    assert [(one.count, one.ticked.item()) for one in modules] == [(8, 8.0)] * 2
     assert modules[0].seen == modules[1].seen
-    assert runs[0].trainer.callback_metrics == runs[1].trainer.callback_metrics
 
 
 def test_a_module_that_asks_for_a_metric_is_known_up_to_there(tmp_path: Path, caplog: Any) -> None:
@@ -362,7 +358,7 @@ def test_who_writes_in_mid_run_is_said_with_the_update(first: bool, tmp_path: Pa
     module = Tiny(per_step(lambda o: LambdaLR(o, lambda n: 0.9**n)))
     words = (
         r"update 5 used LR 0\.5 in group 'group0', and the forecast says 0\.059049: something else than the schedulers "
-        r"writes param_groups\['lr'\], perhaps Writes\.on_train_batch_start"
+        r"writes param_groups\['lr'\], perhaps Oracle\._watch or Writes\.on_train_batch_start"
     )
     with caplog.at_level("INFO"), pytest.warns(UserWarning, match=words):
         run = fit(module=module, max_epochs=1, callbacks=callbacks if first else callbacks[::-1])
@@ -494,9 +490,10 @@ def test_a_fit_after_a_forecast_with_the_same_trainer_and_module(tmp_path: Path,
 @pytest.mark.parametrize("at", [8, 13])
 def test_a_resumed_run(at: int, tmp_path: Path, caplog: Any) -> None:
     def options(*callbacks: Callback) -> dict[str, Any]:
-        return {"module": Tiny(per_step(decays)), "max_epochs": 3, "callbacks": callbacks}
+        keep = keep_all(tmp_path)
+        return {"module": Tiny(per_step(decays)), "max_epochs": 3, "callbacks": [*callbacks, keep]}
 
-    whole = fit(**options(record_lrs(tmp_path / "lrs"), keep_all(tmp_path)))
+    whole = fit(**options(record_lrs(tmp_path / "lrs")))
     logger, path = record_lrs(tmp_path / "lrs"), tmp_path / f"step={at}.ckpt"
     told = forecast(quiet_trainer([], max_epochs=3), Tiny(per_step(decays)), loader(8), ckpt_path=path)
     caplog.clear()
@@ -508,6 +505,20 @@ def test_a_resumed_run(at: int, tmp_path: Path, caplog: Any) -> None:
     assert [told.lr(n)[0] for n in range(at, 24)] == run.used
     with pytest.raises(IndexError, match=rf"update 0 is not one of updates {at} to 23"):
         told.lr(0)
+
+
+def test_a_checkpoint_that_is_none_of_this_run(tmp_path: Path) -> None:
+    fit(module=Tiny(per_step(decays)), max_epochs=1, callbacks=[keep_all(tmp_path, 8)])
+    trainer, path = quiet_trainer([], max_epochs=2), tmp_path / "step=8.ckpt"
+    with pytest.raises(
+        ValueError, match=r"ckpt_path='.*step=8\.ckpt' is of another module or Trainer: ValueError: loaded"
+    ):
+        forecast(trainer, Tiny(two_groups), loader(8), ckpt_path=path)
+    with pytest.raises(ValueError, match="last cannot be inspected: there is no such file: give a checkpoint"):
+        forecast(trainer, Tiny(two_groups), loader(8), ckpt_path="last")
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(ValueError, match="cannot be inspected: it was cut off"):
+        forecast(trainer, Tiny(per_step(decays)), loader(8), ckpt_path=path)
 
 
 class Data(LightningDataModule):
@@ -684,7 +695,7 @@ def test_lrs_that_are_tensors(kind: Any, tmp_path: Path, caplog: Any) -> None:
 def test_an_optimizer_that_computes_its_lr_itself(tmp_path: Path, caplog: Any) -> None:
     logger = record_lrs(tmp_path)
     with caplog.at_level("INFO"):
-        fit(module=Tiny(OwnRate), max_epochs=1, callbacks=[logger])
+        quiet_trainer([logger], max_epochs=1).fit(Tiny(OwnRate), loader(8))
     assert logger.forecast is None
     assert "No learning-rate forecast: ValueError: OwnRate has lr=None in group0" in messages(caplog)
     with pytest.raises(ValueError, match="OwnRate has lr=None in group0, and computes its LR itself"):
@@ -723,7 +734,7 @@ def test_what_is_printed_before_the_first_update(tmp_path: Path, caplog: Any) ->
         fit(module=Tiny(per_step(decays)), max_epochs=1, callbacks=[record_lrs(tmp_path)])
     (block,) = re.findall(r"(Learning-rate forecast for SGD: .*(?:\n  .*)*)", messages(caplog))
     assert block.splitlines() == [
-        "Learning-rate forecast for SGD: 8 updates (1 epoch of 8 updates; ExponentialLR, 8 ticks, one every update)",
+        "Learning-rate forecast for SGD: 8 updates (1 epoch of 8 updates; LambdaLR, 8 ticks, one every update)",
         "  falls     updates 0 to 7   factor 1 -> 0.478",
-        "  group0    peak LR 0.1, last 0.0478",
+        "  group0    peak LR 0.1, last 0.0478297",
     ]

@@ -79,6 +79,16 @@ def test_two_processes_speak_once(two_processes: tuple[Path, str]) -> None:
     assert told.count("used = planned on 16 of 16 updates, schedule complete") == 2
 
 
+def test_two_processes_are_foretold_alike_and_said_once(two_processes: tuple[Path, str]) -> None:
+    folder, told = two_processes
+    first, second = of_both(folder, "forecast")
+    assert first == second
+    assert first["said"] == first["used"] == [0.1 * 0.9 ** (n // 2) for n in range(16)]
+    assert first["total"] == 16
+    assert told.count("Learning-rate forecast for SGD: 16 updates") == 1
+    assert told.count("used = forecast on 16 of 16 updates") == 1
+
+
 @pytest.mark.behaviour("B27")
 def test_two_processes_resume(two_processes: tuple[Path, str]) -> None:
     folder, _ = two_processes
