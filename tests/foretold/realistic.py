@@ -130,7 +130,9 @@ def dino_table_of_every_iteration(m):
     """A table of all updates: from 1e-6 up over 10 epochs, a cosine down to 1e-6 at the very last."""
     opt, total, warmup = AdamW(m.parameters(), lr=5e-4), 30 * 12, 10 * 12
     up = torch.linspace(1e-6, 5e-4, warmup).tolist()
-    down = [1e-6 + (5e-4 - 1e-6) * 0.5 * (1 + math.cos(math.pi * n / (total - warmup - 1))) for n in range(total - warmup)]
+    down = [
+        1e-6 + (5e-4 - 1e-6) * 0.5 * (1 + math.cos(math.pi * n / (total - warmup - 1))) for n in range(total - warmup)
+    ]
     table = [*up, *down]
     return per_step(opt, LambdaLR(opt, lambda n: table[min(n, total - 1)] / 5e-4))
 
