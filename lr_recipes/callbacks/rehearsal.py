@@ -146,7 +146,7 @@ class Rehearsal:
             if stage.over:
                 self._end()
                 yield
-            if not (stage.resumes and stage.batch > 0):  # else the run goes on within an epoch
+            if stage.begins or not stage.resumes:
                 stage.begin_epoch(self._accumulation(stage.epoch))
                 self._let_averaging_begin()
             if not (stage.resumes and stage.only_validates):

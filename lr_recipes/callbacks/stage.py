@@ -64,7 +64,8 @@ class Stage:
         trainer: the view.
         module: the view.
         twins: what stands for what.
-        resumes: whether the first epoch is one that a checkpoint was saved in.
+        resumes: whether the first epoch is the rest of one, after a checkpoint.
+        begins: whether that one begins as every epoch does, with the hooks of its start.
         only_validates: whether of that one nothing but a validation is left.
     """
 
@@ -77,7 +78,9 @@ class Stage:
             progress = self._epoch_loop.batch_progress
             progress.total.ready, progress.current.ready = progress.total.ready - 1, progress.current.ready - 1
         self._surroundings(trainer)
-        self.resumes = bool(trainer.fit_loop.restarting)
+        fit = trainer.fit_loop
+        self.resumes = bool(fit.restarting)
+        self.begins = not (self.resumes and (fit.restarted_mid_epoch or fit.restarted_on_epoch_end))
         ended = self.resumes and not begun and self.batch >= trainer.num_training_batches
         self.only_validates = ended and self.validates
         for name in ("_modules", "_parameters", "_buffers"):

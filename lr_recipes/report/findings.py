@@ -417,7 +417,7 @@ def _ratio_changed(case: Case) -> Seen:
     kind = case.schedulers[0].kind if case.schedulers else "the schedule"
     return series.first, (
         f"the groups were built with LRs {_enumerated(built)}, and {kind} leads all of them to {lrs[0]:.3g}: their "
-        f"ratio is gone from update {series.first:,} on. Give {kind} a list, a value for each of the {len(built)} groups"
+        f"ratio is gone from update {series.first:,} on. Give {kind} a list of {len(built)} values"
     )
 
 
