@@ -374,13 +374,13 @@ def _ratios(joint: Rehearsal, plays: Sequence[Rehearsal], end: int) -> Iterator[
     """Stretches of updates, and there the LR of all together by the product of each alone."""
     group = joint.series.leader
     firsts = sorted({first for one in [joint, *plays] for first in one.series.firsts if first < end})
-    start = joint.series.at(joint.first)[group]
+    start, least = joint.series.at(joint.first)[group], 1e-12 * joint.series.peak(group)
     for first, after in pairwise([*firsts, end]):
         product = start
         for one in plays:
             begin = one.series.at(one.first)[group]
             product *= one.series.at(first)[group] / begin if begin else 1.0
-        if product > 1e-12 * joint.series.peak(group):
+        if product > least:
             yield first, after - first, joint.series.at(first)[group] / product
 
 

@@ -128,7 +128,7 @@ class Case:
         """Stretches of the group with the largest LR."""
         return self.series.legs(self.series.leader, self.spacing)
 
-    @property
+    @cached_property
     def peak(self) -> float:
         """The largest LR that is used."""
         return self.series.peak(self.series.leader)
@@ -399,8 +399,7 @@ def _ratio_changed(case: Case) -> Found:
         return None
     if any(one.apart for one in case.schedulers):
         return None
-    at = max(series.firsts, key=lambda first: series.at(first)[series.leader])
-    lrs = series.at(at)
+    lrs = series.at(_peak_at(case))
     if any(abs(lr - lrs[0]) > _ALIKE * abs(lrs[0]) for lr in lrs):
         return None
     kind = case.schedulers[0].kind if case.schedulers else "the schedule"
