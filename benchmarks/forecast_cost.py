@@ -13,6 +13,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import torch
@@ -65,15 +66,18 @@ class Net(LightningModule):
         return [optimizer], [{"scheduler": scheduler, "interval": self.kind.interval}]
 
 
+class Enough(Exception):
+    """The first batch has begun."""
+
+
 class Began(Callback):
     """Notes when the first batch begins, and ends the run there."""
 
     at = 0.0
 
-    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> int:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         self.at = time.perf_counter()
-        trainer.should_stop = True
-        return -1
+        raise Enough
 
 
 def seconds(kind: Kind, updates: int, recorded: bool) -> float:
@@ -90,9 +94,10 @@ def seconds(kind: Kind, updates: int, recorded: bool) -> float:
             enable_model_summary=False,
             callbacks=[*recorder, began],
         )
-        loader = DataLoader(torch.ones(BATCHES, 1))  # type: ignore[arg-type]
+        loader: DataLoader[Any] = DataLoader(torch.ones(BATCHES, 1))  # type: ignore[arg-type]
         started = time.perf_counter()
-        trainer.fit(Net(kind, updates), loader)
+        with suppress(Enough):
+            trainer.fit(Net(kind, updates), loader)
     return began.at - started
 
 

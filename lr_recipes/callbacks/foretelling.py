@@ -46,7 +46,7 @@ from lr_recipes.report.foretold import Forecast, Outlook
 SECONDS = 4.0  # that a run waits for its forecast at most
 _PLAY = 2.5  # of them for the run itself
 _ONWARD = 0.3  # and for what would come after it
-_AGAIN = 0.4  # and for each further play
+_AGAIN = 0.5  # and for each further play, or where the run itself took longer, twice as long
 _CHUNK = 1000  # updates that are played at once while the run goes on
 _APART = 0.05  # of an LR: by so much two schedulers that agree do not differ from their product
 
@@ -84,6 +84,7 @@ class _Foretelling:
         self.code: OwnCode = own_code(module, callbacks_of(trainer))
         self.names = optimizer_names(told.optimizers)
         self.caveats: list[str] = []
+        self._took = 0.0
         batches = trainer.num_training_batches
         self.batches = None if math.isinf(batches) else int(batches)
 
@@ -138,6 +139,7 @@ class _Foretelling:
                 with within(SECONDS):
                     play = self._rehearsal()
                     play.play(updates=self._far, until=started + _PLAY)
+                    self._took = time.monotonic() - started
             except CannotCopy as error:
                 self.caveats.append(f"the schedulers hold {error}, which cannot be copied to be ticked ahead")
             except OutOfTime:
@@ -177,9 +179,11 @@ class _Foretelling:
 
     def _again(self, metric: str = "decisions", configs: Sequence[Any] | None = None) -> Rehearsal | None:
         """Play the run once more, with another metric or fewer schedulers; ``None`` where that takes too long."""
-        until = time.monotonic() + _AGAIN
+        # By the run's own time, that a busy machine finds the same as an idle one.
+        seconds = max(_AGAIN, 2 * self._took)
+        until = time.monotonic() + seconds
         try:
-            with within(2 * _AGAIN):
+            with within(2 * seconds):
                 play = self._rehearsal(metric, configs)
                 play.play(updates=self._far, until=until)
                 return play
@@ -290,9 +294,10 @@ class _Foretelling:
 
     def _play_onward(self, play: Rehearsal) -> None:
         """Play past the end until it is seen where a slope that the end cuts off leads to."""
-        until, updates = time.monotonic() + _ONWARD, max(len(play.series) // 50, 8)
+        seconds = max(_ONWARD, self._took)
+        until, updates = time.monotonic() + seconds, max(len(play.series) // 50, 8)
         try:
-            with within(2 * _ONWARD):
+            with within(2 * seconds):
                 while time.monotonic() < until and play.goes_on and len(play.onward) < 50 * len(play.series) + 1000:
                     play.play(updates=play.onward.end + updates, until=until)
                     updates *= 2
@@ -420,13 +425,13 @@ def _ratios(joint: Rehearsal, plays: Sequence[Rehearsal], end: int) -> Iterator[
     """Stretches of updates, and there the LR of all together by the product of each alone."""
     group = joint.series.leader
     firsts = sorted({first for one in [joint, *plays] for first in one.series.firsts if first < end})
-    start = joint.series.at(joint.first)[group]
+    start, least = joint.series.at(joint.first)[group], 1e-12 * joint.series.peak(group)
     for first, after in pairwise([*firsts, end]):
         product = start
         for one in plays:
             begin = one.series.at(one.first)[group]
             product *= one.series.at(first)[group] / begin if begin else 1.0
-        if product > 1e-12 * joint.series.peak(group):
+        if product > least:
             yield first, after - first, joint.series.at(first)[group] / product
 
 

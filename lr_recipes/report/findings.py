@@ -410,8 +410,7 @@ def _ratio_changed(case: Case) -> Seen:
         return None
     if any(one.apart for one in case.schedulers):
         return None
-    at = _peak_at(case)
-    lrs = series.at(at)
+    lrs = series.at(_peak_at(case))
     if any(abs(lr - lrs[0]) > _ALIKE * abs(lrs[0]) for lr in lrs):
         return None
     kind = case.schedulers[0].kind if case.schedulers else "the schedule"
