@@ -134,7 +134,8 @@ class Outlook:
         def factor(update: int) -> float:
             if not len(series):
                 return self.now[group] / base
-            return self.lrs(min(max(update, series.first), last if self.play_on is None else update))[group] / base
+            played = self.case.series  # words and pictures show what there is; who compares has it played on
+            return self.lrs(max(min(update, played.end - 1), played.first))[group] / base
 
         legs = series.legs(group, self.case.spacing)[:_MANY] if len(series) else []
         phases = [(leg.name, leg.first if number else 0) for number, leg in enumerate(legs)] or [("forecast", 0)]
