@@ -173,7 +173,7 @@ class Rehearsal:
             stage.processed()
             if updates:
                 stage.tick("step")
-            last = stage.batch == batches
+            last = stage.batch >= batches
             if last:
                 stage.tick("epoch")
             stage.end_batch()
