@@ -197,10 +197,10 @@ class _Foretelling:
             self.caveats.append("a scheduler draws random numbers, which are others in the run")
             known = play.first
         if self.code.writes_lr:
-            self.caveats.append(f"the LR is written in {_all_of(self.code.writes_lr)} too")
+            self.caveats.append(f"the LR is written in {_in_methods(self.code.writes_lr)} too")
             known = play.first
         if self.code.ticks:
-            self.caveats.append(f"a scheduler is ticked in {_all_of(self.code.ticks)}, and not by Lightning alone")
+            self.caveats.append(f"a scheduler is ticked in {_in_methods(self.code.ticks)}, and not by Lightning alone")
             known = play.first
         if self.code.skips_steps:
             self.caveats.append(f"{name} decides in optimizer_step by itself whether the optimizer steps")
@@ -395,7 +395,7 @@ class _Foretelling:
         return as_built.made_on(optimizer)[-1:]
 
 
-def _all_of(methods: Sequence[str]) -> str:
+def _in_methods(methods: Sequence[str]) -> str:
     return " and ".join(sorted({*methods}))
 
 

@@ -24,7 +24,7 @@ from lr_recipes.callbacks.lightning import (
     quiet_profiler,
     set_up_training_data,
 )
-from lr_recipes.optimizer.twin import FEW, Twins, view_of
+from lr_recipes.optimizer.twin import Twins, view_of
 
 
 class Unknowable(Exception):
@@ -85,9 +85,6 @@ class Stage:
         self.only_validates = ended and self.validates
         for name in ("_modules", "_parameters", "_buffers"):
             vars(self.module)[name] = dict(vars(self.module)[name])
-        for name, buffer in self.module._buffers.items():  # a counter, which a tick may move in place
-            if buffer is not None and buffer.numel() <= FEW:
-                self.module._buffers[name] = buffer.clone()
         self.module._trainer = self.trainer
         for name in ("log", "log_dict", "print"):  # what a scheduler's step logs is not of this run
             vars(self.module)[name] = lambda *args, **kwargs: None

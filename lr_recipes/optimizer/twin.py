@@ -25,7 +25,7 @@ from lr_recipes.optimizer.warmup import BENEATH
 
 # Of these nothing is copied: they are large, and no scheduler's state.
 _SHARED = (nn.Module, DataLoader, Dataset, ModuleType, type, BuiltinFunctionType, torch.device, torch.dtype)
-FEW = 4096  # numbers of a tensor that may be a scheduler's state: an LR, a curve; larger ones are data, or weights
+_SMALL = 4096  # numbers of a tensor that may be a scheduler's state: an LR, a curve; larger ones are data, or weights
 _ATOMS = (bool, int, float, complex, str, bytes, type(None))
 
 
@@ -89,7 +89,7 @@ class Twins:
             return value
         if id(value) in self._memo:
             return self._memo[id(value)]
-        if isinstance(value, _SHARED) or (isinstance(value, Tensor) and value.numel() > FEW):
+        if isinstance(value, _SHARED) or (isinstance(value, Tensor) and value.numel() > _SMALL):
             return value
         for known, make in _COPIERS.items():
             if kind is known:

@@ -19,6 +19,9 @@ import torch
 
 from lr_recipes.callbacks.aside import OutOfTime, aside, within
 
+# The call to stop may come while something is collected, where Python ignores it, and says so; then it comes again.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 
 def sleeps() -> None:
     time.sleep(60)
