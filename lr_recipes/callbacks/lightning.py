@@ -191,6 +191,8 @@ def set_up_training_data(trainer: Trainer) -> None:
     """Let a Trainer know its training loader, how long an epoch is and when it validates, without reading a batch."""
     # What `fit_loop.setup_data` does, but for the iterator that it makes: it would start workers and read ahead.
     library, fit = _library_of(trainer), trainer.fit_loop
+    if fit._combined_loader is not None:
+        return
     connector = "trainer.connectors.data_connector"
     loader = _part(library, f"{connector}._request_dataloader")(fit._data_source)
     kind = _part(library, "utilities.combined_loader.CombinedLoader")

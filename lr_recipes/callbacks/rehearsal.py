@@ -110,7 +110,7 @@ class Rehearsal:
         lrs = self.onward.lrs[self.series.leader]
         last = self.series.lrs[self.series.leader][-1]
         steps = [after - before for before, after in pairwise([last, *lrs])]
-        turns = any(step * (steps[0] or step) < 0 for step in steps)
+        turns = any(step * (steps[0] or step) < 0 for step in steps) or any(lr <= 0 < last for lr in lrs)
         held = self.onward.end - (self.onward.firsts[-1] if lrs else self.onward.end)
         return turns or held > 4 * max(len(self.series) // max(len(self.series.firsts), 1), 1) + 4
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from lr_recipes.callbacks.lightning import (
@@ -293,8 +294,11 @@ class Stage:
             one.prepare_data()
             one.setup("fit")
         self.module.configure_model()
-        set_up_training_data(trainer)
+        # A fit sets its data up when the optimizers are built, or when `estimated_stepping_batches` is asked for: until
+        # then the number of batches is infinite.
+        fit.setup_data = partial(set_up_training_data, trainer)
         self.strategy.optimizers, self.strategy.lr_scheduler_configs = optimizers_of(self.module)
+        fit.setup_data()
         return list(self.strategy.optimizers), list(self.strategy.lr_scheduler_configs)
 
     def restore(self, checkpoint: dict[str, Any]) -> None:

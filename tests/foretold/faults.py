@@ -565,3 +565,23 @@ def warmup_from_zero_ticked_per_epoch(m):
     """20 updates of warm-up from 0, ticked per epoch: an epoch at 0, and 15 % at the end."""
     opt = sgd(m, torch.tensor(PEAK, dtype=torch.float64))
     return [opt], [LambdaLR(opt, lambda n: min(1.0, n / 20))]
+
+
+@setup(
+    "first_updates_zero",
+    "floor_not_reached",
+    epochs=10,
+    batches=8,
+    accumulate_grad_batches=4,
+    check=lambda m: m.lrs[0] == 0 and m.lrs[-1] > PEAK / 2,
+)
+def batches_not_known_yet(m):
+    """Batches are not known while it is built, so it begins at 0; and they are counted, where four are one update."""
+    opt = sgd(m)
+
+    def factor(n):
+        warmup = 2 * m.trainer.num_training_batches
+        total = 10 * m.trainer.num_training_batches
+        return (n + 1) / warmup if n < warmup else 1 - (n - warmup) / (total - warmup)
+
+    return per_step(opt, LambdaLR(opt, factor))
