@@ -507,7 +507,7 @@ def forecast(
             "a LearningRateScheduler owns the LR of this Trainer, so there is nothing to forecast: its plan is what "
             "will be used, and lr_recipes.preview(schedule, ...) shows it"
         )
-    checkpoint = None if ckpt_path is None else read_lightning(chosen_checkpoint(trainer, ckpt_path))[0]
+    checkpoint = None if ckpt_path is None else _checkpoint_at(trainer, ckpt_path)
     stage = Stage(trainer, module)
     with aside(), as_built.noting():
         try:
@@ -548,3 +548,10 @@ def _warmup_of(trainer: Trainer, horizon: Horizon) -> dict[int, Any]:
         if isinstance(one, LearningRateWarmup):
             return {0: (one.schedule.plan(horizon, [], peak=1.0).curve.factor, None)}
     return {}
+
+
+def _checkpoint_at(trainer: Trainer, given: Any) -> dict[str, Any] | None:
+    """What a checkpoint holds; ``None`` for the ``"last"`` one, where there is none and Lightning loads none."""
+    with aside():
+        path = chosen_checkpoint(trainer, given)
+    return None if path is None else read_lightning(path)[0]

@@ -612,8 +612,8 @@ def _floor_onward(case: Case) -> float | None:
     for before, after in pairwise(lrs):
         if after > before:
             return before
-        if after <= 0 < before:  # a straight line that goes on below 0 was to end there
-            return max(after, 0.0)
+        if after <= 0 < before:  # a straight line was to end there, or at a floor above it: one that is near, perhaps
+            return max(after, 0.0) if case.last > _RESTART * case.peak else None
     onward = case.onward
     if onward is None or not len(onward):
         return None

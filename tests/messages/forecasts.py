@@ -96,12 +96,16 @@ FORECASTS: dict[str, Case] = {
     ),
     "finding that ends a run": Case(
         lambda: logged(4, "error"),
-        ["climbs_again: the LR falls to", "from update 5 on climbs", "T_max=4 and the run has 16 ticks"],
+        [
+            "climbs_again: the LR falls to",
+            "from update 5 on climbs",
+            "is ticked 16 times, once an update, with T_max=4",
+        ],
         {"Give T_max=16": lambda: logged(16, "error")},
     ),
     "finding": Case(
         lambda: logged(64, "warn"),
-        ["floor_not_reached: the run ends at 0.087 of 0.1", "T_max=64 and the run has 16 ticks"],
+        ["floor_not_reached: the run ends at an LR of 0.087, of a peak of 0.1", "with T_max=64"],
         {"Give T_max=16": lambda: logged(16, "warn")},
     ),
 }

@@ -110,7 +110,7 @@ TABLE: dict[str, Row] = {
             lambda: case([*restarts(16)]),  # back in one leap: somebody has written that
             lambda: case([PEAK * (1 - abs(n % 16 - 8) / 8) for n in range(32)]),  # to and fro from the start
         ],
-        ["from update 9 on climbs", "ends at", "T_max=8 and the run has 32 ticks", "T_max=32"],
+        ["from update 9 on climbs", "ends at", "is ticked 32 times, once an update, with T_max=8", "Give T_max=32"],
         9,
     ),
     "floor_not_reached": Row(
@@ -127,7 +127,7 @@ TABLE: dict[str, Row] = {
             lambda: case(powers(0.9), per_update("ExponentialLR"), onward=[*powers(0.9, 950, 32), *[1e-45] * 50]),
             lambda: case([PEAK / math.sqrt(n + 1) for n in range(32)], onward=[PEAK / 6] * 0),
         ],
-        ["the run ends at 0.05", "T_max=64 and the run has 32 ticks", "Give T_max=32"],
+        ["ends at an LR of 0.0525, of a peak of 0.1", "32 times, once an update, with T_max=64", "Give T_max=32"],
         31,
     ),
     "peak_not_reached": Row(
@@ -140,7 +140,7 @@ TABLE: dict[str, Row] = {
             lambda: case(rise(100), whole=False),
             lambda: case(rise(32, 64), per_update("LambdaLR")),
         ],
-        ["still rising when the run ends, at 0.032 of 0.1", "LambdaLR is ticked 32 times"],
+        ["still rising when the run ends, at 0.032 of 0.1", "longer than the 32 ticks of LambdaLR"],
         31,
     ),
     "finished_early": Row(
@@ -171,7 +171,7 @@ TABLE: dict[str, Row] = {
             lambda: case(powers(0.2), whole=False),  # nobody knows of how many updates
             lambda: case([PEAK] * 32),
         ],
-        ["below a millionth of its peak, 0.1, for 23 of 32 updates", "interval='epoch'"],
+        ["below a millionth of its peak, 0.1, in 23 of 32 updates", "interval='epoch'"],
         9,
     ),
     "milestone_never_hit": Row(
@@ -182,7 +182,10 @@ TABLE: dict[str, Row] = {
             lambda: case([PEAK] * 32, per_epoch("StepLR", step_size=1.5)),
             lambda: case([PEAK] * 32, per_epoch("SequentialLR", milestones=[6])),
             lambda: case(
-                [PEAK] * 32, per_epoch("ChainedScheduler")._replace(parts=[Ticked("StepLR", settings={"step_size": 9})])
+                [PEAK] * 32,
+                per_epoch("ChainedScheduler")._replace(
+                    parts=[Ticked("StepLR", settings={"step_size": 9})]
+                ),
             ),
         ],
         [
@@ -191,7 +194,7 @@ TABLE: dict[str, Row] = {
             lambda: case([PEAK] * 32, per_epoch("StepLR", step_size=2)),
             lambda: case([PEAK] * 32, per_epoch("SequentialLR", milestones=[3])),
         ],
-        ["milestones 2.5 of MultiStepLR is not whole numbers", "Round them: int(...)"],
+        ["milestone 2.5 of MultiStepLR is never hit", "int(...)"],
         0,
     ),
     "never_ticks": Row(
@@ -203,7 +206,7 @@ TABLE: dict[str, Row] = {
             lambda: case([PEAK] * 32, Ticked("StepLR", "step")),
         ],
         [lambda: case([PEAK] * 32, per_epoch("StepLR", 4, step_size=9)), lambda: case([PEAK] * 32, Ticked("StepLR"))],
-        ["a StepLR was built on this optimizer", "lr_scheduler"],
+        ["StepLR was built on this optimizer", "lr_scheduler"],
         0,
     ),
     "frequency_restarts": Row(
@@ -217,7 +220,11 @@ TABLE: dict[str, Row] = {
                 batches=7,
             ),
         ],
-        ["frequency=3", "begins anew in each: 2 ticks in an epoch of 7 batches", "a frequency that divides 7"],
+        [
+            "frequency=3",
+            "ticked 2 times in each epoch of 7 batches, and not every 3 updates",
+            "give one that divides 7",
+        ],
         3,
     ),
     "frequency_with_accumulation": Row(
@@ -229,7 +236,7 @@ TABLE: dict[str, Row] = {
             lambda: case([PEAK] * 8, Ticked("ExponentialLR", "step", 1, range(1, 9)), batches=8, accumulate=4),
             lambda: case([PEAK] * 8, Ticked("ExponentialLR", "step", 2, range(2, 9, 2)), batches=8),
         ],
-        ["frequency=2 counts batches, not updates", "8 ticks, and not one for every 2 of 8 updates, 4", "Leave"],
+        ["frequency=2 counts batches, and an update takes 4 of them", "is ticked 8 times, and not 4", "Leave"],
         1,
     ),
     "raises": Row(
@@ -244,7 +251,7 @@ TABLE: dict[str, Row] = {
             lambda: case([*line(24, 24), -4e-7], per_update("OneCycleLR", 25, total_steps=24)),
         ],
         [lambda: case(line(32)), lambda: case([0.0] * 32)],
-        ["update 21 uses LR -0.005 in group0, below 0"],
+        ["update 21 uses an LR below 0, -0.005 in group0"],
         21,
     ),
     "ratio_changed": Row(
@@ -259,7 +266,7 @@ TABLE: dict[str, Row] = {
             ),
             lambda: Case(series(line(32), line(32))),  # it is not known what they were built with
         ],
-        ["built with LRs 0.01 and 0.1, and OneCycleLR gives all of them 0.1", "Give it a list"],
+        ["built with LRs 0.01 and 0.1, and OneCycleLR leads all of them to 0.1", "Give OneCycleLR a list of 2 values"],
         0,
     ),
     "group_rises": Row(
@@ -276,7 +283,7 @@ TABLE: dict[str, Row] = {
                 schedulers=[per_update("LambdaLR")._replace(apart=True)],
             ),
         ],
-        ["group0 goes up from 0.0001 to 0.00041 while the others decay: eta_min=0.001 lies above its LR"],
+        ["group0 goes up, from 0.0001 to 0.00041, while others decay: eta_min=0.001 lies above it"],
         0,
     ),
     "first_updates_zero": Row(
@@ -296,7 +303,7 @@ TABLE: dict[str, Row] = {
     "two_writers": Row(
         [lambda: case(line(32), undone=(8, 20, "OneCycleLR", "StepLR"))],
         [lambda: case(line(32))],
-        ["OneCycleLR and StepLR", "from update 8 on, in 20 updates", "ChainedScheduler"],
+        ["OneCycleLR and StepLR", "from update 8 on, in 20 updates", "one LambdaLR", "a SequentialLR"],
         8,
     ),
     "replaced": Row(
@@ -308,15 +315,15 @@ TABLE: dict[str, Row] = {
     "late_by_one": Row(
         [lambda: case(line(32), late=(8, "Give it current_epoch + 1"))],
         [lambda: case(line(32))],
-        ["from update 8 on each epoch uses the LR of the epoch before it", "Give it current_epoch + 1"],
+        ["from update 8 on each epoch uses the LR of the epoch before", "Give it current_epoch + 1"],
         8,
     ),
     "plateau_cannot_cut": Row(
         [lambda: plateau(cuts=False, patience=10, decisions=8)],
         [lambda: plateau(cuts=True), lambda: plateau(cuts=False, decisions=0)],
         [
-            "ReduceLROnPlateau(patience=10) is told val_loss 8 times",
-            "at the earliest after 12",
+            "ReduceLROnPlateau is told val_loss 8 times, and with patience=10",
+            "after 12 times at the earliest",
             "Give patience=5 or less",
         ],
         None,
@@ -324,7 +331,7 @@ TABLE: dict[str, Row] = {
     "plateau_stale": Row(
         [lambda: plateau(stale=6, decisions=32, validations=2)],
         [lambda: plateau(stale=None, decisions=4, validations=4)],
-        ["is told val_loss 32 times, in 2 validations", "cuts the LR at update 6"],
+        ["is told val_loss 32 times, and there were 2 validations", "cuts the LR of update 6"],
         6,
     ),
     "total_unknown": Row(
@@ -337,13 +344,13 @@ TABLE: dict[str, Row] = {
             lambda: case(cosine(32), t_max(32)),
             lambda: case([PEAK] * 32, per_epoch("MultiStepLR", milestones=[-1])._replace(settings={"gamma": -1})),
         ],
-        ["CosineAnnealingLR was given T_max=-1", "Give the number of ticks"],
+        ["CosineAnnealingLR was given T_max=-1", "Give T_max the number of its ticks"],
         None,
     ),
     "other_length": Row(
         [lambda: case(cosine(32), t_max(32), lengths=[("CosineAnnealingLR", "T_max", 48, 32)])],
         [lambda: case(cosine(32), t_max(32))],
-        ["the checkpoint's CosineAnnealingLR has T_max=32", "for this run has T_max=48", "scheduler.T_max"],
+        ["the checkpoint has put back its own T_max=32", "was built with T_max=48 for this run", "scheduler.T_max"],
         0,
     ),
 }

@@ -68,7 +68,8 @@ def test_numbers() -> None:
 def test_words() -> None:
     told = forecast(outlook(FALLS, [lr / 10 for lr in FALLS]), caveats=["EarlyStopping may end the run before"])
     assert str(told).splitlines() == [
-        "Learning-rate forecast for SGD: 8 updates (max_steps=8; ExponentialLR, 8 ticks, one every update)",
+        "Learning-rate forecast for SGD: 8 updates (max_steps=8)",
+        "  ExponentialLR: 8 ticks, one an update",
         "  falls     updates 0 to 7   factor 1 -> 0.125",
         "  group0    peak LR 0.1, last 0.0125",
         "  group1    peak LR 0.01, last 0.00125",
@@ -95,19 +96,19 @@ def test_words_of_groups_that_go_ways_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("ticked", "words"),
     [
-        (Ticked("StepLR", "epoch", 1, [8, 16]), "StepLR, 2 ticks, one every epoch"),
-        (Ticked("StepLR", "epoch", 2, [16]), "StepLR, 1 tick, one every 2 epochs"),
-        (Ticked("StepLR", "step", 3, [3, 6]), "StepLR, 2 ticks, one every 3 batches"),
+        (Ticked("StepLR", "epoch", 1, [8, 16]), "StepLR: 2 ticks, one an epoch"),
+        (Ticked("StepLR", "epoch", 2, [16]), "StepLR: 1 tick, one every 2 epochs"),
+        (Ticked("StepLR", "step", 3, [3, 6]), "StepLR: 2 ticks, one every 3 batches"),
         (Ticked("StepLR"), "StepLR"),
     ],
 )
 def test_words_of_a_rhythm(ticked: Ticked, words: str) -> None:
-    assert f"(max_steps=8; {words})" in str(forecast(outlook(FALLS, schedulers=[ticked])))
+    assert f"\n  {words}\n" in str(forecast(outlook(FALLS, schedulers=[ticked])))
 
 
 def test_words_of_no_scheduler_and_of_two() -> None:
     assert "no scheduler" in str(forecast(outlook([0.1] * 8, schedulers=[])))
-    assert "ExponentialLR, 8 ticks, one every update and StepLR" in str(
+    assert "\n  ExponentialLR: 8 ticks, one an update\n  StepLR\n" in str(
         forecast(outlook(FALLS, schedulers=[EXPONENTIAL, Ticked("StepLR")]))
     )
 
