@@ -18,11 +18,11 @@ class FirstEpoch:
     Args:
         schedulers: those that the module ticks by itself.
         clocks: of the optimizers.
-        epochs: of the run; ``None`` where there is no limit.
+        epochs: of the run; ``None`` or -1 where there is no limit.
     """
 
     def __init__(self, schedulers: Sequence[Any], clocks: Sequence[Clock], epochs: int | None) -> None:
-        self._clocks, self._epochs = clocks, epochs
+        self._clocks, self._epochs = clocks, epochs if epochs is not None and epochs > 0 else None
         self._began = [clock.position for clock in clocks]
         # torch's schedulers count their ticks under this name, others need not.
         self._ticked = [
@@ -40,7 +40,8 @@ class FirstEpoch:
             if clock.optimizer is scheduler.optimizer
         )
         told, kind = described(scheduler), type(scheduler).__name__
-        said = f"{kind} was ticked {counted(ticks, 'time')} in the {counted(updates, 'update')} of the first epoch"
+        often = "once" if ticks == 1 else counted(ticks, "time")
+        said = f"{kind} was ticked {often} in the {counted(updates, 'update')} of the first epoch"
         if self._epochs is None or told.length is None:
             return said
         reach = ticks * self._epochs

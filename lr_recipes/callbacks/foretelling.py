@@ -24,6 +24,7 @@ from lr_recipes.callbacks.learning_rate_warmup import LearningRateWarmup
 from lr_recipes.callbacks.lightning import (
     LightningModule,
     Trainer,
+    averages,
     callbacks_of,
     chosen_checkpoint,
     reloads,
@@ -61,6 +62,7 @@ class Told(NamedTuple):
         begun: whether the first batch has begun already.
         factors: by optimizer, what multiplies the schedulers' LRs, such as a warmup, and what they begin with then.
         lengths: settings in which a checkpoint's scheduler is of another length: kind, name, here, there.
+        unknown: why the run cannot be played, where that is known already.
     """
 
     optimizers: Sequence[Any]
@@ -69,6 +71,7 @@ class Told(NamedTuple):
     begun: bool = True
     factors: Mapping[int, tuple[Callable[[int], float], Sequence[Any]]] = {}
     lengths: Sequence[tuple[str, str, Any, Any]] = ()
+    unknown: str = ""
 
 
 def foretell(trainer: Trainer, module: LightningModule, told: Told) -> Forecast:
@@ -96,9 +99,11 @@ class _Foretelling:
 
     def _forecast(self) -> Forecast:
         automatic = self.module.automatic_optimization
-        if automatic and self.told.optimizers and not self.trainer.strategy.handles_gradient_accumulation:
+        if self.told.unknown:
+            self.caveats.append(self.told.unknown)
+        elif automatic and self.told.optimizers and not self.trainer.strategy.handles_gradient_accumulation:
             return self._played()
-        if not automatic:
+        elif not automatic:
             self.caveats.append(
                 f"{type(self.module).__name__} optimizes by hand: only its own code knows when an optimizer steps and "
                 "when a scheduler is ticked"
@@ -510,27 +515,11 @@ def forecast(
     checkpoint = None if ckpt_path is None else _checkpoint_at(trainer, ckpt_path)
     stage = Stage(trainer, module)
     with aside(), as_built.noting():
-        try:
-            optimizers, configs = stage.set_up(train_dataloaders, val_dataloaders, datamodule)
-        except Exception as error:
-            raise ValueError(
-                f"the schedulers of {type(module).__name__} cannot be built before training: {in_a_line(error)}; let "
-                "configure_optimizers use only what __init__, setup and the Trainer give"
-            ) from error
-        lengths = lengths_of([one.scheduler for one in configs])
-        try:
-            if checkpoint is not None:
-                stage.restore(checkpoint)
-        except Exception as error:
-            raise ValueError(
-                f"ckpt_path={str(ckpt_path)!r} is of another module or Trainer: {in_a_line(error)}; give a checkpoint "
-                "of this one"
-            ) from error
-        if not [one for one in optimizers if getattr(one, "param_groups", None)]:
-            raise ValueError(
-                f"{type(module).__name__}.configure_optimizers() returns no optimizer, so there is no LR to forecast: "
-                "return one"
-            )
+        optimizers, configs = _built(stage, train_dataloaders, val_dataloaders, datamodule)
+        schedulers = [one.scheduler for one in configs]
+        lengths, averaged = lengths_of(schedulers), checkpoint is not None and averages(checkpoint)
+        if checkpoint is not None and not averaged:
+            _restore(stage, checkpoint, ckpt_path)
         horizon = limits_of(stage.trainer).horizon()
         told = Told(
             optimizers,
@@ -538,9 +527,37 @@ def forecast(
             horizon,
             begun=False,
             factors=_warmup_of(trainer, horizon),
-            lengths=other_lengths([one.scheduler for one in configs], lengths),
+            lengths=other_lengths(schedulers, lengths),
+            unknown="the run goes on with the scheduler that StochasticWeightAveraging has begun" if averaged else "",
         )
         return foretell(stage.trainer, stage.module, told)
+
+
+def _built(stage: Stage, *data: Any) -> tuple[list[Any], list[Any]]:
+    """The optimizers, and what Lightning knows of the schedulers."""
+    kind = type(stage.module).__name__
+    try:
+        optimizers, configs = stage.set_up(*data)
+    except Exception as error:
+        raise ValueError(
+            f"the schedulers of {kind} cannot be built before training: {in_a_line(error)}; let configure_optimizers "
+            "use only what __init__, setup and the Trainer give"
+        ) from error
+    if not [one for one in optimizers if getattr(one, "param_groups", None)]:
+        raise ValueError(
+            f"{kind}.configure_optimizers() returns no optimizer, so there is no LR to forecast: return one"
+        )
+    return optimizers, configs
+
+
+def _restore(stage: Stage, checkpoint: dict[str, Any], path: Any) -> None:
+    try:
+        stage.restore(checkpoint)
+    except Exception as error:
+        raise ValueError(
+            f"ckpt_path={str(path)!r} is of another module or Trainer: {in_a_line(error)}; give a checkpoint of this "
+            "one"
+        ) from error
 
 
 def _warmup_of(trainer: Trainer, horizon: Horizon) -> dict[int, Any]:

@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 
 from lr_recipes import checks
 from lr_recipes.callbacks.base import Remembering, leave_out
+from lr_recipes.callbacks.first_epoch import FirstEpoch
 from lr_recipes.callbacks.fit import Fit
 from lr_recipes.callbacks.folder import Folder
 from lr_recipes.callbacks.foretelling import Told, foretell, in_a_line, lengths_of, other_lengths
@@ -106,6 +107,7 @@ class LearningRateLogger(Remembering):
         self.plot = plot
         self.findings = checks.one_of("findings", findings, _ANSWERS)
         self.forecast: Forecast | None = None
+        self._first_epoch: FirstEpoch | None = None
         self._noting = ExitStack()
         self._lengths: list[dict[str, Any]] = []
         self._records: dict[str, _Record] = {}
@@ -125,7 +127,7 @@ class LearningRateLogger(Remembering):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse optimizers that cannot be watched, and note how long schedulers last that a checkpoint may change."""
         self._begun = self._uncounted_told = False
-        self.forecast = None
+        self.forecast = self._first_epoch = None
         self._noting.close()
         Fit.of(trainer)
         self._lengths = lengths_of([one.scheduler for one in trainer.lr_scheduler_configs])
@@ -173,6 +175,17 @@ class LearningRateLogger(Remembering):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write what is still in memory: a pause that may be long, before ModelCheckpoint's hook of the same name."""
         self._flush()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say after the first epoch how often schedulers were ticked that nobody could foretell the ticks of.
+
+        Not when that epoch ends: a module's own hooks come after those of callbacks.
+        """
+        super().on_train_epoch_start(trainer, pl_module)
+        if self._first_epoch is not None:
+            for sentence in self._first_epoch.in_words():
+                tell(trainer, sentence)
+            self._first_epoch = None
 
     def complain(self, trainer: Trainer, uncounted: str) -> None:
         """Say it once: a record that is empty must not end a training."""
@@ -275,6 +288,9 @@ class LearningRateLogger(Remembering):
         for clock, outlook in zip(fit.clocks.values(), self.forecast.outlooks, strict=True):
             if clock.owner is None and outlook.is_known:
                 clock.foretold = Foretold(outlook.plan, clock, outlook.known_lrs, lambda: trainer.global_step)
+        if not all(outlook.is_known for outlook in self.forecast.outlooks):
+            schedulers = [one.scheduler for one in trainer.lr_scheduler_configs]
+            self._first_epoch = FirstEpoch(schedulers, list(fit.clocks.values()), trainer.max_epochs)
         tell(trainer, self.forecast.in_words(with_findings=False))
         found = [f"{one.name}: {one.message}" for one in self.forecast.findings]
         if self.findings == "error" and found:

@@ -51,6 +51,7 @@ __all__ = [
     "TQDMProgressBar",
     "Trainer",
     "accumulates_by_list",
+    "averages",
     "averaging_of",
     "batches_that_stepped",
     "before_batch_transfer",
@@ -367,6 +368,15 @@ def averaging_of(trainer: Trainer) -> Averaging | None:
 def reloads(trainer: Trainer) -> bool:
     """Whether a Trainer makes its loader anew between epochs."""
     return bool(trainer.reload_dataloaders_every_n_epochs)  # type: ignore[attr-defined]
+
+
+def averages(checkpoint: dict[str, Any]) -> bool:
+    """Whether StochasticWeightAveraging had put its scheduler in another one's place when a checkpoint was saved."""
+    states = checkpoint.get("callbacks", {})
+    return any(
+        str(name).startswith("StochasticWeightAveraging") and state.get("scheduler_state") is not None
+        for name, state in states.items()
+    )
 
 
 def stops_early(trainer: Trainer) -> list[str]:

@@ -144,7 +144,7 @@ class Outlook:
             return self.lrs(min(max(update, played.first), played.end - 1))[group] / base
 
         legs = series.legs(group, self.case.spacing)[:_LEGS] if len(series) else []
-        phases = [(leg.name, leg.first if number else 0) for number, leg in enumerate(legs)] or [("forecast", 0)]
+        phases = [(leg.name, leg.first) for leg in legs] or [("forecast", 0)]
         later = [("not played", series.end)] if len(series) and total is not None and series.end < total else []
         end = factor(series.end - 1)
         return Curve(Shape(factor, end, [*phases, *later]), lambda update: 1.0, 0, total)

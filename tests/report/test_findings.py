@@ -183,9 +183,7 @@ TABLE: dict[str, Row] = {
             lambda: case([PEAK] * 32, per_epoch("SequentialLR", milestones=[6])),
             lambda: case(
                 [PEAK] * 32,
-                per_epoch("ChainedScheduler")._replace(
-                    parts=[Ticked("StepLR", settings={"step_size": 9})]
-                ),
+                per_epoch("ChainedScheduler")._replace(parts=[Ticked("StepLR", settings={"step_size": 9})]),
             ),
         ],
         [
