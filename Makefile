@@ -37,7 +37,7 @@ lint: $(SETUP) ## check style, format and types
 guarantees: $(SETUP) ## measure what plain Lightning does, and write docs/guarantees.md (ARGS=--tests: only what is new)
 	$(PYTHON) -m benchmarks.guarantees $(ARGS)
 
-bench: $(SETUP) ## measure what scheduling and recording cost, beside other schedulers; 4 minutes
+bench: $(SETUP) ## measure what scheduling and recording cost, beside other schedulers; 6 minutes
 	$(PYTHON) -m benchmarks.bench $(ARGS)
 
 reproduce: $(SETUP) ## measure the table of settings and schedules, 20 minutes (ARGS="rows=transformer seeds=10", ARGS=quick=true)
