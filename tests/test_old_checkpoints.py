@@ -144,7 +144,11 @@ def test_record_has_every_update_once(version: str, name: str, where: str, tmp_p
     train(CASES[name], now, ckpt_path=path)
     for before, whole in zip(then, end, strict=True):
         expected = rows(whole)[len(rows(before)) if where == "lost" else 0 :]
-        assert [{key: row[key] for key in expected[0]} for row in rows(now / whole.name)] == expected
+        found = [{key: row[key] for key in expected[0]} for row in rows(now / whole.name)]
+        for row, one in zip(found, expected, strict=True):
+            if not one["phase"]:  # there was no plan, and there is a forecast now
+                row.update(phase="", planned_factor="")
+        assert found == expected
 
 
 @each("checkpoints", lambda name: name == "logger_with_foreign_write")

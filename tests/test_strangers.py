@@ -385,7 +385,9 @@ def test_nothing_of_ours_unpickles() -> None:
                 continue
             name, given = ast.unparse(node.func), {one.arg: ast.unparse(one.value) for one in node.keywords}
             assert name not in ("np.load", "numpy.load", "eval", "exec", "OmegaConf.load"), f"{path}: {name}"
-            if (name.startswith("torch.") and "load" in name.rpartition(".")[2]) or "ckpt_path" in given:
+            # A forecast reads it by `read_lightning`, which is one of these calls.
+            hands_over = "ckpt_path" in given and name != "forecast"
+            if (name.startswith("torch.") and "load" in name.rpartition(".")[2]) or hands_over:
                 loads += 1
                 assert given.get("weights_only") == "True", f"{path}: {ast.unparse(node)}"
     assert loads >= 5

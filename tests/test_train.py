@@ -221,5 +221,5 @@ def test_help_shows_groups_and_examples_without_loading_torch(tmp_path: Path) ->
     shown = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
     lines = shown.stdout.splitlines()
     assert f"schedule: {', '.join(SCHEDULES)}" in lines
-    assert sum(line.startswith("  python train.py") for line in lines) == 5
+    assert sum(line.startswith("  python train.py") for line in lines) == 7
     assert lines[-1] == "False False"

@@ -249,11 +249,11 @@ def plan_in(content: dict[str, Any]) -> Any:
 
 
 def test_a_schedule_that_is_not_known_here(tmp_path: Path) -> None:
-    found = edited(tmp_path, lambda content: plan_in(content)["schedule"].update(schedule="Own", gain=2))
+    found = edited(tmp_path, lambda content: plan_in(content)["schedule"].update(schedule="NotKnownHere", gain=2))
     words = " ".join(found.callbacks[0].words.split())
-    assert "schedule: Own(" in words
+    assert "schedule: NotKnownHere(" in words
     assert "gain=2)" in words
-    assert "its plan cannot be shown: schedule='Own' is not known here" in words
+    assert "its plan cannot be shown: schedule='NotKnownHere' is not known here" in words
     (plan,) = found.callbacks
     assert plan.facts["next_lrs"] == found.optimizers[0].facts["next_lrs"]  # those that it has saved
     assert plan.facts["next_lrs"] == pytest.approx([0.1 * schedules.Cosine().resolve(8)(5)])

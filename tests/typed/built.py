@@ -119,6 +119,7 @@ GOOD: dict[str, list[Any]] = {
     "schedule": [schedules.Fixed(), schedules.Cosine(warmup="10%"), schedules.Plateau(), {"a": schedules.Linear()}],
     "resume": ["error", "checkpoint", "config", "restart"],
     "audit": ["warn", "error"],
+    "findings": ["warn", "error", "off"],
     "dirpath": [None, "folder", Path("folder")],
     "max_lr": [10.0, 1, 1e300],
     "num_training_steps": [10, 100],
