@@ -539,6 +539,8 @@ def _peak_not_reached(case: Case) -> Seen:
 def _ends_high(case: Case) -> Seen:
     if not case.meant or not case.whole or not case.legs or any(one.kind == "CyclicLR" for one in case.schedulers):
         return None
+    if all(leg.name == "holds" for leg in case.legs):  # cycles of one tick: the LR stays where it is
+        return None
     low = min((leg.end for leg in case.legs if leg.name == "falls"), default=case.last)
     if case.onward is not None:
         low = min(low, *_until_rise(case.onward, case.last), case.last)
