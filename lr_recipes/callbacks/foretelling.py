@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -35,9 +35,9 @@ from lr_recipes.callbacks.rehearsal import Rehearsal
 from lr_recipes.callbacks.stage import Stage
 from lr_recipes.checks import nearest
 from lr_recipes.optimizer import as_built
-from lr_recipes.optimizer.groups import group_names
+from lr_recipes.optimizer.groups import group_names, read_lrs
 from lr_recipes.optimizer.told import LENGTHS, arguments_of, described
-from lr_recipes.optimizer.twin import CannotCopy, lrs_of
+from lr_recipes.optimizer.twin import CannotCopy
 from lr_recipes.plan.horizon import Horizon
 from lr_recipes.plan.series import Series
 from lr_recipes.report.checkpoint_file import read_lightning
@@ -113,16 +113,17 @@ class _Foretelling:
         outlooks = [self._unplayed(number) for number in range(len(self.told.optimizers))]
         return Forecast.of(outlooks, [[] for _ in self.told.configs], self.caveats)
 
-    def _unplayed(self, number: int) -> Outlook:
+    def _unplayed(self, number: int, unread: Sequence[str] = ()) -> Outlook:
         """What is known of an optimizer whose run cannot be played: what it was told."""
         optimizer = self.told.optimizers[number]
         case = Case(
             Series(group_names(optimizer)),
             schedulers=[described(one.scheduler) for one in self._configs_of(optimizer)],
             built=as_built.lrs_before(optimizer),
+            unread=unread,
             optimizer=number,
         )
-        now = lrs_of(optimizer)
+        now = read_lrs(optimizer)
         return Outlook(self.names[number], case, self.told.horizon, 0, now, now)
 
     def _configs_of(self, optimizer: Any) -> list[Any]:
@@ -133,8 +134,7 @@ class _Foretelling:
     def _played(self) -> Forecast:
         if self.batches is None and not self._needs_no_epochs:
             self.caveats.append("the loader has no length, so it is not known when an epoch ends")
-            outlook = self._unplayed(0)
-            outlook.case = replace(outlook.case, unread=self._unread())
+            outlook = self._unplayed(0, self._unread())
             outlook.total = self.trainer.max_steps if self.trainer.max_steps >= 0 else None
             return Forecast.of([outlook], [[] for _ in self.told.configs], self.caveats)
         started = time.monotonic()
@@ -151,14 +151,13 @@ class _Foretelling:
                 kinds = " and ".join(type(one.scheduler).__name__ for one in self.told.configs)
                 self.caveats.append(f"{kinds} took more than {SECONDS:g} s, and was stopped")
         if play is None or not len(play.series):
-            outlook = self._unplayed(0)
-            outlook.case = replace(outlook.case, unread=self._unread())
+            outlook = self._unplayed(0, self._unread())
             if play is not None and play.total is not None:  # the run was over before
                 outlook.known, outlook.total = play.total, play.total
             return Forecast.of([outlook], [[] for _ in self.told.configs], [*self.caveats, *self._unknown(play)])
         known = self._known(play, found.drew)
         with aside():
-            case = self._case(play, started)
+            case = self._case(play)
         outlook = self._outlook(play, case, known)
         return Forecast.of([outlook], play.ticks, self.caveats)
 
@@ -194,6 +193,11 @@ class _Foretelling:
                 return play
         except (OutOfTime, CannotCopy):
             return None
+
+    @cached_property
+    def _never_better(self) -> Rehearsal | None:
+        """The run as it is with metrics that never get better."""
+        return self._again("")
 
     def _known(self, play: Rehearsal, drew: bool) -> int:
         """The first update whose LR is not certain, with a caveat that says why."""
@@ -251,7 +255,9 @@ class _Foretelling:
         total = self._total(play, case)
         bases = as_built.peak_lrs(optimizer, [one.scheduler for one in self.told.configs])
         factor = self.told.factors[0][0] if 0 in self.told.factors else None
-        outlook = Outlook(self.names[0], case, self.told.horizon, known, bases, lrs_of(optimizer), factor, total=total)
+        outlook = Outlook(
+            self.names[0], case, self.told.horizon, known, bases, read_lrs(optimizer), factor, total=total
+        )
         if play.total is None and play.error is None and not play.unknown and known == play.series.end:
             outlook.play_on = partial(_play_on, play, outlook)
         return outlook
@@ -268,7 +274,7 @@ class _Foretelling:
 
     # What findings are made from
 
-    def _case(self, play: Rehearsal, started: float) -> Case:
+    def _case(self, play: Rehearsal) -> Case:
         optimizer, configs = self.told.optimizers[0], self.told.configs
         if play.total is not None:
             self._play_onward(play)
@@ -276,7 +282,8 @@ class _Foretelling:
             described(one.scheduler, one.interval, one.frequency)._replace(ticks=ticks)
             for one, ticks in zip(configs, play.ticks, strict=True)
         ]
-        windows = {accumulation_of(self.trainer)(epoch) for epoch in range(min(play.epochs, _CHUNK) or 1)}
+        accumulation = accumulation_of(self.trainer)
+        windows = {accumulation(epoch) for epoch in range(min(play.epochs, _CHUNK) or 1)}
         return Case(
             play.series,
             whole=play.total is not None,
@@ -339,7 +346,7 @@ class _Foretelling:
         configs = self.told.configs
         if len(configs) < 2:
             return None
-        joint = self._again("") if any(one.reduce_on_plateau for one in configs) else play
+        joint = self._never_better if any(one.reduce_on_plateau for one in configs) else play
         alone = [self._again("", [one]) for one in configs]
         if joint is None or any(one is None for one in alone):
             return None
@@ -376,7 +383,7 @@ class _Foretelling:
         for number, config in enumerate(self.told.configs):
             if not config.reduce_on_plateau or not play.ticks[number]:
                 continue
-            worst = self._again("")
+            worst = self._never_better
             validated = self.code.in_validation(config.monitor)
             stale = self._again("validations") if validated else None
             first = _first_difference(stale, play) if stale is not None else None

@@ -17,8 +17,7 @@ import torch
 from lr_recipes.callbacks.fit import accumulation_of
 from lr_recipes.callbacks.lightning import LightningModule, Trainer, averaging_of
 from lr_recipes.callbacks.stage import Stage, Unknowable
-from lr_recipes.optimizer.groups import group_names, write_lr
-from lr_recipes.optimizer.twin import lrs_of
+from lr_recipes.optimizer.groups import group_names, read_lrs, write_lr
 from lr_recipes.plan.series import Series
 
 _MOST_LRS = 4_000_000  # LRs that are kept of a run: 32 MB
@@ -204,7 +203,7 @@ class Rehearsal:
     def _note(self, updates: int) -> None:
         if updates > 0:
             series = self.series if self.total is None else self.onward
-            series.add(lrs_of(self.stage.optimizers[0]), updates)
+            series.add(read_lrs(self.stage.optimizers[0]), updates)
 
     def _end(self) -> None:
         """Go on past the end of the run, as if it were longer."""

@@ -35,6 +35,7 @@ class Foretold:
         self._lrs, self._step = lrs, step
         self._base = next((base for base in plan.base_lrs if base), 0.0)
         self._place = next((place for place, base in enumerate(plan.base_lrs) if base), 0)
+        self._told: tuple[int, list[float] | None] = (-1, None)  # of the step that was asked for last
 
     @property
     def total(self) -> int | None:
@@ -44,7 +45,13 @@ class Foretold:
     @property
     def planned_lrs(self) -> list[Any] | None:
         """What the next update shall use, by group; ``None`` where nobody can say."""
-        lrs = self._lrs(self._step())
+        step = self._step()
+        if self._told[0] != step:  # at each step both the LRs and the factor are asked for
+            self._told = (step, self._at(step))
+        return self._told[1]
+
+    def _at(self, step: int) -> list[float] | None:
+        lrs = self._lrs(step)
         if lrs is not None and self.roster.has_changed(self._clock.optimizer):
             # Schedulers write by place: where a group has left, the others are given what was meant for another one.
             places = self.roster.places(self._clock.optimizer)

@@ -70,7 +70,7 @@ def step_hooks_of(optimizer: Any) -> list[dict[int, Any]]:
 
 
 def parts_of(scheduler: Any) -> list[Any]:
-    """Return the schedulers that one runs, one after another or together."""
+    """Return the schedulers that one runs, one after another or together; they may be of that kind again."""
     return list(getattr(scheduler, "_schedulers", ()))
 
 
@@ -81,8 +81,7 @@ def joints_of(scheduler: Any) -> list[int] | None:
 
 def with_parts(schedulers: Sequence[Any]) -> list[Any]:
     """Return schedulers, and those that they run one after another or together."""
-    # SequentialLR and ChainedScheduler keep their parts under this name, and parts may be of that kind again.
-    return [part for one in schedulers for part in (one, *with_parts(getattr(one, "_schedulers", ())))]
+    return [part for one in schedulers for part in (one, *with_parts(parts_of(one)))]
 
 
 def without_parts(schedulers: Sequence[Any]) -> list[Any]:

@@ -207,8 +207,3 @@ def view_of(one: Any, kind: type | None = None) -> Any:
     twin: Any = object.__new__(type(one) if kind is None else kind)
     vars(twin).update(vars(one))
     return twin
-
-
-def lrs_of(optimizer: Any) -> list[float]:
-    """Return what the next step would use, by group."""
-    return [float(group["lr"]) for group in optimizer.param_groups]

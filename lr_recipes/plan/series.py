@@ -101,7 +101,6 @@ class Series:
         legs: list[Leg] = []
         same = _SAME * max(map(abs, self.lrs[group]), default=0.0)
         lrs = self.lrs[group]
-        turn = "holds"
         for place, (first, count, lr) in enumerate(self.stretches(group)):
             # The first LR of all has none before it: it begins what the second one goes on with.
             earlier, later = (lrs[place - 1], lr) if place else (lr, lrs[1] if len(lrs) > 1 else lr)

@@ -23,7 +23,6 @@ _FLOOR = 0.05  # of the peak: a floor at which training is as good as over
 _LONG = 0.2  # of the run: so long at the floor is too long
 _HIGH = 0.1  # of the peak: what a last cycle leaves
 _VANISHED = 1e-6  # of the peak
-_UNDONE = 0.01  # of the updates: what two schedulers undo of each other is worth a word
 _ALIKE = 1e-9
 _RESTART = 0.5  # of the peak: a leap to there is a restart
 _HELD = 3  # ticks without a change, after which an LR is held

@@ -73,7 +73,6 @@ class Outlook:
     factor: Callable[[int], float] | None = None
     play_on: Callable[[int], None] | None = None
     total: int | None = None
-    _plan: Plan | None = field(default=None, repr=False)
 
     def lrs(self, update: int) -> list[float]:
         """Return the LR of every group at an update.

@@ -19,7 +19,6 @@ from tests.foretold.setups import FINDINGS, SETUPS, Setup, plain
 for subject in ("reported", "sound", "faults", "plateaus", "peers", "realistic"):
     importlib.import_module(f"tests.foretold.{subject}")
 
-comes = pytest.mark.skipif(not hasattr(lr_recipes, "forecast"), reason="the forecast is not there yet")
 each = pytest.mark.parametrize("row", [pytest.param(row, id=name) for name, row in SETUPS.items() if row.trained])
 real = pytest.mark.parametrize("row", [pytest.param(row, id=name) for name, row in SETUPS.items() if not row.trained])
 
@@ -54,7 +53,6 @@ def test_the_sentence_is_what_plain_lightning_does(row: Setup) -> None:
     assert row.check is None or row.check(run), (run.lrs, run.ticks, run.error)
 
 
-@comes
 @each
 def test_the_forecast_is_what_plain_lightning_does(row: Setup) -> None:
     run, (forecast, _) = plain(row.name), foretold(row.name)
@@ -75,13 +73,11 @@ def test_the_forecast_is_what_plain_lightning_does(row: Setup) -> None:
     assert row.expected <= found <= row.expected | row.may, str(forecast)
 
 
-@comes
 @each
 def test_the_run_after_a_forecast_is_the_run_without(row: Setup) -> None:
     assert foretold(row.name)[1] == plain(row.name)
 
 
-@comes
 @real
 def test_a_real_recipe_has_no_finding(row: Setup) -> None:
     trainer, module, loaders = row.build()
