@@ -113,14 +113,13 @@ class _Foretelling:
         outlooks = [self._unplayed(number) for number in range(len(self.told.optimizers))]
         return Forecast.of(outlooks, [[] for _ in self.told.configs], self.caveats)
 
-    def _unplayed(self, number: int, unread: Sequence[str] = ()) -> Outlook:
+    def _unplayed(self, number: int) -> Outlook:
         """What is known of an optimizer whose run cannot be played: what it was told."""
         optimizer = self.told.optimizers[number]
         case = Case(
             Series(group_names(optimizer)),
             schedulers=[described(one.scheduler) for one in self._configs_of(optimizer)],
             built=as_built.lrs_before(optimizer),
-            unread=unread,
             optimizer=number,
         )
         now = read_lrs(optimizer)
@@ -134,7 +133,7 @@ class _Foretelling:
     def _played(self) -> Forecast:
         if self.batches is None and not self._needs_no_epochs:
             self.caveats.append("the loader has no length, so it is not known when an epoch ends")
-            outlook = self._unplayed(0, self._unread())
+            outlook = self._unplayed(0)
             outlook.total = self.trainer.max_steps if self.trainer.max_steps >= 0 else None
             return Forecast.of([outlook], [[] for _ in self.told.configs], self.caveats)
         started = time.monotonic()
@@ -151,7 +150,7 @@ class _Foretelling:
                 kinds = " and ".join(type(one.scheduler).__name__ for one in self.told.configs)
                 self.caveats.append(f"{kinds} took more than {SECONDS:g} s, and was stopped")
         if play is None or not len(play.series):
-            outlook = self._unplayed(0, self._unread())
+            outlook = self._unplayed(0)
             if play is not None and play.total is not None:  # the run was over before
                 outlook.known, outlook.total = play.total, play.total
             return Forecast.of([outlook], [[] for _ in self.told.configs], [*self.caveats, *self._unknown(play)])

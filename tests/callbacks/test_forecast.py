@@ -559,6 +559,22 @@ def test_a_module_that_needs_the_trainer_and_its_data(tmp_path: Path) -> None:
     assert [logger.forecast.lr(n) for n in range(16)] == [told.lr(n) for n in range(16)]
 
 
+def test_the_data_are_asked_for_once() -> None:
+    asked: list[int] = []
+
+    def load() -> Any:
+        asked.append(1)
+        return loader(8)
+
+    class Loads(NeedsTheTrainer):
+        def train_dataloader(self) -> Any:
+            return load()
+
+    trainer = quiet_trainer([], max_epochs=2)
+    assert forecast(trainer, Loads()).total_steps() == 16
+    assert len(asked) == 1  # by `estimated_stepping_batches`, and not again
+
+
 @pytest.mark.parametrize(
     "train",
     [
