@@ -167,7 +167,7 @@ class WarmupOver:
         # Whoever makes groups anew and puts back the LRs that it read there puts back ours, and has said nothing.
         there = {index for index in range(min(len(was), len(written))) if index not in was}
         was = [
-            index if place is None and index in there and _is_number(lr, written[index]) else place
+            index if place is None and index in there and _same_number(lr, written[index]) else place
             for index, (place, lr) in enumerate(zip(was, now, strict=True))
         ]
         kept = [lr if index is None else own[index] for index, lr in zip(was, now, strict=True)]
@@ -207,7 +207,7 @@ class WarmupOver:
             write_lr(group, lr)
 
 
-def _is_number(lr: Any, written: Any) -> bool:
+def _same_number(lr: Any, written: Any) -> bool:
     """Whether both are the same number; a tensor is not compared, for that would wait for its device."""
     return not isinstance(lr, torch.Tensor) and not isinstance(written, torch.Tensor) and lr == written
 
