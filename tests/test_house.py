@@ -28,6 +28,7 @@ FLOORS = [
     "report",
     "sweep",
     "command_line",
+    "adapters",
     "callbacks",
 ]
 # The packages of others that a floor may use: when it is imported, and only when it is needed.
@@ -41,6 +42,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "report": (set(), {"matplotlib", "tensorboard", "torch"}),
     "sweep": (set(), {"matplotlib"}),
     "command_line": (set(), {"omegaconf"}),
+    "adapters": ({"torch"}, {"tqdm", "transformers"}),
     "callbacks": ({"fsspec", "lightning", "numpy", "torch", "tqdm"}, set()),
 }
 # Each library whose private parts are used has one file for them; Lightning's loops, that are played, have another.

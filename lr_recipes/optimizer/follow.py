@@ -38,6 +38,7 @@ from lr_recipes.plan.plan import Plan, Source
 from lr_recipes.plan.resume import BEGIN_ANEW, Chosen, choose
 from lr_recipes.plan.state import BOUND, ResumeError, damaged
 
+_ACCELERATE = "accelerate.scheduler"  # the module of Accelerate's wrapper of a scheduler
 _PHASES = "give the phases to schedules.Sequence, with those of torch as TorchSchedule(factory=...)"
 
 
@@ -69,6 +70,7 @@ class BoundSchedule(LRScheduler):
         self.planned_factor = 1.0
         self._held_from = clock.position
         self._order_checked = False
+        self._step_count = 0  # Accelerate adds to it, under torch's name, at each batch that only accumulates
         self.roster = Roster(clock.optimizer)
         self._follow(plan)
         clock.take(self)
@@ -252,7 +254,7 @@ class BoundSchedule(LRScheduler):
         if not self._order_checked:
             self._check_caller()
         if epoch is None:
-            clock.position += 1
+            clock.position += 1  # update `position` was just done, also where the clock counts from here on
             self.write(clock.position)
         else:
             clock.go_to(
@@ -271,7 +273,10 @@ class BoundSchedule(LRScheduler):
             )
         # A ChainedScheduler asks nothing of its parts before it steps them: who has called `step` is looked up.
         here: Any = inspect.currentframe()
-        if here.f_back.f_back.f_globals.get("__name__") == LRScheduler.__module__:
+        caller = here.f_back.f_back.f_globals.get("__name__")
+        if caller == _ACCELERATE:
+            self.clock.start()  # it ticks once for each process, after every update: so the updates are counted
+        if caller == LRScheduler.__module__:
             raise ValueError(
                 f"{self.schedule!r} is stepped by a scheduler of torch, such as ChainedScheduler, whose parts multiply "
                 f"the LR that they find, and this one writes the LR of its plan: {_PHASES}"
