@@ -30,6 +30,7 @@ FLOORS = [
     "command_line",
     "adapters",
     "callbacks",
+    "lr_scheduler",  # the callbacks only where Lightning is there already
 ]
 # The packages of others that a floor may use: when it is imported, and only when it is needed.
 ALLOWED: dict[str, tuple[set[str], set[str]]] = {
@@ -44,6 +45,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "command_line": (set(), {"omegaconf"}),
     "adapters": ({"torch"}, {"tqdm", "transformers"}),
     "callbacks": ({"fsspec", "lightning", "numpy", "torch", "tqdm"}, set()),
+    "lr_scheduler": ({"torch"}, set()),
 }
 # Each library whose private parts are used has one file for them; Lightning's loops, that are played, have another.
 DOORS = {

@@ -114,6 +114,11 @@ class _Followed(BoundSchedule):
         self.clock.witnesses.append(self)
         self.attach()
 
+    def further(self) -> dict[str, Any]:
+        """Return what a copy is to have too; it records nothing."""
+        kept = ("_resume", "_updates", "_built", "_used", "notes")
+        return {name: value for name, value in vars(self).items() if name in kept}
+
     def note(self, counts: bool) -> None:
         """Keep what the step has used."""
         if counts:
