@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from lr_recipes.optimizer.follow import BoundSchedule
@@ -48,11 +49,11 @@ class Recording:
         >>> weight.grad = torch.ones(1)
         >>> scheduler = Linear().bind(torch.optim.SGD([weight], lr=0.1), 10)
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     recording = Recording(scheduler, folder)
-        ...     for _ in range(10):
-        ...         scheduler.optimizer.step()
-        ...         scheduler.step()
-        ...     recording.close()
+        ...     with Recording(scheduler, folder) as recording:
+        ...         for _ in range(10):
+        ...             scheduler.optimizer.step()
+        ...             scheduler.step()
+        >>> recording.close()
         'used = planned on 10 of 10 updates, schedule complete'
     """
 
@@ -69,19 +70,26 @@ class Recording:
         )
         self._recorder.file = self
         self._file: Backlog | None = None
-        self._rows_before = 0
+        self._rows_before, self._line = 0, ""
         self._clock.witnesses.append(self._recorder)
 
     def close(self) -> str:
         """End the record, and return the sentence that says what came out."""
         if self._recorder in self._clock.witnesses:
             self._clock.witnesses.remove(self._recorder)
-        missing = 0
-        if self._file is not None:
-            self._recorder.flush(strict=False)
-            self._file.close()
-            missing = max(self._rows_before + self._recorder.noted - self._file.file.count(), 0)
-        return self._audit.closing_line(self._clock.position, self._bound.total, missing=missing)
+            missing = 0
+            if self._file is not None:  # else there was no update yet
+                self._recorder.flush(strict=False)
+                self._file.close()
+                missing = max(self._rows_before + self._recorder.noted - self._file.file.count(), 0)
+            self._line = self._audit.closing_line(self._clock.position, self._bound.total, missing=missing)
+        return self._line
+
+    def __enter__(self) -> Recording:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
 
     def keep(self, name: str) -> None:
         """Before the first update, copy the record of an earlier run in the folder to ``name``, if there is one."""
@@ -92,7 +100,8 @@ class Recording:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what was counted so far, as plain values; rows that wait are written, so that a resume finds them."""
-        self._recorder.flush(strict=False)
+        if self._file is not None:
+            self._recorder.flush(strict=False)
         return self._audit.state_dict()
 
     def load_state_dict(self, counts: dict[str, Any]) -> None:

@@ -175,10 +175,24 @@ class _Follower:
         self._trainer, self._schedule, self._resume = trainer, schedule, resume
         self._loader: Any = None
         self._metrics: set[str] = set()
-        self._get_loader = trainer.get_train_dataloader
-        trainer.get_train_dataloader, trainer.create_scheduler = self._note_loader, self._create_scheduler
+        self._recording: Recording | None = None
+        self._get_loader, self._train_on = trainer.get_train_dataloader, trainer.train
+        trainer.get_train_dataloader, trainer.train = self._note_loader, self._train
+        trainer.create_scheduler = self._create_scheduler
 
     # In the place of the Trainer's own methods
+
+    def _train(self, *args: Any, **kwargs: Any) -> Any:
+        """Train, and say what came out, whatever ends it."""
+        try:
+            return self._train_on(*args, **kwargs)
+        finally:
+            self._end_record()
+
+    def _end_record(self) -> None:
+        recording, self._recording = self._recording, None
+        if recording is not None:
+            self._print(f"Learning rate: {recording.close()}, see {recording.path}")
 
     def _note_loader(self) -> Any:
         self._loader = self._get_loader()
@@ -193,8 +207,9 @@ class _Follower:
         plan = self._plan(num_training_steps, optimizer)
         bound: _Followed = _Followed.by_hand(plan, optimizer)  # type: ignore[assignment] # a class method
         bound.start(self._resume, lambda: trainer.state.global_step)
+        self._end_record()  # a training that found its batches too large begins again, with smaller ones
         if trainer.is_world_process_zero():
-            bound.recording = Recording(bound, trainer.args.output_dir, self._say)
+            bound.recording = self._recording = Recording(bound, trainer.args.output_dir, self._print)
         self._metrics = set()
         trainer.lr_scheduler = bound
         return bound
@@ -234,7 +249,7 @@ class _Follower:
         """Say what is planned: the checkpoint is loaded, and the first update is still to come."""
         bound: _Followed = self._trainer.lr_scheduler
         who = type(innermost(bound.optimizer)).__name__
-        self._say(in_words(bound.plan, who, group_names(bound.optimizer), bound.notes))
+        self._print(in_words(bound.plan, who, group_names(bound.optimizer), bound.notes))
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> None:
         """Let a plateau decide on what an evaluation during the training has found."""
@@ -248,7 +263,7 @@ class _Follower:
         for name in names:
             before = bound.planned_lrs[0]
             if bound.observe(metrics[name]):
-                self._say(f"{name} has stopped improving, LR {before:g} -> {bound.planned_lrs[0]:g}")
+                self._print(f"{name} has stopped improving, LR {before:g} -> {bound.planned_lrs[0]:g}")
         if not names and not self._is_of_another(reaction.monitor, metrics):
             known = sorted(self._metrics)
             raise ValueError(
@@ -263,13 +278,7 @@ class _Follower:
         others = [name for name in names if not any(one.startswith(f"eval_{name}_") for one in metrics)]
         return any(metric.startswith(f"{name}_") for name in others)
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Say what came out."""
-        recording = self._trainer.lr_scheduler.recording
-        if recording is not None:
-            self._say(f"Learning rate: {recording.close()}, see {recording.path}")
-
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         from tqdm.auto import tqdm  # type: ignore[import-untyped] # the Trainer's bar, which makes room
 
         if self._trainer.is_world_process_zero():

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch.utils.data import IterableDataset
-from transformers import Trainer
+from transformers import Trainer, TrainerCallback
 
 from lr_recipes import Horizon, schedules
 from lr_recipes.adapters.transformers import scheduled
@@ -62,6 +62,18 @@ def test_lengths_come_from_the_trainer(name: str) -> None:
     done = follow(COSINE, **args)
     assert done.used == planned(COSINE, horizon)
     assert done.trainer.state.global_step == horizon.total_steps
+
+
+def test_what_ends_a_training_loses_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    class Stops(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.global_step == 4:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(scheduled(new_trainer(options={"callbacks": [Stops()]}), COSINE))
+    assert [int(row["step"]) for row in rows()] == [*range(4)]
+    assert "used = planned on 4 of 4 updates, schedule ended at 66% (4 of 6), see out/lr.csv" in capsys.readouterr().out
 
 
 class Stream(IterableDataset[Any]):
