@@ -73,6 +73,7 @@ class BoundSchedule(LRScheduler):
         self._step_count = 0  # Accelerate adds to it, under torch's name, at each batch that only accumulates
         self.roster = Roster(clock.optimizer)
         self._follow(plan)
+        self._bound_to = plan.base_lrs
         clock.take(self)
         self.refresh()  # before any step: the next update, update 0 of a new run, uses what is written now
         clock.start(counting=False)  # the hooks see late groups and early calls of `step()`; `attach()` lets them count
@@ -145,6 +146,7 @@ class BoundSchedule(LRScheduler):
     @base_lrs.setter
     def base_lrs(self, base_lrs: Sequence[float]) -> None:
         self.follow(self.plan.schedule.plan(self.plan.horizon, base_lrs))
+        self._bound_to = self.plan.base_lrs
 
     @property
     def planned_lrs(self) -> list[float]:
@@ -389,7 +391,8 @@ class BoundSchedule(LRScheduler):
         fault = BOUND.fault(state_dict)
         if fault and resume != "restart":
             raise damaged(fault, "state", BEGIN_ANEW)
-        plan, differences = Chosen(self.plan, [fault]) if fault else choose(state_dict, self.plan, resume)
+        configured = self._configured()
+        plan, differences = Chosen(configured, [fault]) if fault else choose(state_dict, configured, resume)
         begins = resume == "restart" and bool(differences)
         plan.lrs(0 if begins else state_dict["refreshed_at"])  # a plan that fails there does so before it is followed
         self._follow(plan)
@@ -398,6 +401,12 @@ class BoundSchedule(LRScheduler):
         else:
             self.go_on(state_dict)
         return differences
+
+    def _configured(self) -> Plan:
+        """The plan with the peaks that this run has given: an optimizer that is loaded before brings its own along."""
+        bases = self._bound_to
+        same = bases == self.plan.base_lrs or len(bases) != len(self.plan.base_lrs)  # groups have joined or left since
+        return self.plan if same else self.plan.regrouped(bases)
 
     def go_on(self, state_dict: dict[str, Any]) -> None:
         """Take over the position of a saved state, and what a plateau has seen; the plan is followed already."""
