@@ -16,7 +16,7 @@ SETUP := setup
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test lint guarantees bench reproduce gpu-check gpu-bench
+.PHONY: help setup train test lint docs guarantees bench reproduce gpu-check gpu-bench
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -33,6 +33,9 @@ lint: $(SETUP) ## check style, format and types
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m ruff format --check
 	$(PYTHON) -m mypy
+
+docs: $(SETUP) ## build the site of these pages and of the API, build/docs/index.html; a warning is an error
+	$(PYTHON) -m sphinx --fail-on-warning --keep-going --jobs auto --conf-dir docs . build/docs $(ARGS)
 
 guarantees: $(SETUP) ## measure what plain Lightning does, and write docs/guarantees.md (ARGS=--tests: only what is new)
 	$(PYTHON) -m benchmarks.guarantees $(ARGS)

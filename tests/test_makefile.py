@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-TARGETS = ["setup", "train", "test", "lint", "guarantees", "bench", "reproduce", "gpu-check", "gpu-bench"]
+TARGETS = ["setup", "train", "test", "lint", "docs", "guarantees", "bench", "reproduce", "gpu-check", "gpu-bench"]
 
 
 def make(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -33,6 +33,7 @@ def test_help_lists_every_target_with_a_description(arguments: list[str]) -> Non
         (["train", "ARGS=schedule=one_cycle optimizer.lr=0.1"], "one_cycle optimizer.lr=0.1"),
         (["test", "ARGS=-k horizon"], "-m pytest -n 2 -k horizon"),
         (["lint"], "-m mypy"),
+        (["docs"], "--conf-dir docs . build/docs"),
         (["guarantees"], "-m benchmarks.guarantees"),
         (["reproduce", "ARGS=rows=transformer seeds=10"], "-m recipes.reproduction rows=transformer seeds=10"),
         (["bench"], "-m benchmarks.bench"),

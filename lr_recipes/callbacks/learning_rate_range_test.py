@@ -310,7 +310,7 @@ def range_test(
         trainer_options: Lightning's ``Trainer(...)``: precision, devices, accumulate_grad_batches, gradient_clip_val.
 
     Returns:
-        The result: ``.table``, ``.plot()``, ``.to_csv()``, ``.suggestions``, ``.suggestion``.
+        What was found, with ``.table``, ``.plot()``, ``.to_csv()``, ``.suggestions``, ``.suggestion``.
 
     Raises:
         ValueError: an argument is out of range, or the module or data cannot be swept.

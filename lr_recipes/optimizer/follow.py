@@ -168,7 +168,7 @@ class BoundSchedule(LRScheduler):
 
     @property
     def position(self) -> int:
-        """Updates completed so far: the position of the next update."""
+        """Updates completed so far, which is the position of the next update."""
         return self.clock.position
 
     @position.setter

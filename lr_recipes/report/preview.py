@@ -145,7 +145,7 @@ class Preview(Shown):
 
     @cached_property
     def updates(self) -> int:
-        """How many updates are shown: all, or of a run without a known end as many as show what the schedule does."""
+        """How many updates are shown, all or of a run without a known end as many as show what the schedule does."""
         if self.horizon.total_steps is not None:
             return self.horizon.total_steps
         epoch = self.horizon.steps("1 epoch") if self.horizon.steps_per_epoch else 0

@@ -25,7 +25,7 @@ ELSEWHERE = """## Parts of it, and other machines
 The third line makes each row a job of one of Hydra's launchers. A row's results are one file, so jobs on several
 machines can share a folder, and a later `make reproduce` finds what they did and writes the page. On a SLURM cluster:
 `pip install hydra-submitit-launcher` and `hydra/launcher=submitit_slurm`; that has not been tried. The fourth line
-trains the published settings of [`conf/recipe/published`](../conf/recipe/published), with LRs around the published
+trains the published settings of `conf/recipe/published`, with LRs around the published
 one, into `runs/published`; it wants a GPU and has not been measured. All settings:
 `python -m recipes.reproduction --help`."""
 _HEADS = (

@@ -1,0 +1,43 @@
+"""The site: built without a warning, with every page, every public name and all that its pages point to."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from sphinx.cmd.build import build_main
+
+import lr_recipes
+from lr_recipes import schedules
+
+ROOT = Path(__file__).parents[1]
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("docs/api/*.rst"), ROOT / "recipes" / "README.md"]
+PUBLIC = {f"{module.__name__}.{name}" for module in (lr_recipes, schedules) for name in module.__all__}
+POINTS = re.compile(r'<(\w+)[^>]*?\s(?:href|src)="([^"]*)"')
+
+
+@pytest.mark.filterwarnings("default")  # those of Python, in Sphinx and its extensions; its own end the build
+def test_the_site_is_whole(tmp_path: Path) -> None:
+    assert build_main(["-q", "-W", "--keep-going", "-c", str(ROOT / "docs"), str(ROOT), str(tmp_path)]) == 0
+    pages = {one.relative_to(tmp_path).as_posix(): one.read_text(encoding="utf-8") for one in tmp_path.rglob("*.html")}
+    expected = {path.relative_to(ROOT).with_suffix(".html").as_posix() for path in PAGES}
+    assert expected <= set(pages)
+
+    first = pages["README.html"]
+    in_menu = {target for _, target in POINTS.findall(first[first.index("sidebar-tree") :])}
+    assert expected - in_menu == {"README.html"}  # where it is "#"
+
+    everything = "".join(pages.values())
+    described = set(re.findall(r'<dt class="sig[^>]* id="([\w.]+)"', everything))
+    assert PUBLIC - described - set(re.findall(r'id="module-([\w.]+)"', everything)) == set()
+
+    for page, text in pages.items():
+        for tag, target in POINTS.findall(text):
+            found = urlsplit(unescape(target))
+            if found.scheme or found.netloc:
+                assert tag == "a", f"{page} fetches {target}"
+            elif found.path:
+                assert (tmp_path / page).parent.joinpath(unquote(found.path)).exists(), f"{page}: {target}"
