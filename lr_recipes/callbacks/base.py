@@ -10,13 +10,7 @@ from typing import Any
 from lr_recipes.callbacks.fit import Fit, Recalls
 from lr_recipes.callbacks.lightning import Callback, LightningModule, Trainer
 from lr_recipes.callbacks.telling import tell
-from lr_recipes.plan.state import COUNT, LENGTH, ByName, Entries, Form, ListOf, Value, damaged
-
-
-def _is_start(value: Any) -> bool:
-    """Epoch, updates that the loop had counted, and those of them in this epoch: the fields of a ``Start``."""
-    return not ListOf(COUNT).fault(value) and len(value) == 3 and value[2] <= value[1]
-
+from lr_recipes.plan.state import COUNT, LENGTH, START, ByName, Entries, Form, damaged
 
 # What a run that goes on must know of the loop: see `Fit.loop`.
 LOOP = Entries(
@@ -24,7 +18,7 @@ LOOP = Entries(
     {
         "lengths": ByName(COUNT, LENGTH),
         "repeats": ByName(COUNT, LENGTH),
-        "start": Value("an epoch, the updates until then, and those of them in this epoch", _is_start),
+        "start": START,
     },
 )
 

@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from lr_recipes.callbacks.first_epoch import FirstEpoch
 from lr_recipes.callbacks.fit import Fit
 from lr_recipes.callbacks.folder import Folder
 from lr_recipes.callbacks.foretelling import Told, foretell, in_a_line, lengths_of, other_lengths
+from lr_recipes.callbacks.learning_rate_scheduler import opening_notes
 from lr_recipes.callbacks.lightning import LightningModule, Trainer, batches_that_stepped, callbacks_of
 from lr_recipes.callbacks.own_code import own_code
 from lr_recipes.callbacks.telling import end_bar, tell, warn
@@ -29,6 +31,7 @@ from lr_recipes.optimizer import as_built
 from lr_recipes.optimizer.clock import Clock
 from lr_recipes.optimizer.follow import BoundSchedule
 from lr_recipes.optimizer.foretold import Foretold
+from lr_recipes.optimizer.groups import group_names
 from lr_recipes.optimizer.recorder import LearningRateError, Recorder
 from lr_recipes.optimizer.warmup import WarmupOver
 from lr_recipes.plan.plan import Plan
@@ -38,6 +41,7 @@ from lr_recipes.report.backlog import Backlog
 from lr_recipes.report.foretold import Forecast
 from lr_recipes.report.lr_csv import LrCsv, columns_of, with_replacement
 from lr_recipes.report.picture import draw, draw_many
+from lr_recipes.report.words import in_words
 
 __all__ = ["LearningRateError", "LearningRateLogger"]
 
@@ -255,6 +259,7 @@ class LearningRateLogger(Remembering):
         self._close()  # should another callback have kept us from the end of the fit before
         fit = Fit.of(trainer)
         fit.start()
+        self._show_plans(trainer, fit)
         self._foretell(trainer, fit)
         # `log_dir` sends its value from the first process to the others, so all must ask; the record is the first's
         # alone.
@@ -275,6 +280,14 @@ class LearningRateLogger(Remembering):
             self._scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
             self._show_in(trainer.progress_bar_callback)
 
+    def _show_plans(self, trainer: Trainer, fit: Fit) -> None:
+        """Show the plans of schedules that the module has bound to its optimizers; of others their callback does."""
+        for name, clock in fit.clocks.items():
+            bound = clock.owner
+            if clock.bound and isinstance(bound, BoundSchedule):
+                notes = opening_notes(fit, name, bound, bound.differences, bound.loaded_over)
+                tell(trainer, in_words(bound.plan, name, group_names(bound.optimizer), notes))
+
     def _foretell(self, trainer: Trainer, fit: Fit) -> None:
         """Say what schedulers of the module's own will do, and what is wrong with them."""
         owners = [clock.owner for clock in fit.clocks.values()]
@@ -288,10 +301,16 @@ class LearningRateLogger(Remembering):
         for clock, outlook in zip(fit.clocks.values(), self.forecast.outlooks, strict=True):
             if clock.owner is None and outlook.is_known:
                 clock.foretold = Foretold(outlook.plan, clock, outlook.known_lrs, lambda: trainer.global_step)
-        if not all(outlook.is_known for outlook in self.forecast.outlooks):
+        theirs = [
+            outlook
+            for outlook, owner in zip(self.forecast.outlooks, owners, strict=True)
+            if not isinstance(owner, BoundSchedule)
+        ]
+        if not all(outlook.is_known for outlook in theirs):
             schedulers = [one.scheduler for one in trainer.lr_scheduler_configs]
+            schedulers = [one for one in schedulers if not isinstance(one, BoundSchedule)]
             self._first_epoch = FirstEpoch(schedulers, list(fit.clocks.values()), trainer.max_epochs)
-        tell(trainer, self.forecast.in_words(with_findings=False))
+        tell(trainer, replace(self.forecast, outlooks=theirs).in_words(with_findings=False))
         found = [f"{one.name}: {one.message}" for one in self.forecast.findings]
         if self.findings == "error" and found:
             raise LearningRateError("; ".join(found))

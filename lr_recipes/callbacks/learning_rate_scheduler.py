@@ -180,7 +180,7 @@ class LearningRateScheduler(Remembering):
         self._go_on_observing(trainer)
         for name, bound in self.bound.items():
             bound.every_update = self.interval == "step"
-            notes = _notes(fit, name, bound, chosen[name].differences, before[name])
+            notes = opening_notes(fit, name, bound, chosen[name].differences, before[name])
             tell(trainer, in_words(bound.plan, name, group_names(bound.optimizer), notes))
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -424,13 +424,7 @@ class LearningRateScheduler(Remembering):
                 "LearningRateScheduler(..., replace=True); or keep the module's scheduler and only add a warmup, "
                 "with LearningRateWarmup"
             )
-        # It makes its scheduler when its epoch starts, so the module's list does not show it yet.
-        if any(isinstance(one, StochasticWeightAveraging) for one in callbacks):
-            raise ValueError(
-                "two owners of one learning rate: StochasticWeightAveraging brings a scheduler of its own (swa_lrs), "
-                f"and the Trainer has a LearningRateScheduler({self.schedule!r}). Remove one of them; Lightning's "
-                "WeightAveraging averages the weights and leaves the LR alone"
-            )
+        refuse_averaging(f"the Trainer has a LearningRateScheduler({self.schedule!r})", callbacks)
 
     def _become_owner(self, fit: Fit, pl_module: LightningModule) -> None:
         """Refuse schedulers of the module's own on our optimizers, or remove them when that was asked for."""
@@ -530,6 +524,20 @@ def plan_for(schedule: Schedule, horizon: Horizon, bases: Sequence[float], fast_
         return schedule.plan(long, bases)
 
 
+def refuse_averaging(owner: str, callbacks: Iterable[Callback]) -> None:
+    """Refuse StochasticWeightAveraging beside an owner of the LR.
+
+    Raises:
+        ValueError: it is among the callbacks; names both.
+    """
+    # It makes its scheduler when its epoch starts, so the module's list does not show it yet.
+    if any(isinstance(one, StochasticWeightAveraging) for one in callbacks):
+        raise ValueError(
+            "two owners of one learning rate: StochasticWeightAveraging brings a scheduler of its own (swa_lrs), "
+            f"and {owner}. Remove one of them; Lightning's WeightAveraging averages the weights and leaves the LR alone"
+        )
+
+
 def check_optimizers(saved: Iterable[str], ours: Iterable[str], origin: str = "checkpoint") -> None:
     """Refuse a checkpoint that has schedules for other optimizers than this run.
 
@@ -554,7 +562,9 @@ def position_in(horizon: Horizon, saved: dict[str, Any], max_steps: int | None) 
     return position if ended_by_updates else rescaled_position(saved, horizon)
 
 
-def _notes(fit: Fit, name: str, bound: BoundSchedule, differences: list[str], before: list[float]) -> list[str]:
+def opening_notes(
+    fit: Fit, name: str, bound: BoundSchedule, differences: Sequence[str], before: Sequence[float]
+) -> list[str]:
     """What there is to say beside the plan, before the first update."""
     notes = [f"resumed at update {bound.position:,}"] if bound.position else []
     if name in fit.begun_anew:

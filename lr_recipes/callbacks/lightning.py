@@ -17,8 +17,9 @@ import inspect
 import math
 import sys
 from abc import ABCMeta
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from torch.optim.swa_utils import SWALR
@@ -69,6 +70,7 @@ __all__ = [
     "quiet_profiler",
     "rank_zero_info",
     "rank_zero_warn",
+    "reading_a_command_line",
     "reloads",
     "saved_with_batch",
     "set_up_training_data",
@@ -185,17 +187,32 @@ def optimizers_of(module: LightningModule) -> tuple[list[Any], list[Any]]:
 
 
 def configuring() -> Trainer | None:
-    """Return the Trainer that is calling ``configure_optimizers`` right now; ``None`` where none is."""
-    # Nobody hands it down to what is made there, and a module need not be named `self` in the code that makes it. All
-    # hooks of a module are called by this one function of Lightning's.
+    """Return the Trainer that is building its optimizers right now; ``None`` where none is."""
+    # Nobody hands it down to what is made in `configure_optimizers`, and there a module need not be named `self`. It is
+    # called by this one function of Lightning's, which then looks at what was returned.
+    for frame in _frames():
+        if _library_in(frame) and frame.f_code.co_name == "_init_optimizers_and_lr_schedulers":
+            trainer: Trainer = frame.f_locals["model"].trainer
+            return trainer
+    return None
+
+
+def reading_a_command_line() -> bool:
+    """Whether a ``LightningCLI`` is building what was typed: it does so before there is a Trainer."""
+    return any(frame.f_globals.get("__name__") == f"{_library_in(frame)}.cli" for frame in _frames())
+
+
+def _frames() -> Iterator[FrameType]:
+    """The calls that are under way, the innermost first."""
     frame = inspect.currentframe()
     while frame is not None:
-        library = frame.f_globals.get("__name__", "").partition(".")[0]
-        if frame.f_code.co_name == "_call_lightning_module_hook" and library in _LIBRARIES:
-            told = frame.f_locals
-            return told["trainer"] if told["hook_name"] == "configure_optimizers" else None
+        yield frame
         frame = frame.f_back
-    return None
+
+
+def _library_in(frame: FrameType) -> str | None:
+    """The library whose code a frame is of."""
+    return _LIBRARIES.get(str(frame.f_globals.get("__name__")).partition(".")[0])
 
 
 def chosen_checkpoint(trainer: Trainer, given: Any) -> Any:

@@ -56,6 +56,8 @@ class BoundSchedule(LRScheduler):
         plan: what it follows; groups that join late are added to it.
         scale: what a plateau's cuts so far multiply the curve by; 1 for every other schedule.
         seen: what a plateau has seen; ``None`` for every other schedule.
+        differences: what was other in the state that was loaded last, a line each.
+        loaded_over: the LRs that the groups had then.
         planned_factor: the factor that the next update shall use: of its own position, or of the epoch's start while
             the LR is held; where each group has a curve of its own, that of the first.
 
@@ -68,6 +70,8 @@ class BoundSchedule(LRScheduler):
         # class so that whoever asks `isinstance(..., LRScheduler)` takes this for what it is.
         self.clock, self.every_update = clock, True
         self.planned_factor = 1.0
+        self.differences: list[str] = []
+        self.loaded_over: list[float] = []
         self._held_from = clock.position
         self._order_checked = False
         self._step_count = 0  # Accelerate adds to it, under torch's name, at each batch that only accumulates
@@ -395,6 +399,7 @@ class BoundSchedule(LRScheduler):
         plan, differences = Chosen(configured, [fault]) if fault else choose(state_dict, configured, resume)
         begins = resume == "restart" and bool(differences)
         plan.lrs(0 if begins else state_dict["refreshed_at"])  # a plan that fails there does so before it is followed
+        self.differences, self.loaded_over = differences, read_lrs(self.optimizer)
         self._follow(plan)
         if begins:
             self.clock.go_to(0)
