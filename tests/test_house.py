@@ -28,6 +28,7 @@ FLOORS = [
     "report",
     "sweep",
     "command_line",
+    "adapters",
     "callbacks",
     "lr_scheduler",  # the callbacks only where Lightning is there already
 ]
@@ -42,6 +43,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "report": (set(), {"matplotlib", "tensorboard", "torch"}),
     "sweep": (set(), {"matplotlib"}),
     "command_line": (set(), {"omegaconf"}),
+    "adapters": ({"torch"}, {"tqdm", "transformers"}),
     "callbacks": ({"fsspec", "lightning", "numpy", "torch", "tqdm"}, set()),
     "lr_scheduler": ({"torch"}, set()),
 }

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import lr_recipes
+from tests.messages.adapters import ADAPTERS
 from tests.messages.constructors import CONSTRUCTORS
 from tests.messages.doors import Case, Door
 from tests.messages.forecasts import FORECASTS
@@ -41,6 +42,7 @@ CASES: dict[str, Case] = {
         "preview": PREVIEWS,
         "record": RECORDS,
         "forecast": FORECASTS,
+        "elsewhere": ADAPTERS,
     }.items()
     for name, case in cases.items()
 }

@@ -49,7 +49,7 @@ class _Update(NamedTuple):
     """What one update used; an LR may still be a tensor on a device."""
 
     position: int
-    epoch: int
+    epoch: int | None
     phase: str
     factor: float | None
     lrs: list[Any]
@@ -68,7 +68,7 @@ class Recorder:
     Args:
         clock: of the optimizer.
         audit: compares, and counts.
-        epoch: asked for the number of the epoch at each update.
+        epoch: asked for the number of the epoch at each update; ``None`` where nobody knows.
         samples_per_step: samples that one update sees, where that is known.
         tell: is given a sentence at the first update that did not use what was planned.
         strict: raise an error instead.
@@ -82,7 +82,7 @@ class Recorder:
 
     clock: Clock
     audit: Auditor
-    epoch: Callable[[], int]
+    epoch: Callable[[], int | None]
     samples_per_step: int | None = None
     tell: Callable[[str], None] = lambda sentence: None
     strict: bool = False
