@@ -40,7 +40,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     # torch to read the file of a checkpoint; tensorboard, as it knows what an event of an event file is
     "report": (set(), {"matplotlib", "tensorboard", "torch"}),
     "sweep": (set(), {"matplotlib"}),
-    "command_line": (set(), {"omegaconf"}),
+    "command_line": (set(), {"yaml"}),
     "callbacks": ({"fsspec", "lightning", "numpy", "torch", "tqdm"}, set()),
 }
 # Each library whose private parts are used has one file for them; Lightning's loops, that are played, have another.
