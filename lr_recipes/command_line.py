@@ -10,11 +10,12 @@ What is typed is read here, and mistakes are said in the words of a command line
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.resources
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -119,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         warnings.simplefilter("always")  # else Python shows one of a kind, with a line of our source
         try:
             status = _run(typed)
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, ImportError) as error:
             print(f"Error: {checks.visible(_explained(error))}", file=sys.stderr)
             status = 2  # of what was typed, as programs do
     for warning in caught:
@@ -192,7 +193,7 @@ def _audit(typed: Sequence[str]) -> int:
     if horizon.total_steps is None and record.total is not None:
         horizon = dataclasses.replace(horizon, total_steps=record.total, source="as the record says")
     if asked.schedules:
-        planned = partial(schedule_of(asked.schedules[0], asked.knobs).plan, horizon)
+        planned = functools.partial(schedule_of(asked.schedules[0], asked.knobs).plan, horizon)
         _check_lr(asked)
     found = audit_record(path, record, horizon.total_steps, planned, asked.lr)
     as_json = len(words) < len(typed)
@@ -306,14 +307,12 @@ def schedule_of(name: str, knobs: dict[str, Any]) -> schedules.Schedule:
     Raises:
         ValueError: there is no such file, it has no such value, or a value is out of range.
     """
-    from omegaconf import OmegaConf
-
     if name not in schedule_names():
         known, typed = schedule_names(), checks.brief(name).strip("'")
         raise ValueError(f"schedule={typed} is unknown{checks.nearest(name, known)}; choose one of {', '.join(known)}")
     # Hydra itself is not needed: a file of this group is a class and its knobs. What Hydra reads begins with a "_".
     text = (_folder() / f"{name}.yaml").read_text(encoding="utf-8")
-    content: Any = OmegaConf.to_container(OmegaConf.create(text))
+    content = _read_yaml(text)
     values = {key: value for key, value in content.items() if not key.startswith("_")}
     for knob in knobs:
         if knob not in values:
@@ -335,15 +334,34 @@ def _folder() -> Any:
 
 def _value(argument: str, text: str) -> Any:
     """A value as Hydra would read it: a number, true, null, a list, else text."""
-    from omegaconf import OmegaConf
-
     try:
-        return OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]), resolve=True)["value"]  # type: ignore[index, call-overload]
-    except Exception as error:  # of the YAML reader or of an interpolation: no common base
+        return checks.plain(_read_yaml(text))  # which fails at a list that is in itself, as YAML can write it
+    except Exception as error:  # of the YAML reader: no common base
         why = " ".join(str(error).split())
         raise ValueError(
             f"{checks.brief(argument)} cannot be read: {why[:200]}; write a number, true, null, a list or text"
         ) from error
+
+
+def _read_yaml(text: str) -> Any:
+    import yaml  # type: ignore[import-untyped]
+
+    return yaml.load(text, Loader=_loader())
+
+
+@functools.cache
+def _loader() -> Any:
+    """Return PyYAML's reader with the scalars of Hydra: 1e-3 is a number and not text, and nothing is a date."""
+    import yaml
+
+    scalars = {
+        first: [(tag, form) for tag, form in forms if not tag.endswith(":timestamp")]
+        for first, forms in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    loader: Any = type("Loader", (yaml.SafeLoader,), {"yaml_implicit_resolvers": scalars})
+    number = re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$")
+    loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+0123456789"))
+    return loader
 
 
 def _as_count(value: Any) -> Any:
@@ -351,7 +369,7 @@ def _as_count(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _explained(error: ValueError | OSError) -> str:
+def _explained(error: ValueError | OSError | ImportError) -> str:
     """A mistake in words that fit this command line: facts about the run are typed here, and files named."""
     if isinstance(error, HorizonError):
         return f"{error.needs}: give it, as in {_TYPED[error.fact]}"

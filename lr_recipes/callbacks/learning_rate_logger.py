@@ -428,6 +428,9 @@ class LearningRateLogger(Remembering):
             try:
                 draw_it()
                 done.append(picture.name)
+            except ImportError as error:
+                warn(trainer, f"the record is not drawn as {picture.name}: {error}, or give plot=False")
+                break
             except Exception as error:  # of the disk, of matplotlib: the training that is done is not to fail by it
                 failed.append(f"{picture.name} ({error})")
         if failed:

@@ -244,8 +244,8 @@ class LearningRateRangeTest(Remembering):
         with Folder(self.dirpath or trainer.log_dir or trainer.default_root_dir, partial(warn, trainer)) as folder:
             writable(folder.path)  # before the work is done
             self.result = result = self.run(trainer, before_hooks)
-            there = trainer.is_global_zero and keep(result, folder, partial(warn, trainer), self.plot)
-            where = f"\n  see {folder.shown(FILES[-1 if self.plot else 0])}" if there else ""
+            kept = keep(result, folder, partial(warn, trainer), self.plot) if trainer.is_global_zero else []
+            where = f"\n  see {folder.shown(kept[-1])}" if kept else ""
             tell(trainer, f"{result.table}{where}")
         if result.stop == "interrupted":
             raise KeyboardInterrupt  # Ctrl-C was meant for the run: now that the sweep is undone and written, it ends
@@ -395,22 +395,27 @@ def set_peak(
     note_peak(optimizer, peak)
 
 
-def keep(result: RangeTest, folder: Folder, complain: Callable[[str], None], plot: bool = True) -> bool:
-    """Write the files, the picture only where it is wanted; return whether they are there.
+def keep(result: RangeTest, folder: Folder, complain: Callable[[str], None], plot: bool = True) -> list[str]:
+    """Write the files, the picture only where it is wanted; return the names of those that are there.
 
     A sweep that is made is not lost, and no training ends, because they cannot be written: that is said.
     """
+    written: dict[str, Callable[[Path], Any]] = {FILES[0]: result.to_csv, FILES[1]: result.to_json}
+    if plot:
+        written[FILES[2]] = result.plot
+    done: list[str] = []
     try:
-        result.to_csv(folder.path / FILES[0])
-        result.to_json(folder.path / FILES[1])
-        if plot:
-            result.plot(folder.path / FILES[2])
+        for name, write in written.items():
+            write(folder.path / name)
+            done.append(name)
+    except ImportError as error:
+        complain(f"the range test is not drawn as {FILES[2]}: {error}")
     except Exception as error:  # of the disk, of matplotlib
         complain(
             f"the files of the range test cannot be written ({error}); make room for them, or give another dirpath"
         )
-        return False
-    return True
+        return []
+    return done
 
 
 def writable(folder: Path) -> Path:

@@ -18,6 +18,7 @@ import math
 import sys
 from abc import ABCMeta
 from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -88,12 +89,41 @@ _LIBRARIES = {
     "lightning": "lightning.pytorch",
     "pytorch_lightning": "pytorch_lightning",
 }  # package -> the library in it
+_MALICIOUS = ("2.6.2", "2.6.3")  # releases that read the secrets of whoever imports them
 
 
 def _imported() -> list[str]:
     """The libraries that are imported; where none is, the first that is installed."""
-    there = [library for library in _LIBRARIES.values() if library in sys.modules]
-    return there or [next((_LIBRARIES[package] for package in _LIBRARIES if find_spec(package)), "lightning.pytorch")]
+    return [library for library in _LIBRARIES.values() if library in sys.modules] or [_installed()]
+
+
+def _installed() -> str:
+    for package, library in _LIBRARIES.items():
+        spec = find_spec(package)
+        if spec and spec.origin:  # a folder of that name, in which somebody works, has none
+            return library
+    raise ImportError(
+        "the callbacks of lr_recipes are for Lightning, and neither lightning nor pytorch_lightning is installed: "
+        "pip install 'lr_recipes[lightning]' or 'lr_recipes[pytorch-lightning]'; a loop without Lightning uses "
+        "schedules.Cosine().bind(optimizer, 1000)"
+    )
+
+
+def _refuse_malicious(package: str) -> None:
+    """Refuse a release that does harm, which is asked of what is installed: to import it is the harm."""
+    try:
+        found = version(package)
+    except PackageNotFoundError:  # on the path, and not installed
+        return
+    if found in _MALICIOUS:
+        raise ImportError(
+            f"{package} {found} is a malicious release, which reads the secrets of whoever imports it: change those of "
+            f"this machine if it was imported before, and pip install '{package}!={',!='.join(_MALICIOUS)}'"
+        )
+
+
+for _library in _imported():
+    _refuse_malicious(_library.partition(".")[0].replace("_", "-"))
 
 
 def _library_of(one: Any) -> str:

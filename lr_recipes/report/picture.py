@@ -136,9 +136,7 @@ def _draw_used(axis: Axes, curves: Sequence[tuple[Sequence[int], Values, Sequenc
 
 def figure_together(curves: Mapping[str, tuple[tuple[int, ...], Values]], title: str) -> Figure:
     """Return the picture of many used LRs, each with its updates; a line for all that share it."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 4.2), layout="constrained", dpi=120)
+    figure = new_figure(figsize=(8, 4.2), dpi=120)
     axis = figure.subplots()
     sharing: dict[tuple[tuple[int, ...], Values], list[str]] = {}
     for name, curve in curves.items():

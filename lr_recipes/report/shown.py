@@ -28,8 +28,16 @@ def new_figure(**options: Any) -> Figure:
 
     They do so by themselves for a figure of ``pyplot``, which would choose a window system and keep every figure until
     it is closed.
+
+    Raises:
+        ImportError: there is no matplotlib.
     """
-    from matplotlib.figure import Figure
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(
+            f"a picture needs matplotlib, which is not there ({error}): pip install matplotlib"
+        ) from error
 
     figure = Figure(layout="constrained", **options)
     vars(figure)["_repr_png_"] = partial(as_png, figure)

@@ -25,7 +25,20 @@ from lr_recipes.report.backlog import Backlog
 from lr_recipes.report.lr_csv import LrCsv, columns_of
 from lr_recipes.schedules import Schedule
 from tests.callbacks.harness import PEAK, OwnRate, Tiny, Validated, fit, loader, plan, quiet_trainer, record_lrs, sgd
-from tests.messages.doors import COSINE, RUN, TOTAL, Both, Case, Saves, a_file, resumed, saved, trained, warmed
+from tests.messages.doors import (
+    COSINE,
+    RUN,
+    TOTAL,
+    Both,
+    Case,
+    Saves,
+    a_file,
+    resumed,
+    saved,
+    trained,
+    warmed,
+    without_matplotlib,
+)
 
 
 class Foreign:
@@ -418,6 +431,16 @@ CALLBACKS: dict[str, Case] = {
         lambda: beside_another_run(Path("lrs")),
         ["another run records into lrs/lr.csv", "this one's record is lr.2.csv"],
         {"give each run a folder of its own": lambda: beside_another_run(Path("own"), there=Path("lrs"))},
+    ),
+    "picture without matplotlib": Case(
+        without_matplotlib(lambda: trained(COSINE, callbacks=[LearningRateLogger("lrs")])),
+        ["the record is not drawn as lr.png", "needs matplotlib"],
+        {
+            "pip install matplotlib": lambda: trained(COSINE, callbacks=[LearningRateLogger("lrs")]),
+            "give plot=False": without_matplotlib(
+                lambda: trained(COSINE, callbacks=[LearningRateLogger("lrs", plot=False)])
+            ),
+        },
     ),
     "picture that cannot be drawn": Case(
         lambda: drawn_over_a_folder(plot=True),
