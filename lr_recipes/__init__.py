@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lr_recipes import schedules
+    from lr_recipes import lr_scheduler, schedules
     from lr_recipes.callbacks.foretelling import forecast
     from lr_recipes.callbacks.learning_rate_logger import LearningRateLogger
     from lr_recipes.callbacks.learning_rate_range_test import LearningRateRangeTest, range_test
@@ -31,6 +31,7 @@ _WHERE = {
     "LearningRateWarmup": ("lr_recipes.callbacks.learning_rate_warmup", "LearningRateWarmup"),
     "forecast": ("lr_recipes.callbacks.foretelling", "forecast"),
     "preview": ("lr_recipes.report.preview", "preview"),
+    "lr_scheduler": ("lr_recipes.lr_scheduler", ""),
     "range_test": ("lr_recipes.callbacks.learning_rate_range_test", "range_test"),
 }
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "LearningRateScheduler",
     "LearningRateWarmup",
     "forecast",
+    "lr_scheduler",
     "preview",
     "range_test",
     "schedules",

@@ -29,6 +29,7 @@ FLOORS = [
     "sweep",
     "command_line",
     "callbacks",
+    "lr_scheduler",  # the callbacks only where Lightning is there already
 ]
 # The packages of others that a floor may use: when it is imported, and only when it is needed.
 ALLOWED: dict[str, tuple[set[str], set[str]]] = {
@@ -42,6 +43,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "sweep": (set(), {"matplotlib"}),
     "command_line": (set(), {"omegaconf"}),
     "callbacks": ({"fsspec", "lightning", "numpy", "torch", "tqdm"}, set()),
+    "lr_scheduler": ({"torch"}, set()),
 }
 # Each library whose private parts are used has one file for them; Lightning's loops, that are played, have another.
 DOORS = {

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import lr_recipes
+from tests.messages.constructors import CONSTRUCTORS
 from tests.messages.doors import Case, Door
 from tests.messages.forecasts import FORECASTS
 from tests.messages.lengths import HORIZONS
@@ -34,6 +35,7 @@ CASES: dict[str, Case] = {
         "trainer": TRAINERS,
         "schedule": SCHEDULES,
         "plain loop": PLAIN,
+        "constructor": CONSTRUCTORS,
         "callback": CALLBACKS,
         "range test": SWEEPS,
         "preview": PREVIEWS,

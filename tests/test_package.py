@@ -23,6 +23,7 @@ PUBLIC = [
     "LearningRateScheduler",
     "LearningRateWarmup",
     "forecast",
+    "lr_scheduler",
     "preview",
     "range_test",
     "schedules",

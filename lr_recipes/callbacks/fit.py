@@ -336,21 +336,12 @@ class Fit:
         Raises:
             HorizonError: the number of updates cannot be told, and guessing would train with a wrong LR.
         """
-        horizon = self._limits().horizon(total_steps)
-        if total_steps is None and self._accumulates_by_itself:
-            own = f"{type(self.trainer.strategy).__name__} accumulates gradients by its own rule"
-            return replace(horizon, source=f"{own}, so updates cannot be counted from the loader")
-        return horizon
+        return horizon_of(self.trainer, self._limits(), total_steps)
 
     @property
     def automatic(self) -> bool:
         """Whether it is the Trainer that decides when an optimizer steps, and not the module or the strategy."""
-        return self.trainer.lightning_module.automatic_optimization and not self._accumulates_by_itself
-
-    @property
-    def _accumulates_by_itself(self) -> bool:
-        automatic = self.trainer.lightning_module.automatic_optimization
-        return automatic and bool(self.trainer.strategy.handles_gradient_accumulation)
+        return is_automatic(self.trainer)
 
     def samples_per_step(self) -> int | None:
         """Return the samples that one update sees, where that is known and the same for all."""
@@ -416,7 +407,7 @@ class Fit:
         return {epoch: done} if self._started and done and epoch == self.trainer.current_epoch else {}
 
     def _limits(self) -> Limits:
-        limits = limits_of(self.trainer)._replace(lengths=self._lengths, start=self._start, automatic=self.automatic)
+        limits = limits_of(self.trainer)._replace(lengths=self._lengths, start=self._start)
         repeated = {epoch: done + (limits.updates_in(epoch) or 0) for epoch, done in self._repeats.items()}
         return limits._replace(lengths={**self._lengths, **repeated})
 
@@ -590,6 +581,25 @@ def limits_of(trainer: Trainer) -> Limits:
         reload_every=trainer.reload_dataloaders_every_n_epochs,  # type: ignore[attr-defined]
         changes=changes_of_accumulation(callbacks_of(trainer)),
     )
+
+
+def horizon_of(trainer: Trainer, limits: Limits, total_steps: int | None = None) -> Horizon:
+    """Return the horizon that follows from the limits of a Trainer; see ``Fit.horizon``."""
+    horizon = limits._replace(automatic=is_automatic(trainer)).horizon(total_steps)
+    if total_steps is None and _accumulates_by_itself(trainer):
+        own = f"{type(trainer.strategy).__name__} accumulates gradients by its own rule"
+        return replace(horizon, source=f"{own}, so updates cannot be counted from the loader")
+    return horizon
+
+
+def is_automatic(trainer: Trainer) -> bool:
+    """Whether it is the Trainer that decides when an optimizer steps, and not the module or the strategy."""
+    return trainer.lightning_module.automatic_optimization and not _accumulates_by_itself(trainer)
+
+
+def _accumulates_by_itself(trainer: Trainer) -> bool:
+    automatic = trainer.lightning_module.automatic_optimization
+    return automatic and bool(trainer.strategy.handles_gradient_accumulation)
 
 
 def accumulation_of(trainer: Trainer) -> Callable[[int], int]:

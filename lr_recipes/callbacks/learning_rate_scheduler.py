@@ -340,7 +340,7 @@ class LearningRateScheduler(Remembering):
         plans = {}
         with advised or advising(automatic, _HOW_TO_GIVE_THE_TOTAL):
             for name, schedule in spread(self.schedule, names, "schedule").items():
-                plans[name] = _plan(schedule, horizon(totals.get(name)), base_lrs[name], fast_dev_run)
+                plans[name] = plan_for(schedule, horizon(totals.get(name)), base_lrs[name], fast_dev_run)
         return plans
 
     def _plans(self, fit: Fit) -> dict[str, Plan]:
@@ -516,7 +516,8 @@ class LearningRateScheduler(Remembering):
                 )
 
 
-def _plan(schedule: Schedule, horizon: Horizon, bases: Sequence[float], fast_dev_run: bool) -> Plan:
+def plan_for(schedule: Schedule, horizon: Horizon, bases: Sequence[float], fast_dev_run: bool) -> Plan:
+    """Return the plan of a schedule; in a ``fast_dev_run`` one that fits, whatever the lengths."""
     try:
         return schedule.plan(horizon, bases)
     except HorizonError:  # a ValueError too, but one that a longer run would not mend

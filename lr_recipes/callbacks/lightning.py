@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 import functools
 import importlib
+import inspect
 import math
 import sys
 from abc import ABCMeta
@@ -58,6 +59,7 @@ __all__ = [
     "callbacks_of",
     "chosen_checkpoint",
     "combined_loader",
+    "configuring",
     "dummy_logger",
     "epoch_is_whole",
     "is_param_in_hook_signature",
@@ -180,6 +182,20 @@ def optimizers_of(module: LightningModule) -> tuple[list[Any], list[Any]]:
         _library_of(module), "core.optimizer._init_optimizers_and_lr_schedulers"
     )(module)
     return built
+
+
+def configuring() -> Trainer | None:
+    """Return the Trainer that is calling ``configure_optimizers`` right now; ``None`` where none is."""
+    # Nobody hands it down to what is made there, and a module need not be named `self` in the code that makes it. All
+    # hooks of a module are called by this one function of Lightning's.
+    frame = inspect.currentframe()
+    while frame is not None:
+        library = frame.f_globals.get("__name__", "").partition(".")[0]
+        if frame.f_code.co_name == "_call_lightning_module_hook" and library in _LIBRARIES:
+            told = frame.f_locals
+            return told["trainer"] if told["hook_name"] == "configure_optimizers" else None
+        frame = frame.f_back
+    return None
 
 
 def chosen_checkpoint(trainer: Trainer, given: Any) -> Any:

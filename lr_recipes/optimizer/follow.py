@@ -38,7 +38,7 @@ from lr_recipes.plan.plan import Plan, Source
 from lr_recipes.plan.resume import BEGIN_ANEW, Chosen, choose
 from lr_recipes.plan.state import BOUND, ResumeError, damaged
 
-_PHASES = "give the phases to schedules.Sequence, with those of torch as TorchSchedule(factory=...)"
+PHASES_OF_TORCH = "give the phases to schedules.Sequence, with those of torch as TorchSchedule(factory=...)"
 
 
 class BoundSchedule(LRScheduler):
@@ -84,11 +84,17 @@ class BoundSchedule(LRScheduler):
         Raises:
             TypeError, ValueError: the optimizer cannot follow the plan; what was bound before stays then.
         """
+        bound = cls.__new__(cls)
+        bound.bind_to(optimizer, plan)
+        return bound
+
+    def bind_to(self, optimizer: Optimizer, plan: Plan) -> None:
+        """Become the owner of an optimizer; see ``by_hand``. A class of its own may be constructed otherwise."""
         check_plan(plan, optimizer)
         clock = Clock(optimizer)
         clock.bound = True
         clock.claim(f"{plan.schedule!r}, which is bound to the optimizer,")
-        return cls(plan, clock)
+        BoundSchedule.__init__(self, plan, clock)
 
     def _follow(self, plan: Plan) -> None:
         check_plan(plan, self.optimizer)
@@ -173,7 +179,7 @@ class BoundSchedule(LRScheduler):
 
     @last_epoch.setter
     def last_epoch(self, position: int) -> None:
-        also = f". torch's SequentialLR sets it to -1, and cannot run this schedule: {_PHASES}"
+        also = f". torch's SequentialLR sets it to -1, and cannot run this schedule: {PHASES_OF_TORCH}"
         # Nothing is written: with torch's schedulers too it is a mere attribute.
         self.clock.position = _checked_position(f"last_epoch={brief(position)}", position, also)
 
@@ -274,7 +280,7 @@ class BoundSchedule(LRScheduler):
         if here.f_back.f_back.f_globals.get("__name__") == LRScheduler.__module__:
             raise ValueError(
                 f"{self.schedule!r} is stepped by a scheduler of torch, such as ChainedScheduler, whose parts multiply "
-                f"the LR that they find, and this one writes the LR of its plan: {_PHASES}"
+                f"the LR that they find, and this one writes the LR of its plan: {PHASES_OF_TORCH}"
             )
 
     def _check_bound(self) -> None:
@@ -403,6 +409,7 @@ class BoundSchedule(LRScheduler):
     def __reduce__(self) -> tuple[Any, ...]:
         if self.clock.owner is not self:  # the copy of one that writes no more does not write either
             return _idle_again, (
+                type(self),
                 {name: fact for name, fact in vars(self).items() if name not in ("_factor", "_others")},
             )
         # With hooks on its optimizer, and curves that are functions, it cannot be copied attribute by attribute: a copy
@@ -410,16 +417,22 @@ class BoundSchedule(LRScheduler):
         clock, state = self.clock, self.state_dict()  # which takes in groups that have joined: the plan has them then
         state["refreshed_at"] = self._held_from  # what the groups of the copy hold
         told = (clock.counting, clock.stepped, self._order_checked, self.every_update)
-        return _bound_again, (self.plan, self.optimizer, state, *told)
+        return _bound_again, (type(self), self.further(), self.plan, self.optimizer, state, *told)
+
+    def further(self) -> dict[str, Any]:
+        """Return the attributes of a class of its own, which a copy is to have too."""
+        return {}
 
 
-def _idle_again(facts: dict[str, Any]) -> BoundSchedule:
-    bound = BoundSchedule.__new__(BoundSchedule)
+def _idle_again(kind: type[BoundSchedule], facts: dict[str, Any]) -> BoundSchedule:
+    bound = kind.__new__(kind)
     vars(bound).update(facts)
     return bound
 
 
 def _bound_again(
+    kind: type[BoundSchedule],
+    further: dict[str, Any],
     plan: Plan,
     optimizer: Optimizer,
     state: dict[str, Any],
@@ -428,7 +441,8 @@ def _bound_again(
     order_checked: bool,
     every_update: bool,
 ) -> BoundSchedule:
-    bound = BoundSchedule.by_hand(plan, optimizer)
+    bound = kind.by_hand(plan, optimizer)
+    vars(bound).update(further)
     bound.go_on(state)
     if counting:
         bound.attach(every_update)

@@ -84,7 +84,7 @@ class Schedule(Frozen):
     Args:
         warmup: length of the warmup, a duration; 0 for none.
         warmup_type: ``"linear"``, ``"cosine"``, ``"exponential"`` or ``"constant"``.
-        warmup_start_factor: factor of the very first update, in [0, 1]; ``None`` for the defaults above.
+        warmup_start_factor: factor of the very first update, in [0, 1]; ``None`` for the type's default.
 
     Raises:
         ValueError: a value is of the wrong kind or out of its range; the message says which range.
