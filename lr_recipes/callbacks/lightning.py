@@ -60,6 +60,7 @@ __all__ = [
     "combined_loader",
     "dummy_logger",
     "epoch_is_whole",
+    "hyperparameters_of",
     "is_param_in_hook_signature",
     "logged_as",
     "loop_limits",
@@ -158,6 +159,14 @@ def callbacks_of(trainer: Trainer) -> list[Callback]:
     # Set when the Trainer is built, and not declared there. Callbacks that write checkpoints have been moved to the
     # end.
     return trainer.callbacks  # type: ignore[attr-defined, no-any-return]
+
+
+def hyperparameters_of(trainer: Trainer) -> dict[str, Any]:
+    """Return what Lightning gives the loggers as hyper-parameters: what module and data module have saved for that."""
+    owners = [trainer.lightning_module, trainer.datamodule]  # type: ignore[attr-defined]
+    given = [one.hparams_initial for one in owners if one is not None and one._log_hyperparams]
+    # The last is LightningCLI's own, which Lightning keeps to itself.
+    return {key: value for some in given for key, value in some.items() if key != "_class_path"}
 
 
 def quiet_profiler(trainer: Trainer) -> Any:
