@@ -24,7 +24,7 @@ from lr_recipes.callbacks.folder import Folder
 from lr_recipes.callbacks.foretelling import Told, foretell, in_a_line, lengths_of, other_lengths
 from lr_recipes.callbacks.lightning import LightningModule, Trainer, batches_that_stepped, callbacks_of
 from lr_recipes.callbacks.own_code import own_code
-from lr_recipes.callbacks.telling import end_bar, tell, warn
+from lr_recipes.callbacks.telling import end_bar, show_in_cell, tell, warn
 from lr_recipes.callbacks.to_loggers import NAMES, ToLoggers, monitor_labels, monitor_names, own_names
 from lr_recipes.optimizer import as_built
 from lr_recipes.optimizer.clock import Clock
@@ -215,13 +215,13 @@ class LearningRateLogger(Remembering):
         self.remember(trainer)  # first: once the records are closed there is no state to be had
         end_bar(trainer)
         lines = {record: record.closing_line() for record in self._records.values()}
-        files = self._draw(trainer, lines) if self.plot else []
-        self._tell_outcome(trainer, lines, files)
+        pictures = self._draw(trainer, lines) if self.plot else []
+        files = [*pictures, *(record.path.name for record in lines)]
         for record, line in lines.items():
-            files.append(record.path.name)
             tell(trainer, f"Learning rate{record.suffix}: {line}")
             if not trainer.fast_dev_run:  # type: ignore[attr-defined]
                 record.warn_if_short(trainer)
+        self._tell_outcome(trainer, lines, pictures)  # last: a logger behind a network may take its time
         folder = self._folder
         self._close()
         if folder is not None and files:  # where they are, now that they have been copied there, or could not be
@@ -230,6 +230,8 @@ class LearningRateLogger(Remembering):
             if len(names) > _AT_ONCE:
                 names[3:-1] = [f"... {len(names) - 4:,} more files ..."]
             tell(trainer, f"See {', '.join([first, *names])}")
+            for name in pictures:
+                show_in_cell(folder.path / name)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Lose nothing: write what is still in memory, and say how far the run came.
@@ -399,9 +401,8 @@ class LearningRateLogger(Remembering):
         """What the loggers are told before the first update: the schedules, and the plan or forecast of each."""
         told = [record.in_words() for record in self._records.values()]
         if self.forecast is not None:
-            for place, (record, outlook) in enumerate(zip(self._records.values(), self.forecast.outlooks, strict=True)):
-                if not isinstance(record.clock.owner, BoundSchedule):
-                    told[place] = (outlook.kinds, outlook.in_words())
+            foretold = [(outlook.kinds, outlook.in_words()) for outlook in self.forecast.outlooks]
+            told = [mine or other for mine, other in zip(told, foretold, strict=True)]
         kinds, plans = zip(*filter(None, told), strict=True) if any(told) else ((), ())
         return {"schedule": _in_a_text(kinds, "; "), "plan": _in_a_text(plans, "\n")} if kinds else {}
 
@@ -551,9 +552,11 @@ class _Record:
         return monitor_names(self.recorder, self.labels) if self.labels else own_names(self.recorder, self.suffix)
 
     def in_words(self) -> tuple[str, str] | None:
-        """Return the schedule, and its plan as a block; nothing where nothing is planned."""
-        plan = self.plan
-        return None if plan is None else (repr(plan.schedule), in_words(plan, self.name, self.recorder.present))
+        """Return the schedule, and its plan as a block; nothing where other schedulers have their part in the LR."""
+        owner = self.clock.owner
+        if not isinstance(owner, BoundSchedule):
+            return None
+        return repr(owner.plan.schedule), in_words(owner.plan, self.name, self.recorder.present)
 
     @property
     def as_planned(self) -> bool | None:

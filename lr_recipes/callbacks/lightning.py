@@ -13,10 +13,12 @@ from __future__ import annotations
 import copy
 import functools
 import importlib
+import logging
 import math
 import sys
 from abc import ABCMeta
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
         EarlyStopping,
         GradientAccumulationScheduler,
         ModelCheckpoint,
+        ProgressBar,
         RichProgressBar,
         StochasticWeightAveraging,
         Timer,
@@ -46,6 +49,7 @@ __all__ = [
     "LightningDataModule",
     "LightningModule",
     "ParallelStrategy",
+    "ProgressBar",
     "RichProgressBar",
     "StochasticWeightAveraging",
     "TQDMProgressBar",
@@ -60,6 +64,7 @@ __all__ = [
     "combined_loader",
     "dummy_logger",
     "epoch_is_whole",
+    "hushed",
     "hyperparameters_of",
     "is_param_in_hook_signature",
     "logged_as",
@@ -121,7 +126,9 @@ if not TYPE_CHECKING:
         _under_both_names, ("GradientAccumulationScheduler", "ModelCheckpoint", "StochasticWeightAveraging")
     )
     EarlyStopping, Timer = map(_under_both_names, ("EarlyStopping", "Timer"))
-    RichProgressBar, TQDMProgressBar = map(_under_both_names, ("RichProgressBar", "TQDMProgressBar"))
+    ProgressBar, RichProgressBar, TQDMProgressBar = map(
+        _under_both_names, ("ProgressBar", "RichProgressBar", "TQDMProgressBar")
+    )
 
     class Callback(*(_part(library, "Callback") for library in _imported())):
         """A callback for Trainers of both libraries: derived from the ``Callback`` of each that is imported."""
@@ -172,6 +179,18 @@ def hyperparameters_of(trainer: Trainer) -> dict[str, Any]:
 def quiet_profiler(trainer: Trainer) -> Any:
     """Return a profiler for a Trainer that measures nothing."""
     return _part(_library_of(trainer), "profilers.PassThroughProfiler")()
+
+
+@contextmanager
+def hushed(module: Any) -> Iterator[None]:
+    """Keep back what the library that a module is of says at the level of information: of a Trainer, many lines."""
+    log = logging.getLogger(_library_of(module))
+    level = log.level
+    log.setLevel(max(log.getEffectiveLevel(), logging.WARNING))
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def loop_limits(trainer: Trainer) -> tuple[Any, Any]:

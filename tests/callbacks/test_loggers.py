@@ -19,7 +19,7 @@ from torch import nn
 from torch.optim import SGD, Adagrad, AdamW
 from torch.optim.lr_scheduler import ExponentialLR, StepLR
 
-from lr_recipes import LearningRateLogger, schedules
+from lr_recipes import LearningRateLogger, LearningRateWarmup, schedules
 from tests.callbacks.harness import PEAK, OwnRate, Preempted, Tiny, fit, keep_all, loader, quiet_trainer, sgd
 
 pytestmark = pytest.mark.filterwarnings(
@@ -312,6 +312,18 @@ def test_a_scheduler_of_the_modules_own_is_told_with_its_forecast(tmp_path: Path
     assert logger.others["lr_recipes/schedule"] == "StepLR: 16 ticks, one an update"
     assert logger.others["lr_recipes/plan"].startswith("Learning-rate forecast for SGD: 16 updates")
     assert logger.others["lr_recipes/closing_line"] == "used = forecast on 16 of 16 updates"
+    assert logger.others["lr_recipes/used_is_planned"] is True
+
+
+def test_a_warmup_over_a_scheduler_is_told_with_what_they_do_together(tmp_path: Path) -> None:
+    def build(weights: Any) -> Any:
+        optimizer = sgd(weights)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": StepLR(optimizer, 8), "interval": "step"}}
+
+    logger = CometLike()
+    trained(logger, tmp_path, None, module=Tiny(build), callbacks=[LearningRateWarmup(4)])
+    assert logger.others["lr_recipes/schedule"] == "StepLR: 16 ticks, one an update"
+    assert "rises     updates 0 to 2" in logger.others["lr_recipes/plan"]
     assert logger.others["lr_recipes/used_is_planned"] is True
 
 
