@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from lr_recipes.plan import sight
+
 if TYPE_CHECKING:
     from lr_recipes import lr_scheduler, schedules
     from lr_recipes.callbacks.foretelling import forecast
@@ -46,6 +48,15 @@ __all__ = [
     "range_test",
     "schedules",
 ]
+
+
+def _as_html(one: Any) -> str:
+    """What a notebook shows of something of a low floor, which cannot ask the floor of reports itself."""
+    html: str = importlib.import_module("lr_recipes.report.sights").as_html(one)
+    return html
+
+
+sight.html_of = _as_html
 
 
 def __getattr__(name: str) -> Any:

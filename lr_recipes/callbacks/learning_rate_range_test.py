@@ -23,10 +23,13 @@ from lr_recipes.callbacks.base import Remembering, leave_out
 from lr_recipes.callbacks.fit import Fit, goes_on_from
 from lr_recipes.callbacks.folder import Folder
 from lr_recipes.callbacks.lightning import (
+    Callback,
     LightningDataModule,
     LightningModule,
+    ProgressBar,
     Trainer,
     callbacks_of,
+    hushed,
     trainer_for,
 )
 from lr_recipes.callbacks.sweep_loop import SweepError, run_sweep, schedulers_of, step_hooks
@@ -46,6 +49,7 @@ _NOT_NEEDED = {
     "enable_checkpointing": False,
     "num_sanity_val_steps": 0,
     "limit_val_batches": 0,
+    "enable_progress_bar": False,
     "fast_dev_run": False,
     "min_epochs": None,
     "min_steps": None,
@@ -215,10 +219,8 @@ class LearningRateRangeTest(Remembering):
             trainer: a Trainer that trains.
             before_hooks: hooks of the module, such as ``on_train_epoch_start``, that Lightning has not yet called.
         """
-        optimizer, bar = self._chosen(trainer), trainer.progress_bar_callback
-        # A bar where the run has one. A bar of one's own may not say whether it is enabled: then it is.
-        hidden = not trainer.is_global_zero or not getattr(bar, "is_enabled", bar is not None)
-        steps = self.sweep.num_training_steps
+        optimizer, steps = self._chosen(trainer), self.sweep.num_training_steps
+        hidden = not trainer.is_global_zero or not self._shows_bar(trainer)
         with (  # a live display of Rich and a bar of tqdm would draw over each other
             live_display_aside(trainer),
             tqdm(total=steps, desc="LR range test", disable=hidden, leave=False) as progress,
@@ -238,6 +240,11 @@ class LearningRateRangeTest(Remembering):
                 module_hooks=self._module_hooks,
                 progress=show,
             )
+
+    def _shows_bar(self, trainer: Trainer) -> bool:
+        """Whether the sweep has a bar: where the run has one."""
+        bar = trainer.progress_bar_callback
+        return getattr(bar, "is_enabled", bar is not None)  # one of somebody's own may not say whether it is: then so
 
     def _test(self, trainer: Trainer, before_hooks: Sequence[str]) -> RangeTest:
         """Make the sweep, write the files, tell what came out."""
@@ -278,7 +285,15 @@ class LearningRateRangeTest(Remembering):
 
 
 class _Alone(LearningRateRangeTest):
-    """A range test in a Trainer of its own, which ends when the sweep does; Ctrl-C ends the sweep and nothing else."""
+    """A range test in a Trainer of its own, which ends when the sweep does; Ctrl-C ends the sweep and nothing else.
+
+    The Trainer shows no bar, for it trains nothing; ``bar`` says whether the sweep does.
+    """
+
+    bar = True
+
+    def _shows_bar(self, trainer: Trainer) -> bool:
+        return self.bar
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.result = self.run(trainer, ["on_train_start", "on_train_epoch_start"])
@@ -333,10 +348,16 @@ def range_test(
     # torch.
     random = TrainingState()
     random.keep_random_numbers()
-    callbacks = [test, *(trainer_options.pop("callbacks", None) or [])]
-    trainer = trainer_for(model, **{**_QUIET, **trainer_options, **_NOT_NEEDED, "callbacks": callbacks})
+    given = trainer_options.pop("callbacks", None) or []
+    others = [given] if isinstance(given, Callback) else given
+    bars = [one for one in others if isinstance(one, ProgressBar)]  # which would have nothing to show
+    wanted = trainer_options.get("enable_progress_bar") is not False
+    test.bar = wanted and all(getattr(bar, "is_enabled", True) for bar in bars)
+    callbacks = [test, *(one for one in others if one not in bars)]
+    options = {**_QUIET, **trainer_options, **_NOT_NEEDED, "callbacks": callbacks}
     try:
-        with warnings.catch_warnings():
+        with hushed(model), warnings.catch_warnings():
+            trainer = trainer_for(model, **options)
             warnings.filterwarnings("ignore", "You defined a `validation_step` but have no")  # none is wanted
             trainer.fit(model, **{"datamodule" if isinstance(data, LightningDataModule) else "train_dataloaders": data})
     finally:

@@ -14,10 +14,12 @@ import copy
 import functools
 import importlib
 import inspect
+import logging
 import math
 import sys
 from abc import ABCMeta
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from types import FrameType
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
         EarlyStopping,
         GradientAccumulationScheduler,
         ModelCheckpoint,
+        ProgressBar,
         RichProgressBar,
         StochasticWeightAveraging,
         Timer,
@@ -49,6 +52,7 @@ __all__ = [
     "LightningDataModule",
     "LightningModule",
     "ParallelStrategy",
+    "ProgressBar",
     "RichProgressBar",
     "StochasticWeightAveraging",
     "TQDMProgressBar",
@@ -64,6 +68,8 @@ __all__ = [
     "configuring",
     "dummy_logger",
     "epoch_is_whole",
+    "hushed",
+    "hyperparameters_of",
     "is_param_in_hook_signature",
     "logged_as",
     "loop_limits",
@@ -154,7 +160,9 @@ if not TYPE_CHECKING:
         _under_both_names, ("GradientAccumulationScheduler", "ModelCheckpoint", "StochasticWeightAveraging")
     )
     EarlyStopping, Timer = map(_under_both_names, ("EarlyStopping", "Timer"))
-    RichProgressBar, TQDMProgressBar = map(_under_both_names, ("RichProgressBar", "TQDMProgressBar"))
+    ProgressBar, RichProgressBar, TQDMProgressBar = map(
+        _under_both_names, ("ProgressBar", "RichProgressBar", "TQDMProgressBar")
+    )
 
     class Callback(*(_part(library, "Callback") for library in _imported())):
         """A callback for Trainers of both libraries: derived from the ``Callback`` of each that is imported."""
@@ -194,9 +202,29 @@ def callbacks_of(trainer: Trainer) -> list[Callback]:
     return trainer.callbacks  # type: ignore[attr-defined, no-any-return]
 
 
+def hyperparameters_of(trainer: Trainer) -> dict[str, Any]:
+    """Return what Lightning gives the loggers as hyper-parameters: what module and data module have saved for that."""
+    owners = [trainer.lightning_module, trainer.datamodule]  # type: ignore[attr-defined]
+    given = [one.hparams_initial for one in owners if one is not None and one._log_hyperparams]
+    # The last is LightningCLI's own, which Lightning keeps to itself.
+    return {key: value for some in given for key, value in some.items() if key != "_class_path"}
+
+
 def quiet_profiler(trainer: Trainer) -> Any:
     """Return a profiler for a Trainer that measures nothing."""
     return _part(_library_of(trainer), "profilers.PassThroughProfiler")()
+
+
+@contextmanager
+def hushed(module: Any) -> Iterator[None]:
+    """Keep back what the library that a module is of says at the level of information: of a Trainer, many lines."""
+    log = logging.getLogger(_library_of(module))
+    level = log.level
+    log.setLevel(max(log.getEffectiveLevel(), logging.WARNING))
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def loop_limits(trainer: Trainer) -> tuple[Any, Any]:

@@ -299,6 +299,13 @@ def save_figure(figure: Figure, path: Path) -> None:
     with_replacement(path, lambda target: figure.savefig(target, format=path.suffix.lstrip(".") or "png"))
 
 
+def pixels_of(path: Path) -> Any:
+    """Return a picture that was saved, as an array of its rows, columns and colours, each from 0 to 1."""
+    from matplotlib.image import imread
+
+    return imread(path)
+
+
 def log_axis(curves: Iterable[Sequence[Point]]) -> float | None:
     """Return where a logarithmic LR axis begins; ``None`` for a linear one, which begins at 0.
 

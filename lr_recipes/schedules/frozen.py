@@ -13,6 +13,8 @@ from abc import ABCMeta
 from dataclasses import FrozenInstanceError
 from typing import Any, TypeVar
 
+from lr_recipes.plan.sight import Sight
+
 Kind = TypeVar("Kind")
 
 
@@ -24,7 +26,7 @@ class _KeepsSetattr(ABCMeta):  # abstract, so that a class made from a schedule 
             super().__setattr__(name, value)
 
 
-class Frozen(metaclass=_KeepsSetattr):
+class Frozen(Sight, metaclass=_KeepsSetattr):
     """A value that never changes once it is made."""
 
     def __init_subclass__(cls, **options: Any) -> None:

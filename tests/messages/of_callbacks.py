@@ -15,6 +15,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
+from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -74,6 +75,16 @@ class Binds(Tiny):
         self.scheduler = COSINE.bind(optimizer, RUN)
         self.scheduler.attach()
         return optimizer
+
+
+class Refusing(CSVLogger):
+    """Takes no hyper-parameters."""
+
+    def __init__(self) -> None:
+        super().__init__("refusing")
+
+    def log_hyperparams(self, params: Any = None) -> None:
+        raise OSError("no room")
 
 
 def with_step_lr(weights: Any) -> Any:
@@ -450,6 +461,18 @@ CALLBACKS: dict[str, Case] = {
             "make room for it": lambda: (
                 Path("lrs/lr.png").rmdir(),
                 trained(COSINE, callbacks=[LearningRateLogger("lrs")]),
+            ),
+        },
+    ),
+    "logger that takes nothing": Case(
+        lambda: trained(COSINE, callbacks=[LearningRateLogger("lrs")], logger=Refusing(), log_every_n_steps=1),
+        ["Refusing does not take the plan (OSError: 'no room')", "training goes on"],
+        {
+            "give LearningRateLogger(summary=False)": lambda: trained(
+                COSINE, callbacks=[LearningRateLogger("lrs", summary=False)], logger=Refusing()
+            ),
+            "mend the logger": lambda: trained(
+                COSINE, callbacks=[LearningRateLogger("lrs")], logger=CSVLogger("mended")
             ),
         },
     ),
