@@ -10,7 +10,6 @@ What is typed is read here, and mistakes are said in the words of a command line
 from __future__ import annotations
 
 import dataclasses
-import importlib.resources
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -25,6 +24,7 @@ from lr_recipes.report.picture import save_figure
 from lr_recipes.report.preview import preview
 from lr_recipes.report.record_audit import audit_record
 from lr_recipes.report.records import read_record
+from lr_recipes.schedules.named import NAMED, schedule_named
 
 USAGE = """\
 Shows what a learning-rate schedule will do, without training.
@@ -297,40 +297,23 @@ def horizon_from(asked: Request) -> Horizon:
 
 def schedule_names() -> list[str]:
     """Return the names that ``schedule=`` takes, sorted."""
-    return sorted(file.name.removesuffix(".yaml") for file in _folder().iterdir() if file.name.endswith(".yaml"))
+    return sorted(NAMED)
 
 
 def schedule_of(name: str, knobs: dict[str, Any]) -> schedules.Schedule:
-    """Build the schedule of a file of ``conf/schedule`` with some of its values replaced.
+    """Return the schedule of a name, with some of its values replaced.
 
     Raises:
-        ValueError: there is no such file, it has no such value, or a value is out of range.
+        ValueError: there is no such schedule, it has no such value, or a value is out of range.
     """
-    from omegaconf import OmegaConf
-
-    if name not in schedule_names():
-        known, typed = schedule_names(), checks.brief(name).strip("'")
-        raise ValueError(f"schedule={typed} is unknown{checks.nearest(name, known)}; choose one of {', '.join(known)}")
-    # Hydra itself is not needed: a file of this group is a class and its knobs. What Hydra reads begins with a "_".
-    text = (_folder() / f"{name}.yaml").read_text(encoding="utf-8")
-    content: Any = OmegaConf.to_container(OmegaConf.create(text))
-    values = {key: value for key, value in content.items() if not key.startswith("_")}
+    schedule = schedule_named(name)
+    known = [field.name for field in dataclasses.fields(schedule) if field.init]
     for knob in knobs:
-        if knob not in values:
+        if knob not in known:
             raise ValueError(
-                f"schedule={name} has no {checks.brief(knob)}{checks.nearest(knob, values)}; it has {', '.join(values)}"
+                f"schedule={name} has no {checks.brief(knob)}{checks.nearest(knob, known)}; it has {', '.join(known)}"
             )
-    build: type[schedules.Schedule] = getattr(schedules, content["_target_"].rpartition(".")[2])
-    return build(**{**values, **knobs})
-
-
-def _folder() -> Any:
-    """The folder of the schedules' files: of the installed package, or of a checkout that is not installed."""
-    try:
-        root: Any = importlib.resources.files("lr_recipes.conf")  # a package of the wheel only: see pyproject.toml
-    except ModuleNotFoundError:
-        root = Path(__file__).parents[1] / "conf"
-    return root / "schedule"
+    return dataclasses.replace(schedule, **knobs)
 
 
 def _value(argument: str, text: str) -> Any:

@@ -24,6 +24,7 @@ from lr_recipes.plan.state import FLAG, PLAN_ENTRIES, TEXT, ByName, Entries, dam
 from lr_recipes.schedules import Fixed
 
 
+@checks.explains_arguments
 class LearningRateWarmup(Remembering):
     """Multiplies the LR of the first updates by a warmup's factor, over any scheduler that the module returns.
 
