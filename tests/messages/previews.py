@@ -146,8 +146,8 @@ PREVIEWS: dict[str, Case] = {
         {"give the path of a file, such as the lr.csv of a run": lambda: drawn()},
     ),
     "name that the package has not": Case(
-        lambda: lr_recipes.Scheduler,
-        ["lr_recipes has no attribute 'Scheduler'"],
+        lambda: lr_recipes.LearningRateSchedular,
+        ["lr_recipes has no attribute 'LearningRateSchedular'"],
         {
             "did you mean 'LearningRateScheduler'": lambda: lr_recipes.LearningRateScheduler,
             "it has Horizon, LearningRateLogger": lambda: [getattr(lr_recipes, name) for name in lr_recipes.__all__],
