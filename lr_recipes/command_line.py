@@ -9,14 +9,18 @@ What is typed is read here, and mistakes are said in the words of a command line
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import platform
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import lr_recipes
 from lr_recipes import checks, schedules
 from lr_recipes.plan.horizon import Duration, Horizon, HorizonError
 from lr_recipes.report.checkpoint import inspect_checkpoint
@@ -93,6 +97,7 @@ Examples:
   lr-recipes audit metrics.csv schedule=warmup_cosine total_steps=10000 lr=0.001"""
 
 HELP_WORDS = {"-h", "--help", "help"}
+VERSION_WORDS = {"-V", "--version"}
 KEYS = ("schedule", "total_steps", "steps_per_epoch", "samples_per_step", "lr", "picture", "csv")
 AUDIT_KEYS = ("schedule", "total_steps", "steps_per_epoch", "samples_per_step", "lr", "column", "picture")
 _TEXTS = ("schedule", "picture", "csv", "column")  # keys whose values are text, whatever they look like
@@ -111,6 +116,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: what was typed after its name; by default that of this process.
     """
     typed = list(sys.argv[1:] if arguments is None else arguments)
+    if typed and (typed[0] == "version" or VERSION_WORDS & set(typed)):
+        print(versions())
+        return 0
     if not typed or HELP_WORDS & set(typed):
         asked = COMMANDS.get(typed[0]) if typed else None
         print(asked.usage() if asked else overview())
@@ -130,7 +138,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def overview() -> str:
     """Return the help text of the program: its commands."""
     rows = "\n".join(f"  lr-recipes {name:<10}{command.does}" for name, command in COMMANDS.items())
-    return f"Learning rates, as they will be and as they are saved.\n\n{rows}\n\nMore: lr-recipes COMMAND --help"
+    more = "More: lr-recipes COMMAND --help; which versions are installed: lr-recipes --version"
+    return f"Learning rates, as they will be and as they are saved.\n\n{rows}\n\n{more}"
+
+
+def versions() -> str:
+    """Return this version and those of what it works with, as far as it is installed; nothing is imported for it."""
+    found = [f"Python {platform.python_version()}"]
+    for package in ("torch", "lightning", "pytorch-lightning"):
+        with contextlib.suppress(PackageNotFoundError):
+            found.append(f"{package} {version(package)}")
+    return f"lr-recipes {lr_recipes.__version__} ({', '.join(found)})"
 
 
 def usage() -> str:

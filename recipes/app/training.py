@@ -82,6 +82,23 @@ def build(cfg: DictConfig, callbacks: Sequence[Callback] = ()) -> Parts:
     return Parts(trainer, model, data)
 
 
+def check_device(trainer: DictConfig) -> None:
+    """Refuse a GPU where there is none.
+
+    Raises:
+        ValueError: says so, and what to write.
+    """
+    import torch
+
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    kinds = {"gpu": ("cuda", "mps"), "cuda": ("cuda",), "mps": ("mps",)}.get(trainer.get("accelerator"), ())
+    if kinds and not any(there[kind] for kind in kinds):
+        raise ValueError(
+            f"trainer.accelerator={trainer.accelerator!r}: torch {torch.__version__} finds no such device here: write "
+            "trainer=cpu, or leave trainer=gpu out; task=preview shows the plan of a GPU run without one"
+        )
+
+
 def model_and_data(cfg: DictConfig) -> tuple[LightningModule, LightningDataModule]:
     """Seed everything and build the model, with the weights that the config names, and its data."""
     from lightning.pytorch import LightningModule, seed_everything
@@ -89,6 +106,7 @@ def model_and_data(cfg: DictConfig) -> tuple[LightningModule, LightningDataModul
     if logging.getLogger().handlers:
         # Lightning prints through a handler of its own and passes on to the root logger's, which the job's config set
         logging.getLogger("lightning").handlers.clear()
+    check_device(cfg.trainer)
     seed_everything(cfg.seed, workers=True, verbose=False)
     # data first: its task fixes the shape of the model
     data = data_of(cfg)
