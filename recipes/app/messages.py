@@ -9,7 +9,7 @@ import difflib
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from hydra.errors import (
@@ -60,7 +60,9 @@ def unknown_key(key: str, known: Sequence[str], config: Any = None, value: str =
         "the config has no 'lr' (did you mean optimizer.lr=0.1?); it has optimizer, schedule"
     """
     parent, _, name = key.rpartition(".")
-    meant = _elsewhere(name, config or {}, value) or nearest(name, known, most=2) or _nearly(name, config or {}, value)
+    config = config or {}
+    nearer = "" if _close(name, known) else _elsewhere(_close(name, _last_words(config)), config, value)
+    meant = _elsewhere(name, config, value) or nearer or nearest(name, known, most=2)
     if not known:
         return f"{parent} is a value and has no {brief(name)}{meant}"
     return f"{parent or 'the config'} has no {brief(name)}{meant}; it has {', '.join(known)}"
@@ -99,11 +101,13 @@ def _elsewhere(name: str, config: Mapping[Any, Any], value: str) -> str:
     return f" (did you mean {' or '.join(words)}?)" if 0 < len(found) <= _MOST_MEANT else ""
 
 
-def _nearly(name: str, config: Mapping[Any, Any], value: str) -> str:
-    """What was meant, where a setting elsewhere in the config is called nearly so."""
-    known = {path.rpartition(".")[2] for path in _paths(config) if "." in path}
-    near = difflib.get_close_matches(name[:_LONGEST_WORD], known, n=1, cutoff=0.8)
-    return _elsewhere(near[0], config, value) if near else ""
+def _close(name: str, known: Iterable[str]) -> str:
+    """The known word that a word is hardly different from; nothing where there is none."""
+    return next(iter(difflib.get_close_matches(name[:_LONGEST_WORD], list(known), n=1, cutoff=0.8)), "")
+
+
+def _last_words(config: Mapping[Any, Any]) -> set[str]:
+    return {path.rpartition(".")[2] for path in _paths(config) if "." in path}
 
 
 def _paths(node: Any, above: str = "") -> Iterator[str]:
