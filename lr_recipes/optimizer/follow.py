@@ -378,7 +378,7 @@ class BoundSchedule(LRScheduler):
         fault = BOUND.fault(state_dict)
         if fault and resume != "restart":
             raise damaged(fault, "state", BEGIN_ANEW)
-        plan, differences = Chosen(self.plan, [fault]) if fault else choose(state_dict, self.plan, resume)
+        plan, differences = Chosen(self.plan, [fault]) if fault else self._choose(state_dict, resume)
         begins = resume == "restart" and bool(differences)
         plan.lrs(0 if begins else state_dict["refreshed_at"])  # a plan that fails there does so before it is followed
         self._follow(plan)
@@ -387,6 +387,9 @@ class BoundSchedule(LRScheduler):
         else:
             self.go_on(state_dict)
         return differences
+
+    def _choose(self, state_dict: dict[str, Any], resume: str) -> Chosen:
+        return choose(state_dict, self.plan, resume, who="scheduler.restore(state")
 
     def go_on(self, state_dict: dict[str, Any]) -> None:
         """Take over the position of a saved state, and what a plateau has seen; the plan is followed already."""

@@ -23,14 +23,25 @@ from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from lr_recipes.checks import brief, nearest, visible
+from lr_recipes.plan.resume import Undecided
 from recipes.app.config import CONF
 
 _LONGEST_MESSAGE = 4000  # characters; plans side by side have some 2,000
 _LONGEST_WORD = 100  # characters of what may be a misspelt setting
 
 
-def explain(error: BaseException) -> str | None:
-    """Return one message for a mistake; ``None`` where the exception is not a user's mistake."""
+def explain(error: BaseException, command: Sequence[str] | None = None) -> str | None:
+    """Return one message for a mistake; ``None`` where the exception is not a user's mistake.
+
+    Args:
+        error: the exception.
+        command: what was typed after ``python train.py``, where it can be typed again.
+    """
+    if isinstance(error, Undecided) and command is not None:
+        again = [word for word in command if not word.startswith("resume=")]
+        return _shown(
+            f"{error.question}. For the first:\n    python train.py {shlex.join([*again, 'resume=checkpoint'])}"
+        )
     for kind, words in _WORDS:
         if isinstance(error, kind):
             return _shown(words(error))

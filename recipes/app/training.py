@@ -15,7 +15,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from recipes.app.batch_scaling import is_scaled, scaling_in_words
-from recipes.app.run_folder import save_settings, shown
+from recipes.app.run_folder import how_to_train_longer, save_settings, settings_since, shown
 from recipes.app.threads import on_threads
 from recipes.app.validation import check
 
@@ -43,9 +43,13 @@ def run(cfg: DictConfig, callbacks: Sequence[Callback] = ()) -> dict[str, float]
     parts = build(cfg, callbacks)
     if is_first_process():
         log.info("Model: %s", size(parts.model))
+    folder = Path(cfg.output_dir)
+    before = settings_since(folder)
     with on_threads(cfg.threads, parts.model):
         # weights_only, here and below: a checkpoint is data, and loading one must not run code
         parts.trainer.fit(parts.model, datamodule=parts.data, ckpt_path=cfg.ckpt_path, weights_only=True)
+        if cfg.ckpt_path is not None and settings_since(folder) == before and is_first_process():
+            log.info(how_to_train_longer(cfg))  # the callbacks have said that nothing was left to do
         return measure(parts)
 
 

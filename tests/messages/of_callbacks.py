@@ -458,6 +458,9 @@ CALLBACKS: dict[str, Case] = {
                 resumed(schedules.Linear(), "config", first=COSINE), plan(schedules.Linear(), 16)[8:]
             ),
             "make this run's settings equal to the checkpoint's": lambda: check(resumed(COSINE), plan(COSINE, 16)[8:]),
+            "LearningRateScheduler(..., resume='checkpoint')": lambda: check(
+                resumed(schedules.Linear(), "checkpoint", first=COSINE), plan(COSINE, 16)[8:]
+            ),
         },
     ),
     "other optimizers": Case(

@@ -11,6 +11,7 @@ from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import OmegaConf
 
+from lr_recipes.plan.resume import Undecided
 from recipes.app.config import composed
 from recipes.app.messages import _OTHER_WORDS, explain
 from recipes.app.training import check_device
@@ -102,6 +103,14 @@ def test_what_other_programs_call_it_is_answered_with_what_is_typed_here(name: s
     for setting in said[1].split():
         key = setting.partition("=")[0]
         assert OmegaConf.select(composed("output_dir=unused"), key, default=MISSING) is not MISSING
+
+
+def test_a_refused_resume_ends_with_the_command_that_goes_on() -> None:
+    error = Undecided("this and that differ", "LearningRateScheduler(..., resume='checkpoint')")
+    typed = ["ckpt_path=my run/last.ckpt", "resume=error", "trainer.max_epochs=3"]
+    last = "python train.py 'ckpt_path=my run/last.ckpt' trainer.max_epochs=3 resume=checkpoint"
+    assert explain(error, typed) == f"this and that differ. For the first:\n    {last}"
+    assert explain(error) == str(error)
 
 
 def test_an_added_setting_that_nothing_takes_is_answered_too() -> None:
