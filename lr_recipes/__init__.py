@@ -61,7 +61,11 @@ sight.html_of = _as_html
 
 def __getattr__(name: str) -> Any:
     if name not in _WHERE:
-        raise AttributeError(f"lr_recipes has no attribute {name!r}; it has {', '.join(__all__)}")
+        from lr_recipes.checks import nearest
+
+        raise AttributeError(
+            f"lr_recipes has no attribute {name!r}{nearest(name, __all__)}; it has {', '.join(__all__)}"
+        )
     module, attribute = _WHERE[name]
     found = importlib.import_module(module)
     value = getattr(found, attribute) if attribute else found

@@ -9,16 +9,19 @@ What is typed is read here, and mistakes are said in the words of a command line
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
-import importlib.resources
+import platform
 import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import lr_recipes
 from lr_recipes import checks, schedules
 from lr_recipes.plan.horizon import Duration, Horizon, HorizonError
 from lr_recipes.report.checkpoint import inspect_checkpoint
@@ -26,6 +29,7 @@ from lr_recipes.report.picture import save_figure
 from lr_recipes.report.preview import preview
 from lr_recipes.report.record_audit import audit_record
 from lr_recipes.report.records import read_record
+from lr_recipes.schedules.named import NAMED, schedule_named
 
 USAGE = """\
 Shows what a learning-rate schedule will do, without training.
@@ -94,6 +98,7 @@ Examples:
   lr-recipes audit metrics.csv schedule=warmup_cosine total_steps=10000 lr=0.001"""
 
 HELP_WORDS = {"-h", "--help", "help"}
+VERSION_WORDS = {"-V", "--version"}
 KEYS = ("schedule", "total_steps", "steps_per_epoch", "samples_per_step", "lr", "picture", "csv")
 AUDIT_KEYS = ("schedule", "total_steps", "steps_per_epoch", "samples_per_step", "lr", "column", "picture")
 _TEXTS = ("schedule", "picture", "csv", "column")  # keys whose values are text, whatever they look like
@@ -112,6 +117,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: what was typed after its name; by default that of this process.
     """
     typed = list(sys.argv[1:] if arguments is None else arguments)
+    if typed and (typed[0] == "version" or VERSION_WORDS & set(typed)):
+        print(versions())
+        return 0
     if not typed or HELP_WORDS & set(typed):
         asked = COMMANDS.get(typed[0]) if typed else None
         print(asked.usage() if asked else overview())
@@ -131,7 +139,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def overview() -> str:
     """Return the help text of the program: its commands."""
     rows = "\n".join(f"  lr-recipes {name:<10}{command.does}" for name, command in COMMANDS.items())
-    return f"Learning rates, as they will be and as they are saved.\n\n{rows}\n\nMore: lr-recipes COMMAND --help"
+    more = "More: lr-recipes COMMAND --help; which versions are installed: lr-recipes --version"
+    return f"Learning rates, as they will be and as they are saved.\n\n{rows}\n\n{more}"
+
+
+def versions() -> str:
+    """Return this version and those of what it works with, as far as it is installed; nothing is imported for it."""
+    found = [f"Python {platform.python_version()}"]
+    for package in ("torch", "lightning", "pytorch-lightning"):
+        with contextlib.suppress(PackageNotFoundError):
+            found.append(f"{package} {version(package)}")
+    return f"lr-recipes {lr_recipes.__version__} ({', '.join(found)})"
 
 
 def usage() -> str:
@@ -298,38 +316,23 @@ def horizon_from(asked: Request) -> Horizon:
 
 def schedule_names() -> list[str]:
     """Return the names that ``schedule=`` takes, sorted."""
-    return sorted(file.name.removesuffix(".yaml") for file in _folder().iterdir() if file.name.endswith(".yaml"))
+    return sorted(NAMED)
 
 
 def schedule_of(name: str, knobs: dict[str, Any]) -> schedules.Schedule:
-    """Build the schedule of a file of ``conf/schedule`` with some of its values replaced.
+    """Return the schedule of a name, with some of its values replaced.
 
     Raises:
-        ValueError: there is no such file, it has no such value, or a value is out of range.
+        ValueError: there is no such schedule, it has no such value, or a value is out of range.
     """
-    if name not in schedule_names():
-        known, typed = schedule_names(), checks.brief(name).strip("'")
-        raise ValueError(f"schedule={typed} is unknown{checks.nearest(name, known)}; choose one of {', '.join(known)}")
-    # Hydra itself is not needed: a file of this group is a class and its knobs. What Hydra reads begins with a "_".
-    text = (_folder() / f"{name}.yaml").read_text(encoding="utf-8")
-    content = _read_yaml(text)
-    values = {key: value for key, value in content.items() if not key.startswith("_")}
+    schedule = schedule_named(name)
+    known = [field.name for field in dataclasses.fields(schedule) if field.init]
     for knob in knobs:
-        if knob not in values:
+        if knob not in known:
             raise ValueError(
-                f"schedule={name} has no {checks.brief(knob)}{checks.nearest(knob, values)}; it has {', '.join(values)}"
+                f"schedule={name} has no {checks.brief(knob)}{checks.nearest(knob, known)}; it has {', '.join(known)}"
             )
-    build: type[schedules.Schedule] = getattr(schedules, content["_target_"].rpartition(".")[2])
-    return build(**{**values, **knobs})
-
-
-def _folder() -> Any:
-    """The folder of the schedules' files: of the installed package, or of a checkout that is not installed."""
-    try:
-        root: Any = importlib.resources.files("lr_recipes.conf")  # a package of the wheel only: see pyproject.toml
-    except ModuleNotFoundError:
-        root = Path(__file__).parents[1] / "conf"
-    return root / "schedule"
+    return dataclasses.replace(schedule, **knobs)
 
 
 def _value(argument: str, text: str) -> Any:

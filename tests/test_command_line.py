@@ -10,12 +10,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import lightning
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+import lr_recipes
 from lr_recipes.command_line import COMMANDS, KEYS, main, overview, read_request, schedule_names, schedule_of, usage
 from lr_recipes.plan.horizon import Horizon
 from lr_recipes.report.checkpoint import inspect_checkpoint
@@ -44,6 +46,18 @@ def program(*arguments: str, script: str = "", **environment: str) -> subprocess
 
 
 # What it shows
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["-V"], ["version"], ["preview", "--version"]])
+def test_it_says_its_version_and_those_of_what_it_works_with(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.startswith(f"lr-recipes {lr_recipes.__version__} (Python 3.")
+    assert f"torch {torch.__version__.partition('+')[0]}" in out
+    assert f"lightning {lightning.__version__}" in out
 
 
 def test_it_shows_plan_lrs_and_curve(capsys: pytest.CaptureFixture[str]) -> None:

@@ -52,6 +52,7 @@ _COMPLETE = 0.95  # share of the schedule below which its end is worth a warning
 _AT_ONCE = 8  # more optimizers than this share one picture, and more files are not all named
 
 
+@checks.explains_arguments
 class LearningRateLogger(Remembering):
     """Records the used LR, momentum and weight decay of every group at every update, and compares it with the plan.
 

@@ -5,6 +5,7 @@ Here stands when a sweep is made and what becomes of it; its updates are in ``sw
 
 from __future__ import annotations
 
+import inspect
 import tempfile
 import warnings
 from collections.abc import Callable, Collection, Sequence
@@ -30,6 +31,7 @@ from lr_recipes.callbacks.lightning import (
     Trainer,
     callbacks_of,
     hushed,
+    options_of_trainer,
     trainer_for,
 )
 from lr_recipes.callbacks.sweep_loop import SweepError, run_sweep, schedulers_of, step_hooks
@@ -64,6 +66,7 @@ def _peak_agrees(state: dict[str, Any]) -> str:
     return "" if len(set(there)) == 1 else "peak is there without the groups that it is for, or these without it"
 
 
+@checks.explains_arguments
 class LearningRateRangeTest(Remembering):
     """Sweeps the LR upwards over some updates, suggests a peak LR, undoes the updates, and trains at that peak.
 
@@ -300,6 +303,7 @@ class _Alone(LearningRateRangeTest):
         trainer.should_stop = True
 
 
+@checks.explains_arguments
 def range_test(
     model: LightningModule,
     data: Any,
@@ -340,6 +344,12 @@ def range_test(
         >>> len(result.lrs)
         50
     """
+    of_trainer = options_of_trainer(model)
+    for name in trainer_options:
+        if name not in of_trainer:
+            ours = list(inspect.signature(range_test).parameters)[:-1]
+            said = checks.no_argument("range_test()", name, ours, of_trainer)
+            raise TypeError(f"{said}, and what Lightning's Trainer takes")
     test = _Alone(min_lr, max_lr, num_training_steps, mode, divergence, optimizer=optimizer)
     if dirpath is not None:
         with Folder(dirpath, warnings.warn) as folder:

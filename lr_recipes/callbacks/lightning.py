@@ -74,6 +74,7 @@ __all__ = [
     "logged_as",
     "loop_limits",
     "optimizers_of",
+    "options_of_trainer",
     "quiet_profiler",
     "rank_zero_info",
     "rank_zero_warn",
@@ -187,6 +188,11 @@ def trainer_for(module: Any, **options: Any) -> Trainer:
     """Return a new Trainer of the library that a module is of."""
     trainer: Trainer = _part(_library_of(module), "Trainer")(**options)
     return trainer
+
+
+def options_of_trainer(module: Any) -> list[str]:
+    """Return what the Trainer of the library that a module is of can be called with."""
+    return list(inspect.signature(_part(_library_of(module), "Trainer")).parameters)
 
 
 def dummy_logger(trainer: Trainer) -> DummyLogger:

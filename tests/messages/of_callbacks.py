@@ -276,10 +276,11 @@ OWN_WARMUP = [PEAK * min(1.0, (n + 1) / 12) for n in range(8, 24)]
 PLATEAU = partial(LearningRateScheduler, schedules.Plateau())
 CALLBACKS: dict[str, Case] = {
     "schedule that is none": Case(
-        lambda: LearningRateScheduler("cosine"),
-        ["schedule='cosine'"],
+        lambda: LearningRateScheduler(StepLR),  # type: ignore[arg-type]
+        ["schedule=<class 'torch.optim.lr_scheduler.StepLR'>"],
         {
             "schedules.Cosine(warmup='10%')": lambda: trained(schedules.Cosine(warmup="10%")),
+            "as in 'warmup_cosine'": lambda: trained(LearningRateScheduler("warmup_cosine").schedule),
             "a mapping from optimizers to schedules": lambda: fit({"SGD": COSINE}, max_epochs=2),
         },
     ),
@@ -503,6 +504,9 @@ CALLBACKS: dict[str, Case] = {
                 resumed(schedules.Linear(), "config", first=COSINE), plan(schedules.Linear(), 16)[8:]
             ),
             "make this run's settings equal to the checkpoint's": lambda: check(resumed(COSINE), plan(COSINE, 16)[8:]),
+            "LearningRateScheduler(..., resume='checkpoint')": lambda: check(
+                resumed(schedules.Linear(), "checkpoint", first=COSINE), plan(COSINE, 16)[8:]
+            ),
         },
     ),
     "other optimizers": Case(

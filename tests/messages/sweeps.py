@@ -138,6 +138,14 @@ def over_a_folder(folder: str) -> None:
 
 
 SWEEPS: dict[str, Case] = {
+    "argument that is none": Case(
+        lambda: range_test(Falling(), loader(4), max_lrs=1.0),
+        ["range_test() has no argument 'max_lrs'", "it takes model, data, min_lr, max_lr"],
+        {
+            "did you mean 'max_lr'": lambda: measured(Falling(), max_lr=1.0),
+            "what Lightning's Trainer takes": lambda: measured(Falling(), gradient_clip_val=1.0),
+        },
+    ),
     "LR that is none": Case(
         lambda: LearningRateRangeTest(min_lr=0),
         ["min_lr=0", "above 0"],
