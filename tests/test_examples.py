@@ -47,6 +47,8 @@ def complete(updates: int) -> str:
 EPOCH = 57  # updates: 1,797 digits in batches of 32
 ADAM = {"lr.csv": {"lr/group0": peak(3e-3)}}
 RUNS = {
+    "accelerate_loop.py": Run([complete(4 * 29)], ADAM),
+    "fabric_loop.py": Run(["schedule ended at 50%", complete(4 * EPOCH)], ADAM),
     "fine_tuning.py": Run(
         [f"{complete(4 * EPOCH)}, group body joined at update {EPOCH}"],
         {"lr.csv": {"lr/head": peak(1e-2), "lr/body": peak(1e-3)}},
@@ -59,6 +61,7 @@ RUNS = {
     "lightning_cli/main.py": Run([complete(3 * EPOCH)], ADAM),
     "lightning_script.py": Run([complete(5 * EPOCH)], ADAM),
     "optuna_sweep.py": Run(["best of 6 trials, of which", "and schedules.Cosine(warmup='"], {}),
+    "plain_loop.py": Run(["schedule ended at 50%", complete(4 * 29)], ADAM),
     "range_test_then_train.py": Run(["as the peak of a schedule", complete(3 * EPOCH)], {}),
     "resume_and_branch.py": Run(
         [complete(6 * EPOCH), f"resumed at update {3 * EPOCH}", complete(4 * EPOCH)],
@@ -67,6 +70,10 @@ RUNS = {
     "several_optimizers.py": Run(
         [complete(4 * (EPOCH // 2)), complete(4 * EPOCH)],
         {"lr-Adam.csv": {"lr/group0": peak(2e-3)}, "lr-RMSprop.csv": {"lr/group0": peak(1e-3)}},
+    ),
+    "transformers_trainer.py": Run(
+        ["resumed at update 87", "total_steps: 87 -> 116", complete(4 * 29)],
+        {"trained/lr.csv": {"lr/group0": peak(3e-3), "lr/group1": peak(3e-3)}},
     ),
     "warmup_over_own_scheduler.py": Run(
         [f"used = planned on {5 * EPOCH} of {5 * EPOCH} updates, warmup complete"],
