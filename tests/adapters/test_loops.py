@@ -6,6 +6,8 @@ Each trains 10 updates, is saved after 4, and goes on with new objects; gradient
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -147,6 +149,32 @@ def test_a_scheduler_of_somebody_else_is_found() -> None:
 def test_a_record_that_saw_no_update_leaves_no_file() -> None:
     assert Recording(Plain().scheduler, "folder").close().startswith("used = planned on 0 of 0 updates")
     assert not Path("folder").exists()
+
+
+def test_without_lightning() -> None:
+    """Nor Hydra: what these loops use imports neither."""
+    code = """if True:
+        import sys
+        class Absent:
+            def find_spec(self, name, path=None, target=None):
+                missing = ("lightning", "pytorch_lightning", "lightning_fabric", "hydra", "omegaconf", "transformers")
+                if name.partition(".")[0] in missing:
+                    raise ModuleNotFoundError(name)
+        sys.meta_path.insert(0, Absent())
+        import torch
+        from lr_recipes import lr_scheduler
+        from lr_recipes.adapters.recording import Recording
+        from lr_recipes.adapters.transformers import scheduled
+        weight = torch.nn.Parameter(torch.ones(1))
+        weight.grad = torch.ones(1)
+        optimizer = torch.optim.SGD([weight], lr=0.1)
+        recording = Recording(lr_scheduler.Cosine(optimizer, total_steps=10, warmup="10%"))
+        for _ in range(10):
+            optimizer.step()
+        print(recording.close())
+    """
+    said = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout == "used = planned on 10 of 10 updates, schedule complete\n"
 
 
 # Fabric
