@@ -16,7 +16,6 @@ import pytest
 import torch
 from accelerate import Accelerator, debug_launcher
 from accelerate.state import AcceleratorState
-from accelerate.utils import GradientAccumulationPlugin
 from lightning.fabric import Fabric
 from torch import nn
 from torch.optim import SGD, Optimizer
@@ -208,19 +207,14 @@ def test_fabric(way: Any, wrapped: bool) -> None:
 # Accelerate
 
 
-def accelerated(way: Any, accumulation: Any = 2) -> list[float]:
+def accelerated(way: Any) -> list[float]:
     """Two epochs of 9 batches in windows of two, with a state that is saved after an epoch and loaded into new objects.
 
     The batches are shared by the processes: of two, each has 5, so an epoch is 3 updates.
     """
     used = []
     for saved in (False, True):
-        options = (
-            {"gradient_accumulation_steps": accumulation}
-            if isinstance(accumulation, int)
-            else {"gradient_accumulation_plugin": accumulation}
-        )
-        accelerator = Accelerator(cpu=True, **options)
+        accelerator = Accelerator(cpu=True, gradient_accumulation_steps=2)
         net, optimizer, seen = new_parts()
         net, optimizer, loader = accelerator.prepare(net, optimizer, DataLoader(torch.ones(9, 4), batch_size=1))
         epoch = -(-len(loader) // 2)
@@ -248,9 +242,8 @@ def _one_run_after_another(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @each_way
 @pytest.mark.usefixtures("_one_run_after_another")
-@pytest.mark.parametrize("accumulation", [2, GradientAccumulationPlugin(num_steps=2)], ids=["number", "plugin"])
-def test_accelerate(way: Any, accumulation: Any) -> None:
-    assert accelerated(way, accumulation) == closed_form()
+def test_accelerate(way: Any) -> None:
+    assert accelerated(way) == closed_form()
 
 
 def in_a_process() -> None:
