@@ -143,7 +143,7 @@ class _Followed(BoundSchedule):
             self.notes = [f"the checkpoint has no schedule of lr_recipes: this one goes on at update {self.position:,}"]
             return
         # Not asked of the Trainer: before transformers 5 it loads its own count later.
-        done = state_dict.get("trainer_steps", state_dict.get("position"))
+        done = state_dict.get("trainer_steps", state_dict.get("position", 0))
         if self._resume == "restart" and not BOUND.fault(state_dict):  # if it has begun anew before, it goes on
             self._follow_from(max(done - state_dict["position"], 0))
         differences = self.restore(state_dict, self._resume)
