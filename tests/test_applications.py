@@ -10,9 +10,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.utils import instantiate
 from omegaconf import DictConfig
+from torch.utils.data import DataLoader, TensorDataset
+
+from lr_recipes import schedules
+from tests.callbacks.harness import fit, plan
 
 pytest.importorskip("lr_recipes.conf", reason="the package is not installed: no application sees its groups")
 pytestmark = pytest.mark.behaviour("B63")
@@ -108,6 +114,13 @@ def test_values_over_a_group_are_no_value_of_its_name(tmp_path: Path) -> None:
     assert (cfg.schedule._target_, cfg.schedule.warmup) == (f"{OURS}OneCycle", 7)
 
 
+def test_ours_stands_under_another_name_beside_a_schedule_of_another_meaning() -> None:
+    more = ["callbacks=learning_rate_scheduler", "callbacks.learning_rate_scheduler.schedule=${plan}"]
+    cfg = composed(TEMPLATE / "configs", "+schedule@plan=warmup_cosine", *more)
+    assert cfg.schedule._target_ == f"{TORCHS}ReduceLROnPlateau"
+    assert instantiate(cfg.callbacks.learning_rate_scheduler).schedule == schedules.Cosine(warmup="5%")
+
+
 def test_the_template_trains_as_planned(tmp_path: Path) -> None:
     """A real process; a directory that is given by hand has a schedule of the name of ours, which wins."""
     folder = shutil.copytree(TEMPLATE, tmp_path / "template")
@@ -120,3 +133,12 @@ def test_the_template_trains_as_planned(tmp_path: Path) -> None:
     with (folder / "lr.csv").open() as file:
         used = [float(row["lr/group0"]) for row in csv.DictReader(file)]
     assert used == pytest.approx([0.1 * (t + 1) / 4 if t < 4 else 0.1 * (1 - (t - 4) / 12) for t in range(16)])
+
+
+def test_the_templates_module_takes_a_schedule_by_its_path_in_place_of_torchs() -> None:
+    """What is given to the module as its `_partial_` scheduler; the length of the run comes from the Trainer."""
+    by_path = "{_target_: lr_recipes.lr_scheduler.Cosine, _partial_: true, warmup: 25%}"
+    cfg = composed(TEMPLATE / "configs", f"model.scheduler={by_path}", "model._target_=tests.template.train.Net")
+    data = DataLoader(TensorDataset(torch.ones(8, 1)))
+    run = fit(module=instantiate(cfg.model), train=data, max_epochs=2)
+    assert run.used == pytest.approx(plan(schedules.Cosine(warmup="25%"), 16))

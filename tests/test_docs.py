@@ -11,15 +11,15 @@ import pytest
 from sphinx.cmd.build import build_main
 
 import lr_recipes
-from lr_recipes import schedules
+from lr_recipes import lr_scheduler, schedules
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("docs/api/*.rst"), ROOT / "recipes" / "README.md"]
-PUBLIC = {f"{module.__name__}.{name}" for module in (lr_recipes, schedules) for name in module.__all__}
+PUBLIC = {f"{module.__name__}.{name}" for module in (lr_recipes, schedules, lr_scheduler) for name in module.__all__}
 POINTS = re.compile(r'<(\w+)[^>]*?\s(?:href|src)="([^"]*)"')
 
 
-@pytest.mark.filterwarnings("default")  # those of Python, in Sphinx and its extensions; its own end the build
+@pytest.mark.filterwarnings("ignore")  # those of Python in Sphinx and its extensions; its own end the build
 def test_the_site_is_whole(tmp_path: Path) -> None:
     assert build_main(["-q", "-W", "--keep-going", "-c", str(ROOT / "docs"), str(ROOT), str(tmp_path)]) == 0
     pages = {one.relative_to(tmp_path).as_posix(): one.read_text(encoding="utf-8") for one in tmp_path.rglob("*.html")}

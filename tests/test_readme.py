@@ -43,6 +43,11 @@ def test_the_table_names_every_recipe() -> None:
     assert named == {path.stem for path in (ROOT / "conf" / "recipe").glob("*.yaml")}
 
 
+def test_the_readme_counts_the_guarantees() -> None:
+    rows = (ROOT / "docs" / "guarantees.md").read_text(encoding="utf-8").count("\n| B")
+    assert f"lists {rows} situations" in README
+
+
 def test_the_script_builds_a_trainer() -> None:
     (block,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     scope: dict[str, object] = {}

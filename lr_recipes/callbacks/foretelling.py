@@ -33,7 +33,7 @@ from lr_recipes.callbacks.lightning import (
 from lr_recipes.callbacks.own_code import OwnCode, own_code
 from lr_recipes.callbacks.rehearsal import Rehearsal
 from lr_recipes.callbacks.stage import Stage
-from lr_recipes.checks import nearest
+from lr_recipes.checks import explains_arguments, nearest
 from lr_recipes.optimizer import as_built
 from lr_recipes.optimizer.clock import Clock
 from lr_recipes.optimizer.groups import group_names, read_lrs
@@ -475,6 +475,7 @@ def other_lengths(schedulers: Sequence[Any], built: Sequence[Mapping[str, Any]])
     ]
 
 
+@explains_arguments
 def forecast(
     trainer: Trainer,
     module: LightningModule,

@@ -44,6 +44,7 @@ from lr_recipes.plan.resume import BEGIN_ANEW, POLICIES, Chosen, choose, rescale
 from lr_recipes.plan.state import BOUND, COUNT, TEXT, ByName, Entries, ResumeError, checksum_of, damaged, whole
 from lr_recipes.report.words import in_words
 from lr_recipes.schedules import Schedule
+from lr_recipes.schedules.named import as_schedule
 
 # More updates than any schedule's warmup: `fast_dev_run` trains one batch and must not fail over lengths.
 _LONG_RUN = 10**6
@@ -65,6 +66,7 @@ def _checksum_agrees(state: dict[str, Any]) -> str:
     return f"checksum is {state['checksum']}, which is not that of epoch, loop, metrics and what plateaus have seen"
 
 
+@checks.explains_arguments
 class LearningRateScheduler(Remembering):
     """Makes every optimizer update use ``base LR x factor(position)`` of each parameter group, and prints the plan.
 
@@ -72,9 +74,9 @@ class LearningRateScheduler(Remembering):
     Trainer then knows; the position counts the updates that really changed parameters.
 
     Args:
-        schedule: what to follow. With several optimizers: one schedule that all of them follow, or a mapping from the
-            optimizer's index or name (``"Adam"``, ``"Adam-1"``, ...) to its schedule; optimizers that the mapping
-            leaves out are left alone.
+        schedule: what to follow: a schedule, or the name of one, such as ``"warmup_cosine"``. With several optimizers:
+            one schedule that all of them follow, or a mapping from the optimizer's index or name (``"Adam"``,
+            ``"Adam-1"``, ...) to its schedule; optimizers that the mapping leaves out are left alone.
         interval: how often the LR is refreshed, and nothing else: ``"step"``, every update; ``"epoch"``, at the start
             of each epoch, to be held until the next.
         resume: what to do when a checkpoint, or an earlier fit of the same Trainer, was made with another plan:
@@ -105,7 +107,7 @@ class LearningRateScheduler(Remembering):
 
     def __init__(
         self,
-        schedule: Schedule | Mapping[int | str, Schedule],
+        schedule: Schedule | str | Mapping[int | str, Schedule | str],
         interval: str = "step",
         resume: str = "error",
         *,
@@ -578,13 +580,15 @@ def opening_notes(
 
 
 def _checked_schedule(given: Any) -> Schedule | dict[int | str, Schedule]:
+    given = {key: as_schedule(one) for key, one in given.items()} if isinstance(given, Mapping) else as_schedule(given)
     values = list(given.values()) if isinstance(given, Mapping) else [given]
     for value in values:
         if not isinstance(value, Schedule):
             raise TypeError(
                 f"schedule={checks.brief(value)}: must be one of lr_recipes.schedules, as in "
-                "schedules.Cosine(warmup='10%'), or a mapping from optimizers to schedules; in the config of a Hydra "
-                "application, add `- schedule: warmup_cosine` to the defaults list"
+                "schedules.Cosine(warmup='10%'), the name of one, as in 'warmup_cosine', or a mapping from optimizers "
+                "to schedules; in the config of a Hydra application, add `- schedule: warmup_cosine` to the defaults "
+                "list"
             )
     if not values:
         raise ValueError("schedule={}: the mapping names no optimizer, so no LR would be scheduled")

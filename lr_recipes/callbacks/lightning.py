@@ -14,10 +14,13 @@ import copy
 import functools
 import importlib
 import inspect
+import logging
 import math
 import sys
 from abc import ABCMeta
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
         EarlyStopping,
         GradientAccumulationScheduler,
         ModelCheckpoint,
+        ProgressBar,
         RichProgressBar,
         StochasticWeightAveraging,
         Timer,
@@ -48,6 +52,7 @@ __all__ = [
     "LightningDataModule",
     "LightningModule",
     "ParallelStrategy",
+    "ProgressBar",
     "RichProgressBar",
     "StochasticWeightAveraging",
     "TQDMProgressBar",
@@ -63,10 +68,13 @@ __all__ = [
     "configuring",
     "dummy_logger",
     "epoch_is_whole",
+    "hushed",
+    "hyperparameters_of",
     "is_param_in_hook_signature",
     "logged_as",
     "loop_limits",
     "optimizers_of",
+    "options_of_trainer",
     "quiet_profiler",
     "rank_zero_info",
     "rank_zero_warn",
@@ -88,12 +96,41 @@ _LIBRARIES = {
     "lightning": "lightning.pytorch",
     "pytorch_lightning": "pytorch_lightning",
 }  # package -> the library in it
+_MALICIOUS = ("2.6.2", "2.6.3")  # releases that read the secrets of whoever imports them
 
 
 def _imported() -> list[str]:
     """The libraries that are imported; where none is, the first that is installed."""
-    there = [library for library in _LIBRARIES.values() if library in sys.modules]
-    return there or [next((_LIBRARIES[package] for package in _LIBRARIES if find_spec(package)), "lightning.pytorch")]
+    return [library for library in _LIBRARIES.values() if library in sys.modules] or [_installed()]
+
+
+def _installed() -> str:
+    for package, library in _LIBRARIES.items():
+        spec = find_spec(package)
+        if spec and spec.origin:  # a folder of that name, in which somebody works, has none
+            return library
+    raise ImportError(
+        "the callbacks of lr_recipes are for Lightning, and neither lightning nor pytorch_lightning is installed: "
+        "pip install 'lr_recipes[lightning]' or 'lr_recipes[pytorch-lightning]'; a loop without Lightning uses "
+        "schedules.Cosine().bind(optimizer, 1000)"
+    )
+
+
+def _refuse_malicious(package: str) -> None:
+    """Refuse a release that does harm, which is asked of what is installed: to import it is the harm."""
+    try:
+        found = version(package)
+    except PackageNotFoundError:  # on the path, and not installed
+        return
+    if found in _MALICIOUS:
+        raise ImportError(
+            f"{package} {found} is a malicious release, which reads the secrets of whoever imports it: change those of "
+            f"this machine if it was imported before, and pip install '{package}!={',!='.join(_MALICIOUS)}'"
+        )
+
+
+for _library in _imported():
+    _refuse_malicious(_library.partition(".")[0].replace("_", "-"))
 
 
 def _library_of(one: Any) -> str:
@@ -124,7 +161,9 @@ if not TYPE_CHECKING:
         _under_both_names, ("GradientAccumulationScheduler", "ModelCheckpoint", "StochasticWeightAveraging")
     )
     EarlyStopping, Timer = map(_under_both_names, ("EarlyStopping", "Timer"))
-    RichProgressBar, TQDMProgressBar = map(_under_both_names, ("RichProgressBar", "TQDMProgressBar"))
+    ProgressBar, RichProgressBar, TQDMProgressBar = map(
+        _under_both_names, ("ProgressBar", "RichProgressBar", "TQDMProgressBar")
+    )
 
     class Callback(*(_part(library, "Callback") for library in _imported())):
         """A callback for Trainers of both libraries: derived from the ``Callback`` of each that is imported."""
@@ -151,6 +190,11 @@ def trainer_for(module: Any, **options: Any) -> Trainer:
     return trainer
 
 
+def options_of_trainer(module: Any) -> list[str]:
+    """Return what the Trainer of the library that a module is of can be called with."""
+    return list(inspect.signature(_part(_library_of(module), "Trainer")).parameters)
+
+
 def dummy_logger(trainer: Trainer) -> DummyLogger:
     """Return a logger for a Trainer that takes any call and does nothing."""
     logger: DummyLogger = _part(_library_of(trainer), "loggers.logger.DummyLogger")()
@@ -164,9 +208,29 @@ def callbacks_of(trainer: Trainer) -> list[Callback]:
     return trainer.callbacks  # type: ignore[attr-defined, no-any-return]
 
 
+def hyperparameters_of(trainer: Trainer) -> dict[str, Any]:
+    """Return what Lightning gives the loggers as hyper-parameters: what module and data module have saved for that."""
+    owners = [trainer.lightning_module, trainer.datamodule]  # type: ignore[attr-defined]
+    given = [one.hparams_initial for one in owners if one is not None and one._log_hyperparams]
+    # The last is LightningCLI's own, which Lightning keeps to itself.
+    return {key: value for some in given for key, value in some.items() if key != "_class_path"}
+
+
 def quiet_profiler(trainer: Trainer) -> Any:
     """Return a profiler for a Trainer that measures nothing."""
     return _part(_library_of(trainer), "profilers.PassThroughProfiler")()
+
+
+@contextmanager
+def hushed(module: Any) -> Iterator[None]:
+    """Keep back what the library that a module is of says at the level of information: of a Trainer, many lines."""
+    log = logging.getLogger(_library_of(module))
+    level = log.level
+    log.setLevel(max(log.getEffectiveLevel(), logging.WARNING))
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def loop_limits(trainer: Trainer) -> tuple[Any, Any]:

@@ -395,7 +395,7 @@ class BoundSchedule(LRScheduler):
         if fault and resume != "restart":
             raise damaged(fault, "state", BEGIN_ANEW)
         configured = self._configured()
-        plan, differences = Chosen(configured, [fault]) if fault else choose(state_dict, configured, resume)
+        plan, differences = Chosen(configured, [fault]) if fault else self._choose(state_dict, configured, resume)
         begins = resume == "restart" and bool(differences)
         plan.lrs(0 if begins else state_dict["refreshed_at"])  # a plan that fails there does so before it is followed
         self.differences, self.loaded_over = differences, read_lrs(self.optimizer)
@@ -411,6 +411,9 @@ class BoundSchedule(LRScheduler):
         bases = self._bound_to
         same = bases == self.plan.base_lrs or len(bases) != len(self.plan.base_lrs)  # groups have joined or left since
         return self.plan if same else self.plan.regrouped(bases)
+
+    def _choose(self, state_dict: dict[str, Any], configured: Plan, resume: str) -> Chosen:
+        return choose(state_dict, configured, resume, who="scheduler.restore(state")
 
     def go_on(self, state_dict: dict[str, Any]) -> None:
         """Take over the position of a saved state, and what a plateau has seen; the plan is followed already."""

@@ -95,6 +95,7 @@ class Recorder:
         self._columns = list(range(len(self.groups)))  # of the present groups
         self._in_order = True  # whether these are all columns, one after the other
         self.last_lrs: list[Any] = [group["lr"] for group in self.clock.optimizer.param_groups]
+        self.last_others: list[float | None] = []
         self._pending: list[_Update | _Row] = []
         self._flush_at = 0.0
         self._announced = False
@@ -120,7 +121,7 @@ class Recorder:
             self._note_groups()
         update = self._read()  # of update `position`: the clock moves on after all witnesses have looked
         self.noted += 1
-        self.last_lrs = update.lrs
+        self.last_lrs, self.last_others = update.lrs, update.others
         if any(map(on_device, update.lrs)):
             self._pending.append(update)  # judged and written when it is read back, all at once
         else:
