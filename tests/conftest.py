@@ -7,6 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.old_versions import leave_out
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    leave_out(items)
+
 
 @pytest.fixture(autouse=True)
 def _loggers_speak_again() -> Iterator[None]:
