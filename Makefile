@@ -5,6 +5,7 @@
 
 VENV := .venv
 BASE_PYTHON ?= python3 python3.13 python3.12 python3.11 python3.10
+CONSTRAINTS := constraints.txt
 ARGS ?=
 
 # Only the command line counts: a PYTHON that happens to be in the environment would run without our packages.
@@ -16,7 +17,7 @@ SETUP := setup
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test lint docs guarantees bench reproduce gpu-check gpu-bench
+.PHONY: help setup train test test-oldest lint docs guarantees bench reproduce gpu-check gpu-bench
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -28,6 +29,11 @@ train: $(SETUP) ## train the default recipe: linear warmup, cosine decay (ARGS="
 
 test: $(SETUP) ## run the tests on two cores (ARGS="-k horizon")
 	$(PYTHON) -m pytest -n 2 $(ARGS)
+
+# What pyproject.toml calls "name>=version" is installed at that version, and the rest at the newest that goes with it.
+test-oldest: ## run them with the lowest versions and the oldest Python that are admitted, in .venv-oldest (6 GB)
+	@grep -oE '[a-z][a-z0-9_-]*(\[[a-z,]*\])?>=[0-9.]+' pyproject.toml | sed 's/\[.*\]//; s/>=/==/' | sort -u >.venv-oldest.txt
+	@$(MAKE) test VENV=.venv-oldest CONSTRAINTS=.venv-oldest.txt BASE_PYTHON="python3.10 python3.11 python3.12 python3"
 
 lint: $(SETUP) ## check style, format and types
 	$(PYTHON) -m ruff check
@@ -67,6 +73,6 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	    $$base -m venv --clear $(VENV) || exit 1; \
 	fi
 	@echo "Installing torch, lightning, hydra and the rest into $(VENV); this takes a minute or two, once ..."
-	@$(VENV)/bin/python -m pip install -qq -e '.[recipes,dev]' -c constraints.txt
+	@$(VENV)/bin/python -m pip install -qq -e '.[recipes,dev]' -c $(CONSTRAINTS)
 	@touch $@
 	@echo "Ready: $(VENV)"

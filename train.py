@@ -41,6 +41,8 @@ _EXPLAINING = "LR_RECIPES_EXPLAINS_MISTAKES"
 # How the program ends, as others do: something was typed that cannot be, or a run that had begun has failed.
 _TYPED_WRONG, _FAILED = 2, 1
 
+_typed: list[str] = []  # after the name of the program; Hydra is given more
+
 
 class Mistake(Exception):
     """A job of a sweep ended with a mistake that has already been explained; ``status`` is how the program ends."""
@@ -66,8 +68,9 @@ def command_line() -> None:
     if not wants_traceback():
         # without it Hydra prints its own version of an error and exits; with it exceptions come through to here
         os.environ |= {"HYDRA_FULL_ERROR": "1", _EXPLAINING: "1"}
+    _typed[:] = sys.argv[1:]
     try:
-        typed = readable(sys.argv[1:])
+        typed = readable(_typed)
         check_flags(typed)
         whole, said = with_settings_of_the_run(typed)
         if said and is_first_process():
@@ -99,7 +102,7 @@ def ended_well(folder: Path) -> Iterator[None]:
             discard(folder)
         raise
     except Exception as error:
-        message = None if wants_traceback() else explain(error)
+        message = None if wants_traceback() else explain(error, _typed)
         new = new and discard(folder)  # before the message, which says less where nothing is left to look at
         if message is None:
             raise  # not a mistake of the user's: the traceback is what helps

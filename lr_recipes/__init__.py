@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from lr_recipes.plan import sight
+
 if TYPE_CHECKING:
     from lr_recipes import lr_scheduler, schedules
     from lr_recipes.callbacks.foretelling import forecast
@@ -48,9 +50,22 @@ __all__ = [
 ]
 
 
+def _as_html(one: Any) -> str:
+    """What a notebook shows of something of a low floor, which cannot ask the floor of reports itself."""
+    html: str = importlib.import_module("lr_recipes.report.sights").as_html(one)
+    return html
+
+
+sight.html_of = _as_html
+
+
 def __getattr__(name: str) -> Any:
     if name not in _WHERE:
-        raise AttributeError(f"lr_recipes has no attribute {name!r}; it has {', '.join(__all__)}")
+        from lr_recipes.checks import nearest
+
+        raise AttributeError(
+            f"lr_recipes has no attribute {name!r}{nearest(name, __all__)}; it has {', '.join(__all__)}"
+        )
     module, attribute = _WHERE[name]
     found = importlib.import_module(module)
     value = getattr(found, attribute) if attribute else found

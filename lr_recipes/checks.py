@@ -10,14 +10,17 @@ read.
 from __future__ import annotations
 
 import difflib
+import inspect
 import math
 import numbers
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+Called = TypeVar("Called", bound=Callable[..., Any])
 
 # Longer than any run, in updates or samples; up to here floats count exactly, and nothing overflows.
 MOST = 10**15
@@ -83,9 +86,13 @@ def nearest(name: object, known: Iterable[str], most: int = 1) -> str:
     Example:
         >>> nearest("warmpu", ["warmup", "gamma"])
         " (did you mean 'warmup'?)"
+        >>> nearest("warmup_steps", ["warmup", "warmup_type"])
+        " (did you mean 'warmup'?)"
     """
-    word = name if isinstance(name, str) and len(name) <= _LONGEST_WORD else ""
-    near = difflib.get_close_matches(word, list(known), n=most)
+    word, known = name if isinstance(name, str) and len(name) <= _LONGEST_WORD else "", list(known)
+    # A known word with something around it, such as `warmup_steps`, is nearer than any that looks alike.
+    within = [one for one in known if one != word and f"_{one}_" in f"_{word}_"]
+    near = [max(within, key=len)] if within else difflib.get_close_matches(word, known, n=most)
     return f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
 
 
@@ -100,6 +107,83 @@ def one_of(name: str, value: T, known: Iterable[str]) -> T:
         raise ValueError(f"{name}={brief(value)}{nearest(value, known)}: must be one of {', '.join(known)}")
     word: T = plain(value)  # whatever class of string was given
     return word
+
+
+def explains_arguments(function: Called) -> Called:
+    """Let a function or a class say what it takes, where it is called with something else.
+
+    Its signature, its hints and its doc stay as they are for whoever reads them, and what it does too.
+
+    Example:
+        >>> @explains_arguments
+        ... def curve(*, warmup=0, gamma=0.1): ...
+        >>> curve(warmpu=3)
+        Traceback (most recent call last):
+        TypeError: curve() has no argument 'warmpu' (did you mean 'warmup'?); it takes warmup, gamma
+    """
+    if isinstance(function, type):
+        made: Any = function  # the class itself, whatever it is made from
+        made.__init__ = explains_arguments(made.__init__)
+        return function
+    signature = inspect.signature(function)
+
+    @wraps(function)
+    def explaining(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except TypeError as error:
+            fault = _fault_of_call(function, signature, args, kwargs)
+            if fault is None:  # the call was right, and something within went wrong
+                raise
+            raise TypeError(fault) from error
+
+    return explaining  # type: ignore[return-value]
+
+
+def no_argument(who: str, name: str, names: Iterable[str], more: Iterable[str] = ()) -> str:
+    """Say that a function has no argument of a name, and which it has.
+
+    Args:
+        who: the function.
+        name: what was given.
+        names: its arguments.
+        more: others, which may have been meant too.
+    """
+    names = list(names)
+    return f"{who} has no argument {brief(name)}{nearest(name, [*names, *more])}; it takes {', '.join(names)}"
+
+
+def _fault_of_call(
+    function: Callable[..., Any], signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> str | None:
+    """What is wrong with a call, in words; ``None`` where nothing is that can be told from its arguments alone."""
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError:
+        pass
+    else:
+        return None
+    parameters = list(signature.parameters.values())
+    if function.__name__ == "__init__":
+        who, parameters, args = type(args[0]).__name__, parameters[1:], args[1:]
+    else:
+        who = f"{function.__name__}()"
+    names = [one.name for one in parameters if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
+    if not names:
+        return None
+    takes = f"it takes {', '.join(names)}"
+    for name in kwargs:
+        if name not in names:
+            return no_argument(who, name, names)
+    in_place = [one for one in parameters if one.kind is one.POSITIONAL_OR_KEYWORD]
+    by_name = [one for one in parameters if one.kind is one.KEYWORD_ONLY]
+    if len(args) > len(in_place) and by_name:
+        first = args[len(in_place)]
+        meant = next((one for one in by_name if one.default is one.empty), by_name[0])
+        written = f"{who.removesuffix('()')}({meant.name}={brief(first)})"
+        return f"{brief(first)} is given to {who} without a name: write which it is, as in {written}; {takes}"
+    missing = [one.name for one in parameters[len(args) :] if one.default is one.empty and one.name not in kwargs]
+    return f"{who} needs {' and '.join(missing)}; {takes}" if missing else None
 
 
 def number(name: str, value: Any, low: float, high: float = math.inf, *, above: bool = False) -> None:

@@ -9,15 +9,19 @@ What is typed is read here, and mistakes are said in the words of a command line
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import importlib.resources
+import functools
+import platform
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import lr_recipes
 from lr_recipes import checks, schedules
 from lr_recipes.plan.horizon import Duration, Horizon, HorizonError
 from lr_recipes.report.checkpoint import inspect_checkpoint
@@ -25,6 +29,7 @@ from lr_recipes.report.picture import save_figure
 from lr_recipes.report.preview import preview
 from lr_recipes.report.record_audit import audit_record
 from lr_recipes.report.records import read_record
+from lr_recipes.schedules.named import NAMED, schedule_named
 
 USAGE = """\
 Shows what a learning-rate schedule will do, without training.
@@ -93,6 +98,7 @@ Examples:
   lr-recipes audit metrics.csv schedule=warmup_cosine total_steps=10000 lr=0.001"""
 
 HELP_WORDS = {"-h", "--help", "help"}
+VERSION_WORDS = {"-V", "--version"}
 KEYS = ("schedule", "total_steps", "steps_per_epoch", "samples_per_step", "lr", "picture", "csv")
 AUDIT_KEYS = ("schedule", "total_steps", "steps_per_epoch", "samples_per_step", "lr", "column", "picture")
 _TEXTS = ("schedule", "picture", "csv", "column")  # keys whose values are text, whatever they look like
@@ -111,6 +117,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: what was typed after its name; by default that of this process.
     """
     typed = list(sys.argv[1:] if arguments is None else arguments)
+    if typed and (typed[0] == "version" or VERSION_WORDS & set(typed)):
+        print(versions())
+        return 0
     if not typed or HELP_WORDS & set(typed):
         asked = COMMANDS.get(typed[0]) if typed else None
         print(asked.usage() if asked else overview())
@@ -119,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         warnings.simplefilter("always")  # else Python shows one of a kind, with a line of our source
         try:
             status = _run(typed)
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, ImportError) as error:
             print(f"Error: {checks.visible(_explained(error))}", file=sys.stderr)
             status = 2  # of what was typed, as programs do
     for warning in caught:
@@ -130,7 +139,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def overview() -> str:
     """Return the help text of the program: its commands."""
     rows = "\n".join(f"  lr-recipes {name:<10}{command.does}" for name, command in COMMANDS.items())
-    return f"Learning rates, as they will be and as they are saved.\n\n{rows}\n\nMore: lr-recipes COMMAND --help"
+    more = "More: lr-recipes COMMAND --help; which versions are installed: lr-recipes --version"
+    return f"Learning rates, as they will be and as they are saved.\n\n{rows}\n\n{more}"
+
+
+def versions() -> str:
+    """Return this version and those of what it works with, as far as it is installed; nothing is imported for it."""
+    found = [f"Python {platform.python_version()}"]
+    for package in ("torch", "lightning", "pytorch-lightning"):
+        with contextlib.suppress(PackageNotFoundError):
+            found.append(f"{package} {version(package)}")
+    return f"lr-recipes {lr_recipes.__version__} ({', '.join(found)})"
 
 
 def usage() -> str:
@@ -192,7 +211,7 @@ def _audit(typed: Sequence[str]) -> int:
     if horizon.total_steps is None and record.total is not None:
         horizon = dataclasses.replace(horizon, total_steps=record.total, source="as the record says")
     if asked.schedules:
-        planned = partial(schedule_of(asked.schedules[0], asked.knobs).plan, horizon)
+        planned = functools.partial(schedule_of(asked.schedules[0], asked.knobs).plan, horizon)
         _check_lr(asked)
     found = audit_record(path, record, horizon.total_steps, planned, asked.lr)
     as_json = len(words) < len(typed)
@@ -297,53 +316,55 @@ def horizon_from(asked: Request) -> Horizon:
 
 def schedule_names() -> list[str]:
     """Return the names that ``schedule=`` takes, sorted."""
-    return sorted(file.name.removesuffix(".yaml") for file in _folder().iterdir() if file.name.endswith(".yaml"))
+    return sorted(NAMED)
 
 
 def schedule_of(name: str, knobs: dict[str, Any]) -> schedules.Schedule:
-    """Build the schedule of a file of ``conf/schedule`` with some of its values replaced.
+    """Return the schedule of a name, with some of its values replaced.
 
     Raises:
-        ValueError: there is no such file, it has no such value, or a value is out of range.
+        ValueError: there is no such schedule, it has no such value, or a value is out of range.
     """
-    from omegaconf import OmegaConf
-
-    if name not in schedule_names():
-        known, typed = schedule_names(), checks.brief(name).strip("'")
-        raise ValueError(f"schedule={typed} is unknown{checks.nearest(name, known)}; choose one of {', '.join(known)}")
-    # Hydra itself is not needed: a file of this group is a class and its knobs. What Hydra reads begins with a "_".
-    text = (_folder() / f"{name}.yaml").read_text(encoding="utf-8")
-    content: Any = OmegaConf.to_container(OmegaConf.create(text))
-    values = {key: value for key, value in content.items() if not key.startswith("_")}
+    schedule = schedule_named(name)
+    known = [field.name for field in dataclasses.fields(schedule) if field.init]
     for knob in knobs:
-        if knob not in values:
+        if knob not in known:
             raise ValueError(
-                f"schedule={name} has no {checks.brief(knob)}{checks.nearest(knob, values)}; it has {', '.join(values)}"
+                f"schedule={name} has no {checks.brief(knob)}{checks.nearest(knob, known)}; it has {', '.join(known)}"
             )
-    build: type[schedules.Schedule] = getattr(schedules, content["_target_"].rpartition(".")[2])
-    return build(**{**values, **knobs})
-
-
-def _folder() -> Any:
-    """The folder of the schedules' files: of the installed package, or of a checkout that is not installed."""
-    try:
-        root: Any = importlib.resources.files("lr_recipes.conf")  # a package of the wheel only: see pyproject.toml
-    except ModuleNotFoundError:
-        root = Path(__file__).parents[1] / "conf"
-    return root / "schedule"
+    return dataclasses.replace(schedule, **knobs)
 
 
 def _value(argument: str, text: str) -> Any:
     """A value as Hydra would read it: a number, true, null, a list, else text."""
-    from omegaconf import OmegaConf
-
     try:
-        return OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]), resolve=True)["value"]  # type: ignore[index, call-overload]
-    except Exception as error:  # of the YAML reader or of an interpolation: no common base
+        return checks.plain(_read_yaml(text))  # which fails at a list that is in itself, as YAML can write it
+    except Exception as error:  # of the YAML reader: no common base
         why = " ".join(str(error).split())
         raise ValueError(
             f"{checks.brief(argument)} cannot be read: {why[:200]}; write a number, true, null, a list or text"
         ) from error
+
+
+def _read_yaml(text: str) -> Any:
+    import yaml  # type: ignore[import-untyped]
+
+    return yaml.load(text, Loader=_loader())
+
+
+@functools.cache
+def _loader() -> Any:
+    """Return PyYAML's reader with the scalars of Hydra: 1e-3 is a number and not text, and nothing is a date."""
+    import yaml
+
+    scalars = {
+        first: [(tag, form) for tag, form in forms if not tag.endswith(":timestamp")]
+        for first, forms in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    loader: Any = type("Loader", (yaml.SafeLoader,), {"yaml_implicit_resolvers": scalars})
+    number = re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$")
+    loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+0123456789"))
+    return loader
 
 
 def _as_count(value: Any) -> Any:
@@ -351,7 +372,7 @@ def _as_count(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _explained(error: ValueError | OSError) -> str:
+def _explained(error: ValueError | OSError | ImportError) -> str:
     """A mistake in words that fit this command line: facts about the run are typed here, and files named."""
     if isinstance(error, HorizonError):
         return f"{error.needs}: give it, as in {_TYPED[error.fact]}"

@@ -28,6 +28,7 @@ import sys
 import typing
 import warnings
 from collections import abc
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch.optim import Optimizer
@@ -37,11 +38,16 @@ from lr_recipes import checks, schedules
 from lr_recipes.optimizer.as_built import give_back
 from lr_recipes.optimizer.clock import check_kind
 from lr_recipes.optimizer.follow import PHASES_OF_TORCH, BoundSchedule
-from lr_recipes.optimizer.groups import built_lrs
+from lr_recipes.optimizer.groups import built_lrs, note_base
 from lr_recipes.plan.horizon import Horizon, HorizonError
+from lr_recipes.plan.loop import Start
 from lr_recipes.plan.plan import Plan
 from lr_recipes.plan.resume import POLICIES
+from lr_recipes.plan.state import BOUND
 from lr_recipes.schedules import Schedule
+
+if TYPE_CHECKING:
+    from lr_recipes.callbacks.configured import RunOfTrainer
 
 # The names of Lightning's packages; its door is asked only where one of them is there already.
 _LIGHTNING = ("lightning.pytorch", "pytorch_lightning")
@@ -96,13 +102,42 @@ class TorchStyle(BoundSchedule):
             raise ValueError(
                 f"last_epoch={checks.brief(last)}: must be the number of the last update that is done, or -1 for none"
             )
-        schedule = self.kind(**given)
+        begin = partial(self._begin, optimizer, self.kind(**given), facts, last)
+        if facts["total_steps"] is None and self._comes_before_its_trainer():
+            self._later = begin
+        else:
+            begin()
+
+    def _begin(self, optimizer: Optimizer, schedule: Schedule, facts: dict[str, Any], last: int) -> None:
         give_back(optimizer)
-        self.bind_to(optimizer, self._plan(schedule, optimizer, facts))
+        self._run: RunOfTrainer | None = None
+        self._start: Start | None = None
+        self.bind_to(optimizer, self._planned_for(schedule, optimizer, facts))
         self._ticks = 0
         self.attach()
         if last >= 0:
             self.position = last + 1
+
+    @staticmethod
+    def _comes_before_its_trainer() -> bool:
+        """Whether this is what LightningCLI makes of a command line: then there is no Trainer to be asked yet."""
+        if not any(library in sys.modules for library in _LIGHTNING):
+            return False
+        from lr_recipes.callbacks.lightning import configuring, reading_a_command_line
+
+        return configuring() is None and reading_a_command_line()
+
+    def __getattr__(self, name: str) -> Any:
+        """Begin, where that was put off, as soon as anybody asks: Lightning does when it builds the optimizers."""
+        begin = None if name.startswith("__") else vars(self).pop("_later", None)
+        if begin is None:
+            return object.__getattribute__(self, name)  # which says that there is none
+        try:
+            begin()
+        except Exception:
+            self._later = begin
+            raise
+        return getattr(self, name)
 
     @classmethod
     def _check_words(cls, given: abc.Mapping[str, Any]) -> None:
@@ -114,15 +149,16 @@ class TorchStyle(BoundSchedule):
                 f"{', '.join(known)}"
             )
 
-    def _plan(self, schedule: Schedule, optimizer: Optimizer, facts: dict[str, Any]) -> Plan:
+    def _planned_for(self, schedule: Schedule, optimizer: Optimizer, facts: dict[str, Any]) -> Plan:
         """What the updates shall use, from the facts that are given, and in a Lightning module the Trainer's."""
         who, bases = f"lr_scheduler.{type(self).__name__}(optimizer, ...", built_lrs(optimizer)
         if any(library in sys.modules for library in _LIGHTNING):
-            from lr_recipes.callbacks.configured import plan_in_trainer  # imports Lightning
+            from lr_recipes.callbacks.configured import RunOfTrainer  # imports Lightning
 
-            plan = plan_in_trainer(schedule, bases, facts, f"{who}, total_steps=...)")
-            if plan is not None:
-                return plan
+            self._run = RunOfTrainer.that_is_configured(schedule, facts, f"{who}, total_steps=...)")
+            if self._run is not None:
+                self._start = self._run.start()
+                return self._run.plan(schedule, bases, self._start)
         try:
             return schedule.plan(Horizon(**facts), bases)
         except HorizonError as error:
@@ -163,11 +199,28 @@ class TorchStyle(BoundSchedule):
             )
 
     def further(self) -> dict[str, Any]:
-        return {"resume": self.resume, "_ticks": self._ticks}
+        return {"resume": self.resume, "_ticks": self._ticks, "_run": None, "_start": self._start}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue at a saved position; what to do where it was saved with another plan is said by ``resume``."""
-        self.restore(state_dict, resume=self.resume)
+        run = self._run
+        if run is not None and not BOUND.fault(state_dict) and "start" in state_dict:
+            self._begin_at(run, Start(*state_dict["start"]))
+        # An optimizer's state, which comes first, brings the peaks of its run along: that other ones were built here is
+        # to be seen.
+        for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=False):
+            note_base(group, base)
+        if self.restore(state_dict, resume=self.resume) and self.resume == "restart" and run is not None:
+            self._begin_at(run, run.now())
+            self.refresh()
+
+    def _begin_at(self, run: RunOfTrainer, start: Start) -> None:
+        """Plan for what is left of a run after ``start``: a schedule was begun anew there."""
+        self._start = start
+        self.follow(run.plan(self.plan.schedule, self.base_lrs, start))  # type: ignore[arg-type] # it is ours
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), **({} if self._start is None else {"start": list(self._start)})}
 
 
 class _Reacts(TorchStyle):
@@ -213,6 +266,8 @@ def _signature_of(kind: type[Schedule]) -> inspect.Signature:
         one("self", one.POSITIONAL_OR_KEYWORD),
         one("optimizer", one.POSITIONAL_OR_KEYWORD, annotation=Optimizer),
     ]
+    if "factory" in types:  # in a schedule, where torch need not be there, it is any function
+        types["factory"] = abc.Callable[[Optimizer], LRScheduler]
     for field in _knobs_of(kind):
         default = one.empty if field.default is dataclasses.MISSING else field.default
         parameters.append(one(field.name, only, default=default, annotation=types[field.name]))

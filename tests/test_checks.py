@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 
@@ -18,6 +19,8 @@ KNOWN = ("step", "epoch")
     [
         ("stpe", " (did you mean 'step'?)"),
         ("epohc", " (did you mean 'epoch'?)"),
+        ("number_of_steps", ""),
+        ("epoch_of_all", " (did you mean 'epoch'?)"),
         ("something", ""),
         ("", ""),
         (3, ""),
@@ -98,3 +101,57 @@ def test_flag() -> None:
     for value in (1, 0, "true", None):
         with pytest.raises(ValueError, match=f"^plot={value!r}: must be true or false$"):
             checks.flag("plot", value)
+
+
+# Calls with arguments that are not taken
+
+
+@checks.explains_arguments
+def curve(length: int, gamma: float = 0.1, *, warmup: int = 0, floor: float = 0.0) -> tuple[Any, ...]:
+    """A doc."""
+    if length < 0:
+        raise TypeError("a length of less than nothing")
+    return length, gamma, warmup, floor
+
+
+def test_a_right_call_does_what_it_did() -> None:
+    assert curve(3, floor=0.5) == (3, 0.1, 0, 0.5)
+    with pytest.raises(TypeError, match="less than nothing"):
+        curve(-1)
+
+
+@pytest.mark.parametrize(
+    ("call", "answer"),
+    [
+        (lambda: curve(1, warmpu=3), "curve() has no argument 'warmpu' (did you mean 'warmup'?); it takes length"),
+        (lambda: curve(1, warmup_steps=3), "curve() has no argument 'warmup_steps' (did you mean 'warmup'?); it takes"),
+        (lambda: curve(1, **{"x" * 10**4: 3}), "curve() has no argument 'xxx"),
+        (lambda: curve(1, 2, "5%"), "'5%' is given to curve() without a name: write which it is, as in curve(warmup="),
+        (lambda: curve(), "curve() needs length; it takes length, gamma, warmup, floor"),
+        (lambda: curve(1, length=2), "curve() got multiple values for argument 'length'"),
+    ],
+)  # fmt: skip
+def test_a_wrong_call_is_answered(call: Any, answer: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(answer)) as caught:
+        call()
+    assert len(str(caught.value)) < 400
+
+
+def test_a_class_answers_for_itself_and_what_is_derived_from_it() -> None:
+    @checks.explains_arguments
+    class Base:
+        def __init__(self, *, width: int = 1) -> None:
+            self.width = width
+
+    class Derived(Base):
+        pass
+
+    assert Derived(width=2).width == 2
+    with pytest.raises(TypeError, match=r"^Derived has no argument 'widht' \(did you mean 'width'\?\); it takes w"):
+        Derived(widht=2)  # type: ignore[call-arg]
+
+
+def test_others_see_the_signature_and_the_doc() -> None:
+    assert list(inspect.signature(curve).parameters) == ["length", "gamma", "warmup", "floor"]
+    assert (curve.__doc__, curve.__name__) == ("A doc.", "curve")
+    assert get_type_hints(curve)["gamma"] is float

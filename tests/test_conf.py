@@ -17,6 +17,7 @@ from lightning.pytorch import Trainer
 from omegaconf import DictConfig, OmegaConf
 
 from lr_recipes import Horizon, LearningRateLogger, LearningRateScheduler, schedules
+from lr_recipes.schedules.named import NAMED
 from recipes.app import config
 from recipes.app.config import CONF
 from recipes.app.preview import previews_of
@@ -71,6 +72,10 @@ def test_a_schedule_lists_exactly_its_knobs_each_with_a_comment(name: str) -> No
     first, *lines = (CONF / "schedule" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
     assert first.startswith("# ")
     assert [line for line in lines if not line.startswith("_") and "   # " not in line] == []
+
+
+def test_python_knows_each_file_by_its_name() -> None:
+    assert {name: instantiate(OmegaConf.create(read("schedule", name))) for name in SCHEDULES} == NAMED
 
 
 @pytest.mark.parametrize("name", SCHEDULES)

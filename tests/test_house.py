@@ -28,6 +28,7 @@ FLOORS = [
     "report",
     "sweep",
     "command_line",
+    "adapters",
     "callbacks",
     "lr_scheduler",  # the callbacks only where Lightning is there already
 ]
@@ -41,7 +42,8 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     # torch to read the file of a checkpoint; tensorboard, as it knows what an event of an event file is
     "report": (set(), {"matplotlib", "tensorboard", "torch"}),
     "sweep": (set(), {"matplotlib"}),
-    "command_line": (set(), {"omegaconf"}),
+    "command_line": (set(), {"yaml"}),
+    "adapters": ({"torch"}, {"tqdm", "transformers"}),
     "callbacks": ({"fsspec", "lightning", "numpy", "torch", "tqdm"}, set()),
     "lr_scheduler": ({"torch"}, set()),
 }

@@ -1,13 +1,17 @@
 """`make help` and what the targets would run; nothing is installed or trained here."""
 
+import itertools
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
-TARGETS = ["setup", "train", "test", "lint", "docs", "guarantees", "bench", "reproduce", "gpu-check", "gpu-bench"]
+TARGETS = ["setup", "train", "test", "test-oldest", "lint", "docs", "guarantees", "bench", "reproduce"]
+TARGETS += ["gpu-check", "gpu-bench"]
 
 
 def make(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -49,11 +53,26 @@ def test_targets_set_up_and_then_run_in_the_venv(arguments: list[str], command: 
     assert any("pip install" in line and "-c constraints.txt" in line for line in before)
 
 
-@pytest.mark.parametrize("target", [target for target in TARGETS if target != "setup"])
+@pytest.mark.parametrize("target", [target for target in TARGETS if target not in ("setup", "test-oldest")])
 def test_a_given_interpreter_installs_nothing(target: str) -> None:
     planned = make("-n", "-W", "pyproject.toml", target, "PYTHON=python3").stdout.strip().splitlines()
     assert planned
     assert all(line.startswith("python3 ") for line in planned)
+
+
+def test_the_oldest_are_what_pyproject_names(tmp_path: Path) -> None:
+    # Its first command writes them; what is installed and run after it is only looked at.
+    written, *rest = make("-n", "test-oldest", "ARGS=-k horizon").stdout.splitlines()
+    subprocess.run(written.replace(">.venv-oldest.txt", f">{tmp_path}/oldest.txt"), shell=True, cwd=ROOT, check=True)
+    toml = pytest.importorskip("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    project = toml.loads((ROOT / "pyproject.toml").read_text())["project"]
+    listed = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
+    lowest = {(one.name, at.version) for one in map(Requirement, listed) for at in one.specifier if at.operator == ">="}
+    found = {tuple(line.split("==")) for line in (tmp_path / "oldest.txt").read_text().splitlines()}
+    assert {"torch", "lightning", "pytorch-lightning", "hydra-core"} <= {name for name, _ in found}
+    assert found == lowest
+    assert "CONSTRAINTS=.venv-oldest.txt" in rest[0]
+    assert any(line.startswith(".venv-oldest/bin/python -m pytest -n 2 -k horizon") for line in rest)
 
 
 def test_without_a_python_that_is_new_enough_setup_says_so(tmp_path: Path) -> None:

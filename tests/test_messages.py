@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import lr_recipes
+from tests.messages.adapters import ADAPTERS
 from tests.messages.constructors import CONSTRUCTORS
 from tests.messages.doors import Case, Door
 from tests.messages.forecasts import FORECASTS
@@ -41,6 +42,7 @@ CASES: dict[str, Case] = {
         "preview": PREVIEWS,
         "record": RECORDS,
         "forecast": FORECASTS,
+        "elsewhere": ADAPTERS,
     }.items()
     for name, case in cases.items()
 }
@@ -49,6 +51,8 @@ EXEMPT = {
     "AssertionError('the batches have no end')": "cannot be reached",
     "CannotCopy(": "becomes a caveat of a forecast: tests/callbacks/test_forecast.py",
     "Unknowable(": "becomes a caveat of a forecast: tests/callbacks/test_forecast.py",
+    "neither lightning nor pytorch_lightning": "needs a process without them: tests/test_absent.py",
+    "is a malicious release": "needs a process with one: tests/test_absent.py",
     "differs between processes": "needs two processes: provoked, and followed, in tests/callbacks/test_processes.py",
 }
 # Some are given `warn` under another name.

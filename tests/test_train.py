@@ -94,6 +94,8 @@ def test_a_longer_plan_is_refused_until_one_is_chosen(first: subprocess.Complete
     assert refused.returncode == 2
     assert "Error: the checkpoint (at update 14) and this run plan different learning rates" in refused.stderr
     assert "Traceback" not in refused.stderr
+    command_that_goes_on = " ".join(["    python train.py", *longer, "resume=checkpoint"])
+    assert command_that_goes_on in refused.stderr.splitlines()
     assert {path.name: path.read_text() for path in (folder / ".hydra").iterdir()} == settings
     assert len(rows(folder / "lr.csv")) == 14
 

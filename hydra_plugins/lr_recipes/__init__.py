@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import importlib.resources
 import importlib.util
+import inspect
+from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import PurePosixPath
+from typing import Any
 
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.object_type import ObjectType
@@ -25,14 +28,24 @@ Names = list[str]  # within the class below, `list` is a method
 
 
 class LrRecipesSearchPathPlugin(SearchPathPlugin):
-    """Appends what is shared, so that files of the same name in the application itself win."""
+    """Brings what is shared."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         search_path.append(provider="lr_recipes", path=f"{SharedConfigSource.scheme()}://lr_recipes.conf")
 
 
 class SharedConfigSource(ConfigSource):
-    """Of a package of configs, the files that ``SHARED`` names, as if there were no others."""
+    """Of a package of configs, the files that ``SHARED`` names, as if there were no others.
+
+    What the application has under the same name wins, wherever it has it. Hydra takes the first source that knows a
+    name, and ``hydra.searchpath``, ``--config-dir`` and the ``ConfigStore`` come after what a plugin brings.
+    """
+
+    def __init__(self, provider: str, path: str) -> None:
+        super().__init__(provider, path)
+        # Who calls is the repository, which alone knows the other sources; it is collecting them.
+        frame = inspect.currentframe()
+        self._repository = frame.f_back.f_locals.get("self") if frame and frame.f_back else None
 
     @staticmethod
     def scheme() -> str:
@@ -43,11 +56,12 @@ class SharedConfigSource(ConfigSource):
         return importlib.util.find_spec(self.path) is not None
 
     def is_group(self, config_path: str) -> bool:
-        return self.available() and config_path in ("", *SHARED)
+        return self.available() and (config_path == "" or (config_path in SHARED and not self._is_a_value(config_path)))
 
     def is_config(self, config_path: str) -> bool:
         path = PurePosixPath(self._normalize_file_name(config_path))
-        return path.stem in self._names(str(path.parent))
+        ours = path.stem in self._names(str(path.parent))
+        return ours and not any(source.is_config(config_path) for source in self._others())
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> Names:
         groups = [] if config_path or results_filter == ObjectType.CONFIG else sorted(SHARED)
@@ -66,3 +80,24 @@ class SharedConfigSource(ConfigSource):
             return []
         files = (importlib.resources.files(self.path) / group).iterdir()
         return sorted(PurePosixPath(file.name).stem for file in files if fnmatch(file.name, SHARED[group]))
+
+    def _others(self) -> Iterator[ConfigSource]:
+        return (one for one in getattr(self._repository, "sources", ()) if one is not self and one.available())
+
+    def _is_a_value(self, name: str) -> bool:
+        """Whether the application has a value of that name, as in ``schedule: daily``, and chooses from no group."""
+        mains = list(self._mains())
+        entries = [entry for main in mains for entry in main.get("defaults") or () if isinstance(entry, dict)]
+        groups = {str(key).split()[-1].lstrip("/").partition("@")[0] for entry in entries for key in entry}
+        return name not in groups and any(isinstance(main.get(name), (str, int, float, list)) for main in mains)
+
+    def _mains(self) -> Iterator[dict[Any, Any]]:
+        """What the application can be started with, as plain values."""
+        for source in self._others():
+            for name in source.list("", ObjectType.CONFIG):
+                try:
+                    main = OmegaConf.to_container(source.load_config(name).config)
+                except Exception:  # a draft that nobody has asked for must not end the application
+                    continue
+                if isinstance(main, dict):
+                    yield main

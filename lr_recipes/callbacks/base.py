@@ -8,15 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from lr_recipes.callbacks.fit import Fit, Recalls
-from lr_recipes.callbacks.lightning import Callback, LightningModule, Trainer
+from lr_recipes.callbacks.lightning import Callback, LightningModule, Trainer, callbacks_of
 from lr_recipes.callbacks.telling import tell
-from lr_recipes.plan.state import COUNT, LENGTH, ByName, Entries, Form, ListOf, Value, damaged
-
-
-def _is_start(value: Any) -> bool:
-    """Epoch, updates that the loop had counted, and those of them in this epoch: the fields of a ``Start``."""
-    return not ListOf(COUNT).fault(value) and len(value) == 3 and value[2] <= value[1]
-
+from lr_recipes.plan.state import COUNT, LENGTH, START, ByName, Entries, Form, damaged
 
 # What a run that goes on must know of the loop: see `Fit.loop`.
 LOOP = Entries(
@@ -24,7 +18,7 @@ LOOP = Entries(
     {
         "lengths": ByName(COUNT, LENGTH),
         "repeats": ByName(COUNT, LENGTH),
-        "start": Value("an epoch, the updates until then, and those of them in this epoch", _is_start),
+        "start": START,
     },
 )
 
@@ -52,6 +46,7 @@ class Remembering(Recalls, Callback):
         self._repeats: dict[int, int] = {}  # of the epoch in which the earlier fit was broken off, if it was
         self._origin = "nothing"
         self._fit: Fit | None = None  # from `recall` to `remember`
+        self._moved = False  # whether this fit has done an update, once it is over
 
     def now(self) -> dict[str, Any]:
         """Return the state of a run that is under way, as plain values; nothing where none is."""
@@ -94,7 +89,7 @@ class Remembering(Recalls, Callback):
         """
         self._stage = stage
         if stage == "fit":  # `validate` and `test` come through here too, and move nothing
-            self._loaded = None
+            self._loaded, self._moved = None, False
             Fit.forget(trainer)  # each of ours does; the fit is made anew by the first `Fit.of`
 
     def state_dict(self) -> dict[str, Any]:
@@ -139,6 +134,16 @@ class Remembering(Recalls, Callback):
         if uncounted:
             self.complain(trainer, uncounted)
 
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say where a checkpoint left nothing to train; the first of ours does.
+
+        Lightning then goes past every hook of training, or only ends an epoch that was saved behind its last batch, and
+        says of it no more than at the end of any run.
+        """
+        first = next(one for one in callbacks_of(trainer) if isinstance(one, Remembering))
+        if trainer.ckpt_path is not None and not self._moved and first is self:
+            tell(trainer, _nothing_left(trainer))
+
     def complain(self, trainer: Trainer, uncounted: str) -> None:
         """End the run; a callback that only looks may do less."""
         raise ValueError(uncounted)
@@ -150,6 +155,7 @@ class Remembering(Recalls, Callback):
             trainer: the Trainer.
             ended: whether the run came to its end, and was not broken off.
         """
+        self._moved = self._moved or (self._fit is not None and self._fit.moved)
         self._state, self._loaded = self.state_dict(), None  # the last position: nothing counts after this
         self._repeats = {} if ended else Fit.repeated_by(trainer)
         Fit.end_of(trainer)  # a second call does nothing: several of our callbacks come here
@@ -162,6 +168,19 @@ class Remembering(Recalls, Callback):
         """
         if self._stage == "fit":  # a test may be broken off too
             self.remember(trainer, ended=False)
+
+
+def _nothing_left(trainer: Trainer) -> str:
+    """Say that a run has come to its end before this fit began, and how it is trained longer."""
+    steps, epochs = trainer.max_steps, trainer.max_epochs
+    limit, longer = f"max_epochs={epochs}", f"max_epochs={(epochs or 0) + 1}"
+    if steps is not None and 0 <= steps <= trainer.global_step:
+        limit, longer = f"max_steps={steps}", f"max_steps={steps + 1}"
+    return (
+        f"Nothing was left to do: the checkpoint is of a run that has done its {trainer.global_step:,} updates, and "
+        f"ends at {limit}. To train longer, give the Trainer {longer} or more; resume='config' then follows the "
+        "longer plan, and resume='restart' a new one over what is left"
+    )
 
 
 # What Lightning calls at every update, in the order of the calls; with accumulation, some of them at every batch.

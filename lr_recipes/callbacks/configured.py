@@ -6,58 +6,88 @@ does. So the first LR is right from the moment at which the schedule is made.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from lr_recipes.callbacks.fit import advising, goes_on_from, horizon_of, limits_of
-from lr_recipes.callbacks.learning_rate_scheduler import plan_for
-from lr_recipes.callbacks.lightning import Trainer, configuring
+from lr_recipes.callbacks.learning_rate_scheduler import plan_for, refuse_averaging
+from lr_recipes.callbacks.lightning import Trainer, callbacks_of, configuring
 from lr_recipes.plan.horizon import Horizon, HorizonError
 from lr_recipes.plan.loop import Limits, Start
 from lr_recipes.plan.plan import Plan
 from lr_recipes.schedules import Schedule
 
 
-def plan_in_trainer(
-    schedule: Schedule, base_lrs: Sequence[float], facts: Mapping[str, Any], how_to_give: str
-) -> Plan | None:
-    """Return the plan for the run of the Trainer that is calling ``configure_optimizers``; ``None`` where none is.
+class RunOfTrainer:
+    """What a Trainer says about the run of a schedule; it must not be kept alive by it.
 
     Args:
-        schedule: what to plan.
-        base_lrs: what the groups were built with.
-        facts: those about the run that are given; ``None`` for the Trainer's.
+        trainer: the Trainer.
+        facts: those about the run that are given; the others are the Trainer's.
         how_to_give: the total, in words.
-
-    Raises:
-        HorizonError, ValueError: see ``Schedule.plan``.
     """
-    trainer = configuring()
-    if trainer is None:
-        return None
-    given = {name: value for name, value in facts.items() if value is not None}
-    if "total_steps" in given:
-        try:  # who has said all that is needed is not made to load the data
-            return schedule.plan(Horizon(**given), base_lrs)
-        except HorizonError:
-            pass
-    if trainer.train_dataloader is None:
-        trainer.fit_loop.setup_data()
-    automatic = trainer.lightning_module.automatic_optimization
-    horizon = horizon_of(trainer, _from_here(trainer), given.get("total_steps"))
-    with advising(automatic, how_to_give, bool(trainer.reload_dataloaders_every_n_epochs)):  # type: ignore[attr-defined]
+
+    def __init__(self, trainer: Trainer, facts: Mapping[str, Any], how_to_give: str) -> None:
+        self._trainer = weakref.ref(trainer)
+        self._given = {name: value for name, value in facts.items() if value is not None}
+        self._how_to_give = how_to_give
+
+    @classmethod
+    def that_is_configured(cls, schedule: Schedule, facts: Mapping[str, Any], how_to_give: str) -> RunOfTrainer | None:
+        """Return the run of the Trainer that is calling ``configure_optimizers``; ``None`` where none is.
+
+        Raises:
+            ValueError: a callback of the Trainer would write the LR too.
+        """
+        trainer = configuring()
+        if trainer is None:
+            return None
+        module = type(trainer.lightning_module).__name__
+        refuse_averaging(f"{module}.configure_optimizers() makes a {schedule!r}", callbacks_of(trainer))
+        return cls(trainer, facts, how_to_give)
+
+    def plan(self, schedule: Schedule, base_lrs: Sequence[float], start: Start | None) -> Plan:
+        """Return the plan for the run, or for what is left of it after ``start``, if that is given.
+
+        Raises:
+            HorizonError, ValueError: see ``Schedule.plan``.
+        """
+        trainer, given = self._trainer(), self._given
+        assert trainer is not None  # it is calling
+        if "total_steps" in given:
+            with suppress(HorizonError):  # who has said all that is needed is not made to load the data
+                return schedule.plan(Horizon(**given), base_lrs)
+        limits = self._limits(trainer)._replace(start=start or Start())
+        horizon = horizon_of(trainer, limits, given.get("total_steps"))
+        reloads = bool(trainer.reload_dataloaders_every_n_epochs)  # type: ignore[attr-defined]
         fast = bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
-        return plan_for(schedule, replace(horizon, **given), base_lrs, fast)
+        with advising(trainer.lightning_module.automatic_optimization, self._how_to_give, reloads):
+            return plan_for(schedule, replace(horizon, **given), base_lrs, fast)
 
+    def start(self) -> Start | None:
+        """Return where the schedule begins that is made now: in a further fit of a Trainer, where it has stopped."""
+        trainer = self._trainer()
+        if trainer is None or "total_steps" in self._given or goes_on_from(trainer) != "earlier fit":
+            return None
+        # An epoch that was broken off is begun again from its first batch.
+        epoch, by_steps = trainer.current_epoch, trainer.max_steps >= 0
+        return Start(epoch, trainer.global_step if by_steps else self._updates_before(trainer, epoch), 0)
 
-def _from_here(trainer: Trainer) -> Limits:
-    """The limits of the run of a schedule that is made now: a further fit of a Trainer is what is left of its run."""
-    limits, epoch = limits_of(trainer), trainer.current_epoch
-    if goes_on_from(trainer) != "earlier fit":
-        return limits
-    # An epoch that was broken off is begun again: it then has more updates than the others.
-    done = trainer.global_step - sum(limits.updates_in(one) or 0 for one in range(epoch))
-    length = limits.updates_in(epoch)
-    lengths = {} if length is None else {epoch: done + length}
-    return limits._replace(lengths=lengths, start=Start(epoch, trainer.global_step, done))
+    def now(self) -> Start:
+        """Return where the Trainer is that goes on from a checkpoint, perhaps within an epoch."""
+        trainer = self._trainer()
+        assert trainer is not None
+        epoch, done = trainer.current_epoch, trainer.global_step
+        return Start(epoch, done, done - self._updates_before(trainer, epoch))
+
+    def _updates_before(self, trainer: Trainer, epoch: int) -> int:
+        limits = self._limits(trainer)
+        return sum(limits.updates_in(one) or 0 for one in range(epoch))
+
+    def _limits(self, trainer: Trainer) -> Limits:
+        if trainer.train_dataloader is None:
+            trainer.fit_loop.setup_data()
+        return limits_of(trainer)

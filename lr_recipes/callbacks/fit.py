@@ -96,6 +96,7 @@ class Fit:
         self._saved: dict[str, int] = {}
         self._unknown: set[str] = set()
         self._settled = self._started = self._resting = False
+        self._begins: dict[str, int] = {}  # where each optimizer was when training began
         self._lengths: dict[int, int] = {}  # updates of epochs, where the loader is made anew between them
         self._repeats: dict[int, int] = {}  # and of attempts at an epoch that were broken off
         self._start = Start()
@@ -193,6 +194,13 @@ class Fit:
         for name, clock in self.clocks.items():
             if not clock.bound:  # of a schedule that the module has bound, the position is its own
                 clock.position = self._position_of(name)
+
+        self._begins = {name: clock.position for name, clock in self.clocks.items()}
+
+    @property
+    def moved(self) -> bool:
+        """Whether an optimizer has done an update since training began."""
+        return any(clock.position != self._begins.get(name) for name, clock in self.clocks.items())
 
     def _note_saved(self, positions: Mapping[str, int], callback: Any) -> None:
         """Note the positions that a callback has saved; all have counted by the same clocks."""

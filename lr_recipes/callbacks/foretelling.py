@@ -33,8 +33,9 @@ from lr_recipes.callbacks.lightning import (
 from lr_recipes.callbacks.own_code import OwnCode, own_code
 from lr_recipes.callbacks.rehearsal import Rehearsal
 from lr_recipes.callbacks.stage import Stage
-from lr_recipes.checks import nearest
+from lr_recipes.checks import explains_arguments, nearest
 from lr_recipes.optimizer import as_built
+from lr_recipes.optimizer.clock import Clock
 from lr_recipes.optimizer.groups import group_names, read_lrs
 from lr_recipes.optimizer.told import LENGTHS, arguments_of, described
 from lr_recipes.optimizer.twin import CannotCopy
@@ -474,6 +475,7 @@ def other_lengths(schedulers: Sequence[Any], built: Sequence[Mapping[str, Any]])
     ]
 
 
+@explains_arguments
 def forecast(
     trainer: Trainer,
     module: LightningModule,
@@ -501,8 +503,8 @@ def forecast(
         before its first update.
 
     Raises:
-        ValueError: the module has no optimizer, its schedulers cannot be built before training, a
-            LearningRateScheduler owns the LR, or the checkpoint is none of this run.
+        ValueError: the module has no optimizer, its schedulers cannot be built before training, a schedule of ours
+            owns the LR, or the checkpoint is none of this run.
 
     Example:
         >>> import torch
@@ -514,14 +516,16 @@ def forecast(
         (192, [0.1], 0.001, [64, 128, 192])
     """
     if any(isinstance(one, LearningRateScheduler) for one in callbacks_of(trainer)):
-        raise ValueError(
-            "a LearningRateScheduler owns the LR of this Trainer, so there is nothing to forecast: its plan is what "
-            "will be used, and lr_recipes.preview(schedule, ...) shows it"
-        )
+        raise _nothing_to_foretell("a LearningRateScheduler")
     checkpoint = None if ckpt_path is None else _checkpoint_at(trainer, ckpt_path)
     stage = Stage(trainer, module)
     with aside(), as_built.noting():
         optimizers, configs = _built(stage, train_dataloaders, val_dataloaders, datamodule)
+        owners = [clock.owner for clock in map(Clock.on, optimizers) if clock is not None and clock.bound]
+        if len(owners) == len(optimizers):
+            raise _nothing_to_foretell(
+                " and ".join(f"{owner.plan.schedule!r}" for owner in owners if owner is not None)
+            )
         schedulers = [one.scheduler for one in configs]
         lengths, averaged = lengths_of(schedulers), checkpoint is not None and averages(checkpoint)
         if checkpoint is not None and not averaged:
@@ -537,6 +541,13 @@ def forecast(
             unknown="the run goes on with the scheduler that StochasticWeightAveraging has begun" if averaged else "",
         )
         return foretell(stage.trainer, stage.module, told)
+
+
+def _nothing_to_foretell(owner: str) -> ValueError:
+    return ValueError(
+        f"{owner} owns the LR of this Trainer, so there is nothing to forecast: its plan is what will be used, and "
+        "lr_recipes.preview(schedule, ...) shows it"
+    )
 
 
 def _built(stage: Stage, *data: Any) -> tuple[list[Any], list[Any]]:

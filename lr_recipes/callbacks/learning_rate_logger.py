@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,16 @@ from lr_recipes.callbacks.first_epoch import FirstEpoch
 from lr_recipes.callbacks.fit import Fit
 from lr_recipes.callbacks.folder import Folder
 from lr_recipes.callbacks.foretelling import Told, foretell, in_a_line, lengths_of, other_lengths
+from lr_recipes.callbacks.learning_rate_scheduler import opening_notes
 from lr_recipes.callbacks.lightning import LightningModule, Trainer, batches_that_stepped, callbacks_of
 from lr_recipes.callbacks.own_code import own_code
-from lr_recipes.callbacks.telling import end_bar, tell, warn
+from lr_recipes.callbacks.telling import end_bar, show_in_cell, tell, warn
+from lr_recipes.callbacks.to_loggers import NAMES, ToLoggers, monitor_labels, monitor_names, own_names
 from lr_recipes.optimizer import as_built
 from lr_recipes.optimizer.clock import Clock
 from lr_recipes.optimizer.follow import BoundSchedule
 from lr_recipes.optimizer.foretold import Foretold
+from lr_recipes.optimizer.groups import group_names
 from lr_recipes.optimizer.recorder import LearningRateError, Recorder
 from lr_recipes.optimizer.warmup import WarmupOver
 from lr_recipes.plan.plan import Plan
@@ -38,6 +42,7 @@ from lr_recipes.report.backlog import Backlog
 from lr_recipes.report.foretold import Forecast
 from lr_recipes.report.lr_csv import LrCsv, columns_of, with_replacement
 from lr_recipes.report.picture import draw, draw_many
+from lr_recipes.report.words import few, in_words, with_gap
 
 __all__ = ["LearningRateError", "LearningRateLogger"]
 
@@ -47,13 +52,15 @@ _COMPLETE = 0.95  # share of the schedule below which its end is worth a warning
 _AT_ONCE = 8  # more optimizers than this share one picture, and more files are not all named
 
 
+@checks.explains_arguments
 class LearningRateLogger(Remembering):
     """Records the used LR, momentum and weight decay of every group at every update, and compares it with the plan.
 
     The used LR is read when the optimizer really steps. It goes to ``lr.csv`` (every update), to the Trainer's loggers
     (every ``log_every_n_steps`` updates, as ``lr/<group>``) and to the progress bar; at the end ``lr.png`` is drawn and
     one line says whether used and planned were equal. With several optimizers each has a file, ``lr-<optimizer>.csv``,
-    and a picture; more than eight share one, ``lr.png``.
+    and a picture; more than eight share one, ``lr.png``. The loggers are also given the plan, that line and the
+    picture, where each has a place for them (``docs/loggers.md``); one that fails ends no run.
 
     Once the first update is done, no file that cannot be written ends a run: rows wait in memory and are tried again,
     one warning says so, and the closing line how many updates the record lacks. Where another run records into the same
@@ -66,6 +73,10 @@ class LearningRateLogger(Remembering):
         plot: draw ``lr.png``.
         findings: what to do when a scheduler of the module's own will not do what it was meant to: ``"warn"``,
             ``"error"`` before the first update, or ``"off"``.
+        names: of the loggers' metrics: ``"groups"`` for ``lr/<group>``; ``"monitor"`` for those that Lightning's
+            ``LearningRateMonitor`` writes, momentum and weight decay with them: ``lr-AdamW``, ``lr-AdamW/pg1``,
+            ``lr-AdamW-momentum``.
+        summary: give the loggers the plan, the closing line and the picture too.
 
     Attributes:
         forecast: what the module's own schedulers were foretold to do, from the first batch on; ``None`` where a
@@ -98,6 +109,8 @@ class LearningRateLogger(Remembering):
         audit: str = "warn",
         plot: bool = True,
         findings: str = "warn",
+        names: str = "groups",
+        summary: bool = True,
     ) -> None:
         super().__init__()
         checks.folder("dirpath", dirpath)
@@ -106,6 +119,9 @@ class LearningRateLogger(Remembering):
         checks.flag("plot", plot)
         self.plot = plot
         self.findings = checks.one_of("findings", findings, _ANSWERS)
+        self.names = checks.one_of("names", names, NAMES)
+        checks.flag("summary", summary)
+        self.summary = summary
         self.forecast: Forecast | None = None
         self._first_epoch: FirstEpoch | None = None
         self._noting = ExitStack()
@@ -113,6 +129,7 @@ class LearningRateLogger(Remembering):
         self._records: dict[str, _Record] = {}
         self._folder: Folder | None = None
         self._bar: Any = None
+        self._loggers: ToLoggers | None = None
         self._scaled = self._begun = self._uncounted_told = False
 
     # Hooks
@@ -202,12 +219,13 @@ class LearningRateLogger(Remembering):
         self.remember(trainer)  # first: once the records are closed there is no state to be had
         end_bar(trainer)
         lines = {record: record.closing_line() for record in self._records.values()}
-        files = self._draw(trainer, lines) if self.plot else []
+        pictures = self._draw(trainer, lines) if self.plot else []
+        files = [*pictures, *(record.path.name for record in lines)]
         for record, line in lines.items():
-            files.append(record.path.name)
             tell(trainer, f"Learning rate{record.suffix}: {line}")
             if not trainer.fast_dev_run:  # type: ignore[attr-defined]
                 record.warn_if_short(trainer)
+        self._tell_outcome(trainer, lines, pictures)  # last: a logger behind a network may take its time
         folder = self._folder
         self._close()
         if folder is not None and files:  # where they are, now that they have been copied there, or could not be
@@ -216,6 +234,8 @@ class LearningRateLogger(Remembering):
             if len(names) > _AT_ONCE:
                 names[3:-1] = [f"... {len(names) - 4:,} more files ..."]
             tell(trainer, f"See {', '.join([first, *names])}")
+            for name in pictures:
+                show_in_cell(folder.path / name)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Lose nothing: write what is still in memory, and say how far the run came.
@@ -223,9 +243,10 @@ class LearningRateLogger(Remembering):
         Lightning calls this wherever the run was: perhaps before the first batch, when there is no record.
         """
         end_bar(trainer)
-        for record in self._records.values():
-            line = f"{record.closing_line()}, see {record.folder.shown(record.path.name)}"
-            tell(trainer, f"Learning rate{record.suffix}: {line}")
+        lines = {record: record.closing_line() for record in self._records.values()}
+        for record, line in lines.items():
+            tell(trainer, f"Learning rate{record.suffix}: {line}, see {record.folder.shown(record.path.name)}")
+        self._tell_outcome(trainer, lines)
         super().on_exception(trainer, pl_module, exception)
         self._close()
 
@@ -255,6 +276,7 @@ class LearningRateLogger(Remembering):
         self._close()  # should another callback have kept us from the end of the fit before
         fit = Fit.of(trainer)
         fit.start()
+        self._show_plans(trainer, fit)
         self._foretell(trainer, fit)
         # `log_dir` sends its value from the first process to the others, so all must ask; the record is the first's
         # alone.
@@ -272,8 +294,24 @@ class LearningRateLogger(Remembering):
                     "what is recorded is copied there with each checkpoint and when the run ends; until then it is in"
                 )
                 tell(trainer, f"{self._folder.url}: {note} {self._folder.path}")
+            self._loggers = ToLoggers(trainer)
+            if self.names == "monitor":
+                optimizers = [record.clock.optimizer for record in self._records.values()]
+                labels = monitor_labels(trainer.lr_scheduler_configs, optimizers)
+                for place, record in enumerate(self._records.values()):
+                    record.labels = labels[place]
+            if self.summary:
+                self._loggers.plan(self._plans(), batches_that_stepped(trainer))
             self._scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
             self._show_in(trainer.progress_bar_callback)
+
+    def _show_plans(self, trainer: Trainer, fit: Fit) -> None:
+        """Show the plans of schedules that the module has bound to its optimizers; of others their callback does."""
+        for name, clock in fit.clocks.items():
+            bound = clock.owner
+            if clock.bound and isinstance(bound, BoundSchedule):
+                notes = opening_notes(fit, name, bound, bound.differences, bound.loaded_over)
+                tell(trainer, in_words(bound.plan, name, group_names(bound.optimizer), notes))
 
     def _foretell(self, trainer: Trainer, fit: Fit) -> None:
         """Say what schedulers of the module's own will do, and what is wrong with them."""
@@ -288,10 +326,16 @@ class LearningRateLogger(Remembering):
         for clock, outlook in zip(fit.clocks.values(), self.forecast.outlooks, strict=True):
             if clock.owner is None and outlook.is_known:
                 clock.foretold = Foretold(outlook.plan, clock, outlook.known_lrs, lambda: trainer.global_step)
-        if not all(outlook.is_known for outlook in self.forecast.outlooks):
+        theirs = [
+            outlook
+            for outlook, owner in zip(self.forecast.outlooks, owners, strict=True)
+            if not isinstance(owner, BoundSchedule)
+        ]
+        if not all(outlook.is_known for outlook in theirs):
             schedulers = [one.scheduler for one in trainer.lr_scheduler_configs]
+            schedulers = [one for one in schedulers if not isinstance(one, BoundSchedule)]
             self._first_epoch = FirstEpoch(schedulers, list(fit.clocks.values()), trainer.max_epochs)
-        tell(trainer, self.forecast.in_words(with_findings=False))
+        tell(trainer, replace(self.forecast, outlooks=theirs).in_words(with_findings=False))
         found = [f"{one.name}: {one.message}" for one in self.forecast.findings]
         if self.findings == "error" and found:
             raise LearningRateError("; ".join(found))
@@ -368,12 +412,30 @@ class LearningRateLogger(Remembering):
         updated = [record for record in self._records.values() if record.recorder.take_updates()]
         # Lightning's own rule for `log_every_n_steps`: with 50, the first that is logged is the one with x = 49.
         if updated and every and (step + 1) % every == 0:
-            self._log(trainer.loggers, updated, step)
+            metrics = {name: value for record in updated for name, value in record.metrics().items()}
+            if metrics and self._loggers is not None:
+                self._loggers.metrics(metrics, step)
 
-    def _log(self, loggers: Sequence[Any], records: Sequence[_Record], step: int) -> None:
-        metrics = {name: lr for record in records for name, lr in record.metrics().items()}
-        for logger in loggers:
-            logger.log_metrics(metrics, step=step)
+    def _plans(self) -> dict[str, str | bool]:
+        """What the loggers are told before the first update: the schedules, and the plan or forecast of each."""
+        told = [record.in_words() for record in self._records.values()]
+        if self.forecast is not None:
+            foretold = [(outlook.kinds, outlook.in_words()) for outlook in self.forecast.outlooks]
+            told = [mine or other for mine, other in zip(told, foretold, strict=True)]
+        kinds, plans = zip(*filter(None, told), strict=True) if any(told) else ((), ())
+        return {"schedule": _in_a_text(kinds, "; "), "plan": _in_a_text(plans, "\n")} if kinds else {}
+
+    def _tell_outcome(self, trainer: Trainer, lines: Mapping[_Record, str], pictures: Sequence[str] = ()) -> None:
+        """Tell the loggers what came of the run, at the x of its last update."""
+        if self._loggers is None or not self.summary or not lines:
+            return
+        step = max(batches_that_stepped(trainer) - 1, 0)
+        each = [f"{record.name}: {line}" if len(lines) > 1 else line for record, line in lines.items()]
+        verdicts = [record.as_planned for record in lines if record.as_planned is not None]
+        judged: dict[str, str | bool] = {"used_is_planned": all(verdicts)} if verdicts else {}
+        self._loggers.outcome({"closing_line": _in_a_text(each, "\n"), **judged}, step)
+        for name in pictures:
+            self._loggers.picture(next(iter(lines)).folder.path / name, step)
 
     def _show_in(self, bar: Any) -> None:
         """Add the LR to what the progress bar shows, as text: numbers are cut to three decimals there."""
@@ -409,6 +471,9 @@ class LearningRateLogger(Remembering):
             try:
                 draw_it()
                 done.append(picture.name)
+            except ImportError as error:
+                warn(trainer, f"the record is not drawn as {picture.name}: {error}, or give plot=False")
+                break
             except Exception as error:  # of the disk, of matplotlib: the training that is done is not to fail by it
                 failed.append(f"{picture.name} ({error})")
         if failed:
@@ -418,13 +483,19 @@ class LearningRateLogger(Remembering):
     def _close(self) -> None:
         for record in self._records.values():
             record.close()
-        self._records = {}
+        self._records, self._loggers = {}, None
         if self._folder is not None:
             self._folder.close()
             self._folder = None
         if self._bar is not None:
             del self._bar.get_metrics  # the class's own is there again
             self._bar = None
+
+
+def _in_a_text(texts: Sequence[str], between: str) -> str:
+    """Texts of optimizers, of very many the first few and the last."""
+    shown = [texts[k] for k in few(len(texts))]
+    return between.join(with_gap(shown, len(texts), "optimizers"))
 
 
 def _who_touches_groups(trainer: Trainer) -> str:
@@ -438,6 +509,7 @@ class _Record:
     def __init__(self, name: str, suffix: str, clock: Clock, recorder: Recorder, audit: Audit, folder: Folder) -> None:
         self.name, self.suffix, self.folder = name, suffix, folder
         self.clock, self.recorder, self.audit = clock, recorder, audit
+        self.labels: list[str] = []  # where the loggers' names are the monitor's
 
     def keep(self, trainer: Trainer, position: int) -> None:
         """Keep the record of an earlier schedule, which came to ``position``, beside the one that begins now."""
@@ -498,10 +570,21 @@ class _Record:
         return None if self.audit.unplanned else owner.plan
 
     def metrics(self) -> dict[str, float]:
-        """Return the last used LRs under the names that the loggers show."""
-        names = [f"lr{self.suffix}/{group}" for group in self.recorder.present]
-        lrs = zip(names, self.recorder.last_lrs, strict=False)
-        return {name: float(lr) for name, lr in lrs if lr is not None}  # some optimizers compute their own
+        """Return what the last update used, under the names that the loggers show."""
+        return monitor_names(self.recorder, self.labels) if self.labels else own_names(self.recorder, self.suffix)
+
+    def in_words(self) -> tuple[str, str] | None:
+        """Return the schedule, and its plan as a block; nothing where other schedulers have their part in the LR."""
+        owner = self.clock.owner
+        if not isinstance(owner, BoundSchedule):
+            return None
+        return repr(owner.plan.schedule), in_words(owner.plan, self.name, self.recorder.present)
+
+    @property
+    def as_planned(self) -> bool | None:
+        """Whether every update used what was planned or foretold; ``None`` where there is nothing to compare with."""
+        known = self.clock.teller is not None and self.plan is not None and self.audit.known
+        return not self.audit.different if known else None
 
     def shown(self) -> str:
         """Return the last used LR for the progress bar."""

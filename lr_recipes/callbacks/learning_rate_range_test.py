@@ -5,6 +5,7 @@ Here stands when a sweep is made and what becomes of it; its updates are in ``sw
 
 from __future__ import annotations
 
+import inspect
 import tempfile
 import warnings
 from collections.abc import Callable, Collection, Sequence
@@ -23,10 +24,14 @@ from lr_recipes.callbacks.base import Remembering, leave_out
 from lr_recipes.callbacks.fit import Fit, goes_on_from
 from lr_recipes.callbacks.folder import Folder
 from lr_recipes.callbacks.lightning import (
+    Callback,
     LightningDataModule,
     LightningModule,
+    ProgressBar,
     Trainer,
     callbacks_of,
+    hushed,
+    options_of_trainer,
     trainer_for,
 )
 from lr_recipes.callbacks.sweep_loop import SweepError, run_sweep, schedulers_of, step_hooks
@@ -46,6 +51,7 @@ _NOT_NEEDED = {
     "enable_checkpointing": False,
     "num_sanity_val_steps": 0,
     "limit_val_batches": 0,
+    "enable_progress_bar": False,
     "fast_dev_run": False,
     "min_epochs": None,
     "min_steps": None,
@@ -60,6 +66,7 @@ def _peak_agrees(state: dict[str, Any]) -> str:
     return "" if len(set(there)) == 1 else "peak is there without the groups that it is for, or these without it"
 
 
+@checks.explains_arguments
 class LearningRateRangeTest(Remembering):
     """Sweeps the LR upwards over some updates, suggests a peak LR, undoes the updates, and trains at that peak.
 
@@ -215,10 +222,8 @@ class LearningRateRangeTest(Remembering):
             trainer: a Trainer that trains.
             before_hooks: hooks of the module, such as ``on_train_epoch_start``, that Lightning has not yet called.
         """
-        optimizer, bar = self._chosen(trainer), trainer.progress_bar_callback
-        # A bar where the run has one. A bar of one's own may not say whether it is enabled: then it is.
-        hidden = not trainer.is_global_zero or not getattr(bar, "is_enabled", bar is not None)
-        steps = self.sweep.num_training_steps
+        optimizer, steps = self._chosen(trainer), self.sweep.num_training_steps
+        hidden = not trainer.is_global_zero or not self._shows_bar(trainer)
         with (  # a live display of Rich and a bar of tqdm would draw over each other
             live_display_aside(trainer),
             tqdm(total=steps, desc="LR range test", disable=hidden, leave=False) as progress,
@@ -239,13 +244,18 @@ class LearningRateRangeTest(Remembering):
                 progress=show,
             )
 
+    def _shows_bar(self, trainer: Trainer) -> bool:
+        """Whether the sweep has a bar: where the run has one."""
+        bar = trainer.progress_bar_callback
+        return getattr(bar, "is_enabled", bar is not None)  # one of somebody's own may not say whether it is: then so
+
     def _test(self, trainer: Trainer, before_hooks: Sequence[str]) -> RangeTest:
         """Make the sweep, write the files, tell what came out."""
         with Folder(self.dirpath or trainer.log_dir or trainer.default_root_dir, partial(warn, trainer)) as folder:
             writable(folder.path)  # before the work is done
             self.result = result = self.run(trainer, before_hooks)
-            there = trainer.is_global_zero and keep(result, folder, partial(warn, trainer), self.plot)
-            where = f"\n  see {folder.shown(FILES[-1 if self.plot else 0])}" if there else ""
+            kept = keep(result, folder, partial(warn, trainer), self.plot) if trainer.is_global_zero else []
+            where = f"\n  see {folder.shown(kept[-1])}" if kept else ""
             tell(trainer, f"{result.table}{where}")
         if result.stop == "interrupted":
             raise KeyboardInterrupt  # Ctrl-C was meant for the run: now that the sweep is undone and written, it ends
@@ -278,13 +288,22 @@ class LearningRateRangeTest(Remembering):
 
 
 class _Alone(LearningRateRangeTest):
-    """A range test in a Trainer of its own, which ends when the sweep does; Ctrl-C ends the sweep and nothing else."""
+    """A range test in a Trainer of its own, which ends when the sweep does; Ctrl-C ends the sweep and nothing else.
+
+    The Trainer shows no bar, for it trains nothing; ``bar`` says whether the sweep does.
+    """
+
+    bar = True
+
+    def _shows_bar(self, trainer: Trainer) -> bool:
+        return self.bar
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.result = self.run(trainer, ["on_train_start", "on_train_epoch_start"])
         trainer.should_stop = True
 
 
+@checks.explains_arguments
 def range_test(
     model: LightningModule,
     data: Any,
@@ -325,6 +344,12 @@ def range_test(
         >>> len(result.lrs)
         50
     """
+    of_trainer = options_of_trainer(model)
+    for name in trainer_options:
+        if name not in of_trainer:
+            ours = list(inspect.signature(range_test).parameters)[:-1]
+            said = checks.no_argument("range_test()", name, ours, of_trainer)
+            raise TypeError(f"{said}, and what Lightning's Trainer takes")
     test = _Alone(min_lr, max_lr, num_training_steps, mode, divergence, optimizer=optimizer)
     if dirpath is not None:
         with Folder(dirpath, warnings.warn) as folder:
@@ -333,10 +358,16 @@ def range_test(
     # torch.
     random = TrainingState()
     random.keep_random_numbers()
-    callbacks = [test, *(trainer_options.pop("callbacks", None) or [])]
-    trainer = trainer_for(model, **{**_QUIET, **trainer_options, **_NOT_NEEDED, "callbacks": callbacks})
+    given = trainer_options.pop("callbacks", None) or []
+    others = [given] if isinstance(given, Callback) else given
+    bars = [one for one in others if isinstance(one, ProgressBar)]  # which would have nothing to show
+    wanted = trainer_options.get("enable_progress_bar") is not False
+    test.bar = wanted and all(getattr(bar, "is_enabled", True) for bar in bars)
+    callbacks = [test, *(one for one in others if one not in bars)]
+    options = {**_QUIET, **trainer_options, **_NOT_NEEDED, "callbacks": callbacks}
     try:
-        with warnings.catch_warnings():
+        with hushed(model), warnings.catch_warnings():
+            trainer = trainer_for(model, **options)
             warnings.filterwarnings("ignore", "You defined a `validation_step` but have no")  # none is wanted
             trainer.fit(model, **{"datamodule" if isinstance(data, LightningDataModule) else "train_dataloaders": data})
     finally:
@@ -395,22 +426,27 @@ def set_peak(
     note_peak(optimizer, peak)
 
 
-def keep(result: RangeTest, folder: Folder, complain: Callable[[str], None], plot: bool = True) -> bool:
-    """Write the files, the picture only where it is wanted; return whether they are there.
+def keep(result: RangeTest, folder: Folder, complain: Callable[[str], None], plot: bool = True) -> list[str]:
+    """Write the files, the picture only where it is wanted; return the names of those that are there.
 
     A sweep that is made is not lost, and no training ends, because they cannot be written: that is said.
     """
+    written: dict[str, Callable[[Path], Any]] = {FILES[0]: result.to_csv, FILES[1]: result.to_json}
+    if plot:
+        written[FILES[2]] = result.plot
+    done: list[str] = []
     try:
-        result.to_csv(folder.path / FILES[0])
-        result.to_json(folder.path / FILES[1])
-        if plot:
-            result.plot(folder.path / FILES[2])
+        for name, write in written.items():
+            write(folder.path / name)
+            done.append(name)
+    except ImportError as error:
+        complain(f"the range test is not drawn as {FILES[2]}: {error}")
     except Exception as error:  # of the disk, of matplotlib
         complain(
             f"the files of the range test cannot be written ({error}); make room for them, or give another dirpath"
         )
-        return False
-    return True
+        return []
+    return done
 
 
 def writable(folder: Path) -> Path:

@@ -44,6 +44,7 @@ from lr_recipes.plan.resume import BEGIN_ANEW, POLICIES, Chosen, choose, rescale
 from lr_recipes.plan.state import BOUND, COUNT, TEXT, ByName, Entries, ResumeError, checksum_of, damaged, whole
 from lr_recipes.report.words import in_words
 from lr_recipes.schedules import Schedule
+from lr_recipes.schedules.named import as_schedule
 
 # More updates than any schedule's warmup: `fast_dev_run` trains one batch and must not fail over lengths.
 _LONG_RUN = 10**6
@@ -65,6 +66,7 @@ def _checksum_agrees(state: dict[str, Any]) -> str:
     return f"checksum is {state['checksum']}, which is not that of epoch, loop, metrics and what plateaus have seen"
 
 
+@checks.explains_arguments
 class LearningRateScheduler(Remembering):
     """Makes every optimizer update use ``base LR x factor(position)`` of each parameter group, and prints the plan.
 
@@ -72,9 +74,9 @@ class LearningRateScheduler(Remembering):
     Trainer then knows; the position counts the updates that really changed parameters.
 
     Args:
-        schedule: what to follow. With several optimizers: one schedule that all of them follow, or a mapping from the
-            optimizer's index or name (``"Adam"``, ``"Adam-1"``, ...) to its schedule; optimizers that the mapping
-            leaves out are left alone.
+        schedule: what to follow: a schedule, or the name of one, such as ``"warmup_cosine"``. With several optimizers:
+            one schedule that all of them follow, or a mapping from the optimizer's index or name (``"Adam"``,
+            ``"Adam-1"``, ...) to its schedule; optimizers that the mapping leaves out are left alone.
         interval: how often the LR is refreshed, and nothing else: ``"step"``, every update; ``"epoch"``, at the start
             of each epoch, to be held until the next.
         resume: what to do when a checkpoint, or an earlier fit of the same Trainer, was made with another plan:
@@ -105,7 +107,7 @@ class LearningRateScheduler(Remembering):
 
     def __init__(
         self,
-        schedule: Schedule | Mapping[int | str, Schedule],
+        schedule: Schedule | str | Mapping[int | str, Schedule | str],
         interval: str = "step",
         resume: str = "error",
         *,
@@ -180,7 +182,7 @@ class LearningRateScheduler(Remembering):
         self._go_on_observing(trainer)
         for name, bound in self.bound.items():
             bound.every_update = self.interval == "step"
-            notes = _notes(fit, name, bound, chosen[name].differences, before[name])
+            notes = opening_notes(fit, name, bound, chosen[name].differences, before[name])
             tell(trainer, in_words(bound.plan, name, group_names(bound.optimizer), notes))
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -424,13 +426,7 @@ class LearningRateScheduler(Remembering):
                 "LearningRateScheduler(..., replace=True); or keep the module's scheduler and only add a warmup, "
                 "with LearningRateWarmup"
             )
-        # It makes its scheduler when its epoch starts, so the module's list does not show it yet.
-        if any(isinstance(one, StochasticWeightAveraging) for one in callbacks):
-            raise ValueError(
-                "two owners of one learning rate: StochasticWeightAveraging brings a scheduler of its own (swa_lrs), "
-                f"and the Trainer has a LearningRateScheduler({self.schedule!r}). Remove one of them; Lightning's "
-                "WeightAveraging averages the weights and leaves the LR alone"
-            )
+        refuse_averaging(f"the Trainer has a LearningRateScheduler({self.schedule!r})", callbacks)
 
     def _become_owner(self, fit: Fit, pl_module: LightningModule) -> None:
         """Refuse schedulers of the module's own on our optimizers, or remove them when that was asked for."""
@@ -530,6 +526,20 @@ def plan_for(schedule: Schedule, horizon: Horizon, bases: Sequence[float], fast_
         return schedule.plan(long, bases)
 
 
+def refuse_averaging(owner: str, callbacks: Iterable[Callback]) -> None:
+    """Refuse StochasticWeightAveraging beside an owner of the LR.
+
+    Raises:
+        ValueError: it is among the callbacks; names both.
+    """
+    # It makes its scheduler when its epoch starts, so the module's list does not show it yet.
+    if any(isinstance(one, StochasticWeightAveraging) for one in callbacks):
+        raise ValueError(
+            "two owners of one learning rate: StochasticWeightAveraging brings a scheduler of its own (swa_lrs), "
+            f"and {owner}. Remove one of them; Lightning's WeightAveraging averages the weights and leaves the LR alone"
+        )
+
+
 def check_optimizers(saved: Iterable[str], ours: Iterable[str], origin: str = "checkpoint") -> None:
     """Refuse a checkpoint that has schedules for other optimizers than this run.
 
@@ -554,7 +564,9 @@ def position_in(horizon: Horizon, saved: dict[str, Any], max_steps: int | None) 
     return position if ended_by_updates else rescaled_position(saved, horizon)
 
 
-def _notes(fit: Fit, name: str, bound: BoundSchedule, differences: list[str], before: list[float]) -> list[str]:
+def opening_notes(
+    fit: Fit, name: str, bound: BoundSchedule, differences: Sequence[str], before: Sequence[float]
+) -> list[str]:
     """What there is to say beside the plan, before the first update."""
     notes = [f"resumed at update {bound.position:,}"] if bound.position else []
     if name in fit.begun_anew:
@@ -568,13 +580,15 @@ def _notes(fit: Fit, name: str, bound: BoundSchedule, differences: list[str], be
 
 
 def _checked_schedule(given: Any) -> Schedule | dict[int | str, Schedule]:
+    given = {key: as_schedule(one) for key, one in given.items()} if isinstance(given, Mapping) else as_schedule(given)
     values = list(given.values()) if isinstance(given, Mapping) else [given]
     for value in values:
         if not isinstance(value, Schedule):
             raise TypeError(
                 f"schedule={checks.brief(value)}: must be one of lr_recipes.schedules, as in "
-                "schedules.Cosine(warmup='10%'), or a mapping from optimizers to schedules; in the config of a Hydra "
-                "application, add `- schedule: warmup_cosine` to the defaults list"
+                "schedules.Cosine(warmup='10%'), the name of one, as in 'warmup_cosine', or a mapping from optimizers "
+                "to schedules; in the config of a Hydra application, add `- schedule: warmup_cosine` to the defaults "
+                "list"
             )
     if not values:
         raise ValueError("schedule={}: the mapping names no optimizer, so no LR would be scheduled")

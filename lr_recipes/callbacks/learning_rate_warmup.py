@@ -24,6 +24,7 @@ from lr_recipes.plan.state import FLAG, PLAN_ENTRIES, TEXT, ByName, Entries, dam
 from lr_recipes.schedules import Fixed
 
 
+@checks.explains_arguments
 class LearningRateWarmup(Remembering):
     """Multiplies the LR of the first updates by a warmup's factor, over any scheduler that the module returns.
 
@@ -148,7 +149,7 @@ class LearningRateWarmup(Remembering):
         optimizers = self._state["optimizers"]
         position = max((one["position"] for one in optimizers.values()), default=0)
         saved = {**self._state["plan"], "position": position}
-        chosen = choose(saved, configured, self.resume, self._origin)
+        chosen = choose(saved, configured, self.resume, self._origin, who="LearningRateWarmup(...")
         odd = self._oddity(fit, saved_plan(saved, configured))
         if odd:
             raise damaged(odd, self._origin)

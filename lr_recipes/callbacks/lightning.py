@@ -14,11 +14,15 @@ import copy
 import functools
 import importlib
 import inspect
+import logging
 import math
 import sys
 from abc import ABCMeta
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from torch.optim.swa_utils import SWALR
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
         EarlyStopping,
         GradientAccumulationScheduler,
         ModelCheckpoint,
+        ProgressBar,
         RichProgressBar,
         StochasticWeightAveraging,
         Timer,
@@ -47,6 +52,7 @@ __all__ = [
     "LightningDataModule",
     "LightningModule",
     "ParallelStrategy",
+    "ProgressBar",
     "RichProgressBar",
     "StochasticWeightAveraging",
     "TQDMProgressBar",
@@ -62,13 +68,17 @@ __all__ = [
     "configuring",
     "dummy_logger",
     "epoch_is_whole",
+    "hushed",
+    "hyperparameters_of",
     "is_param_in_hook_signature",
     "logged_as",
     "loop_limits",
     "optimizers_of",
+    "options_of_trainer",
     "quiet_profiler",
     "rank_zero_info",
     "rank_zero_warn",
+    "reading_a_command_line",
     "reloads",
     "saved_with_batch",
     "set_up_training_data",
@@ -86,12 +96,41 @@ _LIBRARIES = {
     "lightning": "lightning.pytorch",
     "pytorch_lightning": "pytorch_lightning",
 }  # package -> the library in it
+_MALICIOUS = ("2.6.2", "2.6.3")  # releases that read the secrets of whoever imports them
 
 
 def _imported() -> list[str]:
     """The libraries that are imported; where none is, the first that is installed."""
-    there = [library for library in _LIBRARIES.values() if library in sys.modules]
-    return there or [next((_LIBRARIES[package] for package in _LIBRARIES if find_spec(package)), "lightning.pytorch")]
+    return [library for library in _LIBRARIES.values() if library in sys.modules] or [_installed()]
+
+
+def _installed() -> str:
+    for package, library in _LIBRARIES.items():
+        spec = find_spec(package)
+        if spec and spec.origin:  # a folder of that name, in which somebody works, has none
+            return library
+    raise ImportError(
+        "the callbacks of lr_recipes are for Lightning, and neither lightning nor pytorch_lightning is installed: "
+        "pip install 'lr_recipes[lightning]' or 'lr_recipes[pytorch-lightning]'; a loop without Lightning uses "
+        "schedules.Cosine().bind(optimizer, 1000)"
+    )
+
+
+def _refuse_malicious(package: str) -> None:
+    """Refuse a release that does harm, which is asked of what is installed: to import it is the harm."""
+    try:
+        found = version(package)
+    except PackageNotFoundError:  # on the path, and not installed
+        return
+    if found in _MALICIOUS:
+        raise ImportError(
+            f"{package} {found} is a malicious release, which reads the secrets of whoever imports it: change those of "
+            f"this machine if it was imported before, and pip install '{package}!={',!='.join(_MALICIOUS)}'"
+        )
+
+
+for _library in _imported():
+    _refuse_malicious(_library.partition(".")[0].replace("_", "-"))
 
 
 def _library_of(one: Any) -> str:
@@ -122,7 +161,9 @@ if not TYPE_CHECKING:
         _under_both_names, ("GradientAccumulationScheduler", "ModelCheckpoint", "StochasticWeightAveraging")
     )
     EarlyStopping, Timer = map(_under_both_names, ("EarlyStopping", "Timer"))
-    RichProgressBar, TQDMProgressBar = map(_under_both_names, ("RichProgressBar", "TQDMProgressBar"))
+    ProgressBar, RichProgressBar, TQDMProgressBar = map(
+        _under_both_names, ("ProgressBar", "RichProgressBar", "TQDMProgressBar")
+    )
 
     class Callback(*(_part(library, "Callback") for library in _imported())):
         """A callback for Trainers of both libraries: derived from the ``Callback`` of each that is imported."""
@@ -149,6 +190,11 @@ def trainer_for(module: Any, **options: Any) -> Trainer:
     return trainer
 
 
+def options_of_trainer(module: Any) -> list[str]:
+    """Return what the Trainer of the library that a module is of can be called with."""
+    return list(inspect.signature(_part(_library_of(module), "Trainer")).parameters)
+
+
 def dummy_logger(trainer: Trainer) -> DummyLogger:
     """Return a logger for a Trainer that takes any call and does nothing."""
     logger: DummyLogger = _part(_library_of(trainer), "loggers.logger.DummyLogger")()
@@ -162,9 +208,29 @@ def callbacks_of(trainer: Trainer) -> list[Callback]:
     return trainer.callbacks  # type: ignore[attr-defined, no-any-return]
 
 
+def hyperparameters_of(trainer: Trainer) -> dict[str, Any]:
+    """Return what Lightning gives the loggers as hyper-parameters: what module and data module have saved for that."""
+    owners = [trainer.lightning_module, trainer.datamodule]  # type: ignore[attr-defined]
+    given = [one.hparams_initial for one in owners if one is not None and one._log_hyperparams]
+    # The last is LightningCLI's own, which Lightning keeps to itself.
+    return {key: value for some in given for key, value in some.items() if key != "_class_path"}
+
+
 def quiet_profiler(trainer: Trainer) -> Any:
     """Return a profiler for a Trainer that measures nothing."""
     return _part(_library_of(trainer), "profilers.PassThroughProfiler")()
+
+
+@contextmanager
+def hushed(module: Any) -> Iterator[None]:
+    """Keep back what the library that a module is of says at the level of information: of a Trainer, many lines."""
+    log = logging.getLogger(_library_of(module))
+    level = log.level
+    log.setLevel(max(log.getEffectiveLevel(), logging.WARNING))
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def loop_limits(trainer: Trainer) -> tuple[Any, Any]:
@@ -185,17 +251,32 @@ def optimizers_of(module: LightningModule) -> tuple[list[Any], list[Any]]:
 
 
 def configuring() -> Trainer | None:
-    """Return the Trainer that is calling ``configure_optimizers`` right now; ``None`` where none is."""
-    # Nobody hands it down to what is made there, and a module need not be named `self` in the code that makes it. All
-    # hooks of a module are called by this one function of Lightning's.
+    """Return the Trainer that is building its optimizers right now; ``None`` where none is."""
+    # Nobody hands it down to what is made in `configure_optimizers`, and there a module need not be named `self`. It is
+    # called by this one function of Lightning's, which then looks at what was returned.
+    for frame in _frames():
+        if _library_in(frame) and frame.f_code.co_name == "_init_optimizers_and_lr_schedulers":
+            trainer: Trainer = frame.f_locals["model"].trainer
+            return trainer
+    return None
+
+
+def reading_a_command_line() -> bool:
+    """Whether a ``LightningCLI`` is building what was typed: it does so before there is a Trainer."""
+    return any(frame.f_globals.get("__name__") == f"{_library_in(frame)}.cli" for frame in _frames())
+
+
+def _frames() -> Iterator[FrameType]:
+    """The calls that are under way, the innermost first."""
     frame = inspect.currentframe()
     while frame is not None:
-        library = frame.f_globals.get("__name__", "").partition(".")[0]
-        if frame.f_code.co_name == "_call_lightning_module_hook" and library in _LIBRARIES:
-            told = frame.f_locals
-            return told["trainer"] if told["hook_name"] == "configure_optimizers" else None
+        yield frame
         frame = frame.f_back
-    return None
+
+
+def _library_in(frame: FrameType) -> str | None:
+    """The library whose code a frame is of."""
+    return _LIBRARIES.get(str(frame.f_globals.get("__name__")).partition(".")[0])
 
 
 def chosen_checkpoint(trainer: Trainer, given: Any) -> Any:

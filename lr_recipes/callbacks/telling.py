@@ -12,6 +12,7 @@ What is said, and when, is the callbacks' business; how the words are put togeth
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,8 +28,11 @@ from lr_recipes.callbacks.lightning import (
     rank_zero_warn,
 )
 from lr_recipes.checks import visible
+from lr_recipes.report.shown import as_card
 
 _CALLER = 5  # frames from the log call to the caller of `tell` and `warn`: the place that a record names
+
+_WIDTH = 768  # pixels of a picture in a notebook
 
 
 def tell(trainer: Trainer, text: str) -> None:
@@ -46,6 +50,15 @@ def warn(trainer: Trainer, text: str) -> None:
     """Warn, on the first process only, on lines of its own in a terminal; otherwise like ``tell``."""
     with bars_aside(trainer):
         rank_zero_warn(visible(text), stacklevel=_CALLER)
+
+
+def show_in_cell(picture: Path) -> None:
+    """Show a PNG below the cell of a notebook that is running; anywhere else, in IPython's terminal too, nothing."""
+    # Asked of the IPython that is there: a program that has not imported it runs in no notebook.
+    shell: Any = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    if getattr(shell, "kernel", None) is not None and picture.is_file():  # behind a URL it is no more
+        shown = as_card(picture.read_bytes(), _WIDTH, picture.name)
+        shell.display_pub.publish({"text/html": shown, "text/plain": f"<{picture.name}>"})
 
 
 def end_bar(trainer: Trainer) -> None:

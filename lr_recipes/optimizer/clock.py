@@ -198,8 +198,9 @@ class Clock:
         self.counting = counting
         # Not earlier: a checkpoint that is restored may give a wrapper other groups than those of what it wraps.
         stepping = internals.innermost(self.optimizer)
-        for one in (stepping, self.optimizer):
-            internals.let_hooks_see(one)
+        internals.let_hooks_see(stepping)
+        if stepping is not self.optimizer:
+            internals.let_hooks_see(self.optimizer, wraps=True)
         self._handles = [
             # Groups that have joined get their LR before anybody looks at what the step will use.
             internals.first(stepping.register_step_pre_hook(self._before)),

@@ -38,6 +38,7 @@ from lr_recipes.plan.plan import Plan, Source
 from lr_recipes.plan.resume import BEGIN_ANEW, Chosen, choose
 from lr_recipes.plan.state import BOUND, ResumeError, damaged
 
+_ACCELERATE = "accelerate.scheduler"  # the module of Accelerate's wrapper of a scheduler
 PHASES_OF_TORCH = "give the phases to schedules.Sequence, with those of torch as TorchSchedule(factory=...)"
 
 
@@ -55,6 +56,8 @@ class BoundSchedule(LRScheduler):
         plan: what it follows; groups that join late are added to it.
         scale: what a plateau's cuts so far multiply the curve by; 1 for every other schedule.
         seen: what a plateau has seen; ``None`` for every other schedule.
+        differences: what was other in the state that was loaded last, a line each.
+        loaded_over: the LRs that the groups had then.
         planned_factor: the factor that the next update shall use: of its own position, or of the epoch's start while
             the LR is held; where each group has a curve of its own, that of the first.
 
@@ -67,10 +70,14 @@ class BoundSchedule(LRScheduler):
         # class so that whoever asks `isinstance(..., LRScheduler)` takes this for what it is.
         self.clock, self.every_update = clock, True
         self.planned_factor = 1.0
+        self.differences: list[str] = []
+        self.loaded_over: list[float] = []
         self._held_from = clock.position
         self._order_checked = False
+        self._step_count = 0  # Accelerate adds to it, under torch's name, at each batch that only accumulates
         self.roster = Roster(clock.optimizer)
         self._follow(plan)
+        self._bound_to = plan.base_lrs
         clock.take(self)
         self.refresh()  # before any step: the next update, update 0 of a new run, uses what is written now
         clock.start(counting=False)  # the hooks see late groups and early calls of `step()`; `attach()` lets them count
@@ -143,6 +150,7 @@ class BoundSchedule(LRScheduler):
     @base_lrs.setter
     def base_lrs(self, base_lrs: Sequence[float]) -> None:
         self.follow(self.plan.schedule.plan(self.plan.horizon, base_lrs))
+        self._bound_to = self.plan.base_lrs
 
     @property
     def planned_lrs(self) -> list[float]:
@@ -258,7 +266,7 @@ class BoundSchedule(LRScheduler):
         if not self._order_checked:
             self._check_caller()
         if epoch is None:
-            clock.position += 1
+            clock.position += 1  # update `position` was just done, also where the clock counts from here on
             self.write(clock.position)
         else:
             clock.go_to(
@@ -277,7 +285,10 @@ class BoundSchedule(LRScheduler):
             )
         # A ChainedScheduler asks nothing of its parts before it steps them: who has called `step` is looked up.
         here: Any = inspect.currentframe()
-        if here.f_back.f_back.f_globals.get("__name__") == LRScheduler.__module__:
+        caller = here.f_back.f_back.f_globals.get("__name__")
+        if caller == _ACCELERATE:
+            self.clock.start()  # it ticks once for each process, after every update: so the updates are counted
+        if caller == LRScheduler.__module__:
             raise ValueError(
                 f"{self.schedule!r} is stepped by a scheduler of torch, such as ChainedScheduler, whose parts multiply "
                 f"the LR that they find, and this one writes the LR of its plan: {PHASES_OF_TORCH}"
@@ -384,15 +395,26 @@ class BoundSchedule(LRScheduler):
         fault = BOUND.fault(state_dict)
         if fault and resume != "restart":
             raise damaged(fault, "state", BEGIN_ANEW)
-        plan, differences = Chosen(self.plan, [fault]) if fault else choose(state_dict, self.plan, resume)
+        configured = self._configured()
+        plan, differences = Chosen(configured, [fault]) if fault else self._choose(state_dict, configured, resume)
         begins = resume == "restart" and bool(differences)
         plan.lrs(0 if begins else state_dict["refreshed_at"])  # a plan that fails there does so before it is followed
+        self.differences, self.loaded_over = differences, read_lrs(self.optimizer)
         self._follow(plan)
         if begins:
             self.clock.go_to(0)
         else:
             self.go_on(state_dict)
         return differences
+
+    def _configured(self) -> Plan:
+        """The plan with the peaks that this run has given: an optimizer that is loaded before brings its own along."""
+        bases = self._bound_to
+        same = bases == self.plan.base_lrs or len(bases) != len(self.plan.base_lrs)  # groups have joined or left since
+        return self.plan if same else self.plan.regrouped(bases)
+
+    def _choose(self, state_dict: dict[str, Any], configured: Plan, resume: str) -> Chosen:
+        return choose(state_dict, configured, resume, who="scheduler.restore(state")
 
     def go_on(self, state_dict: dict[str, Any]) -> None:
         """Take over the position of a saved state, and what a plateau has seen; the plan is followed already."""

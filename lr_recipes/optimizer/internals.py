@@ -41,9 +41,15 @@ def _share_groups(one: Optimizer, other: Optimizer) -> bool:
     return len(ours) == len(theirs) and all(a is b for a, b in zip(ours, theirs, strict=True))
 
 
-def let_hooks_see(optimizer: Optimizer) -> None:
-    """Let torch call step hooks of an optimizer, should its class have left out ``Optimizer.__init__``."""
-    if not getattr(type(optimizer).step, "hooked", False) or not hasattr(optimizer, "_optimizer_step_post_hooks"):
+def let_hooks_see(optimizer: Optimizer, wraps: bool = False) -> None:
+    """Let torch call step hooks of an optimizer, should its class have left out ``Optimizer.__init__``.
+
+    One that wraps another needs none; but where torch has patched its class, it could not step without.
+    """
+    # torch patches the class, and another of that class that has no hooks fails in its step from then on: so a wrapper
+    # of a class that is not patched, as Accelerate's, is left as it is.
+    patched = getattr(type(optimizer).step, "hooked", False)
+    if not hasattr(optimizer, "_optimizer_step_post_hooks") if patched else not wraps:
         Optimizer.__setstate__(optimizer, {})  # what torch does for one that is unpickled, and has no hooks either
 
 

@@ -49,7 +49,7 @@ class _Update(NamedTuple):
     """What one update used; an LR may still be a tensor on a device."""
 
     position: int
-    epoch: int
+    epoch: int | None
     phase: str
     factor: float | None
     lrs: list[Any]
@@ -68,7 +68,7 @@ class Recorder:
     Args:
         clock: of the optimizer.
         audit: compares, and counts.
-        epoch: asked for the number of the epoch at each update.
+        epoch: asked for the number of the epoch at each update; ``None`` where nobody knows.
         samples_per_step: samples that one update sees, where that is known.
         tell: is given a sentence at the first update that did not use what was planned.
         strict: raise an error instead.
@@ -82,7 +82,7 @@ class Recorder:
 
     clock: Clock
     audit: Auditor
-    epoch: Callable[[], int]
+    epoch: Callable[[], int | None]
     samples_per_step: int | None = None
     tell: Callable[[str], None] = lambda sentence: None
     strict: bool = False
@@ -95,6 +95,7 @@ class Recorder:
         self._columns = list(range(len(self.groups)))  # of the present groups
         self._in_order = True  # whether these are all columns, one after the other
         self.last_lrs: list[Any] = [group["lr"] for group in self.clock.optimizer.param_groups]
+        self.last_others: list[float | None] = []
         self._pending: list[_Update | _Row] = []
         self._flush_at = 0.0
         self._announced = False
@@ -120,7 +121,7 @@ class Recorder:
             self._note_groups()
         update = self._read()  # of update `position`: the clock moves on after all witnesses have looked
         self.noted += 1
-        self.last_lrs = update.lrs
+        self.last_lrs, self.last_others = update.lrs, update.others
         if any(map(on_device, update.lrs)):
             self._pending.append(update)  # judged and written when it is read back, all at once
         else:

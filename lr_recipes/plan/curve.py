@@ -13,11 +13,14 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from lr_recipes.checks import counted
 from lr_recipes.plan.names import clean
+from lr_recipes.plan.sight import Sight
 
 Factor = Callable[[int], float]
 
 FOREVER = 2**62  # longer than any run
+_PHASES_NAMED = 4  # at most, where a curve is a line of text
 
 
 class Phase(NamedTuple):
@@ -48,7 +51,7 @@ class Shape(NamedTuple):
     during_warmup: bool = False
 
 
-class Curve:
+class Curve(Sight):
     """A resolved schedule: ``curve(n)`` is the factor of update ``n``, for any ``n >= 0`` and in any order.
 
     Attributes:
@@ -76,6 +79,12 @@ class Curve:
             raise ValueError(f"position={position}: updates are counted from 0, so it must be at least 0")
         return self.factor(position)
 
+    def __repr__(self) -> str:
+        length = "no known end" if self.total_steps is None else counted(self.total_steps, "update")
+        shown = ", ".join(f"{one.name} {_stretch_of(one)}" for one in self.phases[:_PHASES_NAMED])
+        more = len(self.phases) - _PHASES_NAMED
+        return f"<Curve of {length}: {shown}{f' and {more:,} more phases' if more > 0 else ''}>"
+
     def phase(self, position: int) -> str:
         """Return the name of the phase that holds the update at ``position``; ``"end"`` past the plan."""
         # Update T - 1 is the last of the last phase, update T the first that has none.
@@ -83,6 +92,10 @@ class Curve:
             return "end"
         # From the right: the first update of a phase is its own, and not the last of the phase before it.
         return self.phases[bisect_right(self._firsts, position) - 1].name
+
+
+def _stretch_of(phase: Phase) -> str:
+    return f"from {phase.first:,} on" if phase.last is None else f"{phase.first:,} to {phase.last:,}"
 
 
 def _join(shape: Shape, ramp: Factor, warmup: int, total: int | None) -> Factor:

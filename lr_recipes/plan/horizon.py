@@ -153,6 +153,7 @@ class Duration:
         return cls(int(value) if value.is_integer() else value, unit)
 
 
+@checks.explains_arguments
 @dataclass(frozen=True, kw_only=True)
 class Horizon:
     """The facts about a run that turn durations into steps.
@@ -200,14 +201,18 @@ class Horizon:
             object.__setattr__(self, "steps_per_epoch", kept)
 
     @classmethod
-    def of(cls, given: Horizon | int) -> Horizon:
-        """Return a horizon as it is, and for a whole number the one of a run of so many updates.
+    def of(cls, given: Horizon | int | str) -> Horizon:
+        """Return a horizon as it is, and for a number of updates, ``1000`` or ``"1000 steps"``, that of such a run.
 
         Raises:
             TypeError: it is something else.
+            ValueError: the number is not positive, or cannot be read.
         """
         if isinstance(given, cls):
             return given
+        given = checks.plain(given)
+        if isinstance(given, str) and (length := Duration.parse(given, "horizon", minimum=1)).unit == "steps":
+            given = length.value  # type: ignore[assignment]
         if not isinstance(given, int) or isinstance(given, bool):
             raise TypeError(
                 f"horizon={checks.brief(given)}: must be the facts about a run, as in Horizon(total_steps=1000, "

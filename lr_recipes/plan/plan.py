@@ -13,8 +13,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+from lr_recipes.checks import counted
 from lr_recipes.plan.curve import Curve
 from lr_recipes.plan.horizon import Horizon
+from lr_recipes.plan.sight import Sight
 from lr_recipes.plan.state import Form
 
 # How often an LR is refreshed: at every update, or at an epoch's first one, to be held until the next epoch.
@@ -79,8 +81,8 @@ class Reaction(Protocol[State]):
         """Return the factor below which no cut goes."""
 
 
-@dataclass(frozen=True, eq=False)  # curves are functions, which have no useful equality: see `resume.py`
-class Plan:
+@dataclass(frozen=True, eq=False, repr=False)  # curves are functions, which have no useful equality: see `resume.py`
+class Plan(Sight):
     """A schedule on a run and on an optimizer's groups.
 
     Attributes:
@@ -172,6 +174,11 @@ class Plan:
     def total_steps(self) -> int | None:
         """Updates in the plan; ``None`` when it has no end."""
         return self.horizon.total_steps
+
+    def __repr__(self) -> str:
+        length = "no known end" if self.total_steps is None else counted(self.total_steps, "update")
+        groups = counted(len(self.base_lrs), "group")
+        return f"<Plan of {self.schedule!r}: {length}, {groups}, peak LR {self.peak:g}>"
 
     @property
     def end_factor(self) -> float:

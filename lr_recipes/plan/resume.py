@@ -21,6 +21,7 @@ __all__ = [
     "POLICIES",
     "Chosen",
     "ResumeError",
+    "Undecided",
     "choose",
     "oddity_of",
     "read_plan",
@@ -37,6 +38,22 @@ _GO_ON = "follow this run's plan from the saved position on with resume='config'
 BEGIN_ANEW = "begin a new schedule at position 0 with resume='restart'"
 
 
+class Undecided(ResumeError):
+    """Two plans, and nobody has chosen between them.
+
+    Args:
+        question: both plans, and the choices.
+        argument: how one of them is given where the run was written; whoever was asked otherwise says it otherwise.
+    """
+
+    def __init__(self, question: str, argument: str) -> None:
+        super().__init__(question, argument)  # both, so that the error survives pickling
+        self.question, self.argument = question, argument
+
+    def __str__(self) -> str:
+        return f"{self.question}. For the first:\n    {self.argument}"
+
+
 class Chosen(NamedTuple):
     """The plan to follow; ``differences`` says, a line each, what it was chosen between."""
 
@@ -45,7 +62,13 @@ class Chosen(NamedTuple):
 
 
 def choose(
-    saved: dict[str, Any], configured: Plan, policy: str, origin: str = "checkpoint", *, reloads: bool = False
+    saved: dict[str, Any],
+    configured: Plan,
+    policy: str,
+    origin: str = "checkpoint",
+    *,
+    reloads: bool = False,
+    who: str = "LearningRateScheduler(...",
 ) -> Chosen:
     """Return the plan to follow from the saved position on.
 
@@ -55,6 +78,7 @@ def choose(
         policy: ``"error"``, ``"checkpoint"``, ``"config"`` or ``"restart"``; the last is for the caller to carry out.
         origin: what the run goes on from, in words: ``"checkpoint"`` or ``"earlier fit"``.
         reloads: whether epochs may have other lengths than were known when it was saved: no setting, so no difference.
+        who: the call that takes ``resume`` as an argument, up to it.
 
     Raises:
         ResumeError: the plans differ and ``policy`` is ``"error"``; the message shows old and new side by side. Or the
@@ -73,14 +97,16 @@ def choose(
         old = saved_plan(saved, configured)
     if odd:  # its first peak may be what is wrong: that of this run is right
         saved = {**saved, "peak": configured.peak}
-    chosen = _chosen_between(saved, configured, old, policy, origin)
+    chosen = _chosen_between(saved, configured, old, policy, origin, who)
     fault = "" if policy == "restart" else _fault_of_seen(saved, chosen.plan)
     if fault:
         raise damaged(fault, origin, BEGIN_ANEW)
     return Chosen(chosen.plan, [*chosen.differences, odd]) if odd else chosen
 
 
-def _chosen_between(saved: dict[str, Any], configured: Plan, old: Plan | None, policy: str, origin: str) -> Chosen:
+def _chosen_between(
+    saved: dict[str, Any], configured: Plan, old: Plan | None, policy: str, origin: str, who: str
+) -> Chosen:
     if len(saved["base_lrs"]) != len(configured.base_lrs):
         had, has = len(saved["base_lrs"]), len(configured.base_lrs)
         if policy == "restart":
@@ -96,7 +122,7 @@ def _chosen_between(saved: dict[str, Any], configured: Plan, old: Plan | None, p
     # A schedule that is not known here may be the same or not, so it counts as another one.
     differences = [] if old is not None and _same(old, configured) else _differences(saved, configured)
     if differences and policy == "error":
-        raise ResumeError(_question(differences, saved["position"], origin))
+        raise Undecided(_question(differences, saved["position"], origin), f"{who}, resume='checkpoint')")
     if policy != "checkpoint":
         return Chosen(configured, differences)
     try:

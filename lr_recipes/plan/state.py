@@ -178,6 +178,13 @@ FLAG = Value("true or false", lambda value: isinstance(value, bool))
 RATE = Value("a number of at most 3.4e+38", lambda value: checks.is_finite(value) and abs(value) <= 3.4e38)
 
 
+def _is_start(value: Any) -> bool:
+    """Epoch, updates that the loop had counted, and those of them in this epoch: the fields of a ``Start``."""
+    return not ListOf(COUNT).fault(value) and len(value) == 3 and value[2] <= value[1]
+
+
+START = Value("an epoch, the updates until then, and those of them in this epoch", _is_start)
+
 # What a plan is saved as
 
 _SCHEDULE = Value(
@@ -221,6 +228,6 @@ _SEEN = Value("a dict with what a schedule has seen of its metric", lambda value
 SAID_TWICE: dict[str, Form] = {"every_update": FLAG, "next_lrs": ListOf(NUMBER), "end_factor": NUMBER}
 BOUND = Entries(
     {"position": COUNT, "refreshed_at": COUNT, **PLAN_ENTRIES, "cycles_momentum": FLAG, "plateau": Maybe(_SEEN)},
-    {**SAID_TWICE, "built_lrs": ListOf(RATE)},
+    {**SAID_TWICE, "built_lrs": ListOf(RATE), "start": START},
     _positions_agree,
 )

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from lr_recipes.checks import brief, counted, is_finite, one_line
-from lr_recipes.plan.state import COUNT
+from lr_recipes.plan.state import BOUND, COUNT
 from lr_recipes.report.checkpoint_file import plain_of, read_lightning
-from lr_recipes.report.saved_callbacks import CALLBACKS, Known
+from lr_recipes.report.saved_callbacks import CALLBACKS, Known, plan_part
 from lr_recipes.report.saved_optimizer import SavedGroup, SavedOptimizer, saved_optimizer
 from lr_recipes.report.saved_scheduler import SavedScheduler, saved_scheduler
 from lr_recipes.report.saved_words import NAME_WIDTH, Part, folded, lrs_in_words, scheduler_in_words, show_saved
@@ -120,7 +120,8 @@ class Found:
         if "optimizer_states" not in content:
             self.notes.append("there is no optimizer in it: it was saved with weights only, or in shards")
         states = self._list(content, "lr_schedulers")
-        self.schedulers = [saved_scheduler(one) for one in states if isinstance(one, Mapping)]
+        bound = [one for one in states if isinstance(one, dict) and not BOUND.fault(one)]
+        self.schedulers = [saved_scheduler(one) for one in states if isinstance(one, Mapping) and one not in bound]
         callbacks = content.get("callbacks", {})
         saved = callbacks if isinstance(callbacks, Mapping) else {}
         # Lightning's key of a state is the name of the class, and perhaps what tells several of a class apart.
@@ -131,6 +132,7 @@ class Found:
         }
         known = Known({name: of for name, of in groups.items() if name}, _is_last_batch(content))
         self.callbacks = [part for name, state in ours if name in CALLBACKS for part in CALLBACKS[name](known, state)]
+        self.callbacks += [plan_part(known, self._name_for(one["base_lrs"]), one, "lr_scheduler") for one in bound]
         facts = [part.facts for part in self.callbacks]
         self.next_lrs = {one["optimizer"]: one["next_lrs"] for one in facts if one.get("next_lrs") is not None}
 
@@ -140,6 +142,15 @@ class Found:
             return value
         self.notes.append(f"{key} is {brief(value)}, and must be a list")
         return []
+
+    def _name_for(self, base_lrs: list[float]) -> str:
+        """The optimizer that a schedule of ours is of, where only one has its LRs: that is not saved."""
+        fitting = [
+            name
+            for name, one in zip(self.names, self.optimizers, strict=True)
+            if len(self.names) == 1 or [group.base_lr for group in one.groups] == base_lrs
+        ]
+        return (fitting[0] if len(fitting) == 1 else None) or "an optimizer"
 
     def _names(self, callbacks: Mapping[str, Mapping[Any, Any]]) -> list[str | None]:
         for callback, part in (("LearningRateLogger", "positions"), ("LearningRateWarmup", "optimizers")):

@@ -5,7 +5,6 @@ Who plays it is ``callbacks/foretelling.py``; here it is put together, asked and
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -20,7 +19,7 @@ from lr_recipes.plan.series import Series, Ticked
 from lr_recipes.report import findings
 from lr_recipes.report.findings import Case, Finding
 from lr_recipes.report.preview import Preview
-from lr_recipes.report.shown import Shown
+from lr_recipes.report.shown import Shown, in_html
 from lr_recipes.report.words import in_words
 
 if TYPE_CHECKING:
@@ -267,4 +266,4 @@ class Forecast(Shown):
         raise ValueError(f"no LR of this run is known, so there is no curve to draw: print the forecast ({why})")
 
     def _repr_html_(self) -> str:
-        return super()._repr_html_() if self.previews() else f"<pre>{html.escape(self.table)}</pre>"
+        return super()._repr_html_() if self.previews() else in_html(self.table, None, "")

@@ -136,9 +136,7 @@ def _draw_used(axis: Axes, curves: Sequence[tuple[Sequence[int], Values, Sequenc
 
 def figure_together(curves: Mapping[str, tuple[tuple[int, ...], Values]], title: str) -> Figure:
     """Return the picture of many used LRs, each with its updates; a line for all that share it."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 4.2), layout="constrained", dpi=120)
+    figure = new_figure(figsize=(8, 4.2), dpi=120)
     axis = figure.subplots()
     sharing: dict[tuple[tuple[int, ...], Values], list[str]] = {}
     for name, curve in curves.items():
@@ -299,6 +297,13 @@ def figure_of_several(curves: Mapping[str, Sequence[Point]], title: str, y_title
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure in the format that the path's ending names."""
     with_replacement(path, lambda target: figure.savefig(target, format=path.suffix.lstrip(".") or "png"))
+
+
+def pixels_of(path: Path) -> Any:
+    """Return a picture that was saved, as an array of its rows, columns and colours, each from 0 to 1."""
+    from matplotlib.image import imread
+
+    return imread(path)
 
 
 def log_axis(curves: Iterable[Sequence[Point]]) -> float | None:

@@ -25,6 +25,7 @@ from lr_recipes.report.picture import figure_of, figure_of_several, log_axis, se
 from lr_recipes.report.shown import Shown
 from lr_recipes.report.words import cut, in_words
 from lr_recipes.schedules import Schedule
+from lr_recipes.schedules.named import as_schedule
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,9 +41,10 @@ _NO_SHARE = "LR / peak"
 Column = tuple[str, Sequence[str]]
 
 
+@checks.explains_arguments
 def preview(
-    schedule: Schedule | Mapping[str, Schedule],
-    horizon: Horizon | int,
+    schedule: Schedule | str | Mapping[str, Schedule | str],
+    horizon: Horizon | int | str,
     lr: float | Mapping[str, float] | None = None,
     interval: str = "step",
     title: str = "",
@@ -50,7 +52,7 @@ def preview(
     """Show what a schedule will do in a run, without training.
 
     Args:
-        schedule: one schedule; or several by name, to compare them.
+        schedule: one schedule, or the name of one, such as ``"warmup_cosine"``; or several by name, to compare them.
         horizon: the facts about the run; or, for a schedule that needs no others, its number of updates.
         lr: base LR, as the optimizer is built with: of all groups, or by the name of the group. Without it, LRs are
             shown as shares of the peak.
@@ -85,9 +87,11 @@ def preview(
             raise ValueError("schedule={}: give at least one schedule by name, as in {'cosine': Cosine()}")
         _check_names("schedule", schedule)
         return Comparison({name: preview(one, horizon, lr, interval, name) for name, one in schedule.items()})
+    schedule = as_schedule(schedule)
     if not isinstance(schedule, Schedule):
         raise TypeError(
-            f"schedule={checks.brief(schedule)}: must be one of lr_recipes.schedules, as in Cosine(warmup='10%')"
+            f"schedule={checks.brief(schedule)}: must be one of lr_recipes.schedules, as in Cosine(warmup='10%'), or a "
+            "name, as in 'warmup_cosine'"
         )
     checks.one_of("interval", interval, INTERVALS)
     _check_names("title", [title])

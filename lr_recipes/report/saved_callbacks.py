@@ -40,10 +40,20 @@ def _plans(known: Known, state: Mapping[Any, Any]) -> list[Part]:
     fault = ByName(TEXT, BOUND).fault(state.get("optimizers"), "optimizers") if state else ""
     if fault:
         return [_damaged("LearningRateScheduler", fault)]
-    return [_plan_part(known, name, saved) for name, saved in state.get("optimizers", {}).items()]
+    return [
+        plan_part(known, name, saved, "LearningRateScheduler") for name, saved in state.get("optimizers", {}).items()
+    ]
 
 
-def _plan_part(known: Known, name: str, saved: dict[str, Any]) -> Part:
+def plan_part(known: Known, name: str, saved: dict[str, Any], owner: str) -> Part:
+    """Return what a schedule has saved of its plan, and where it stands.
+
+    Args:
+        known: the rest of the checkpoint.
+        name: of the optimizer.
+        saved: the state.
+        owner: who has saved it.
+    """
     position, total, held = saved["position"], saved["horizon"]["total_steps"], saved["refreshed_at"]
     plan, fault = _plan_of(saved)
     fault = fault if plan is None else oddity_of(saved, plan)
@@ -54,7 +64,7 @@ def _plan_part(known: Known, name: str, saved: dict[str, Any]) -> Part:
         [] if plan is None else [{"name": one.name, "first": one.first, "last": one.last} for one in plan.curve.phases]
     )
     facts = {
-        "callback": "LearningRateScheduler",
+        "callback": owner,
         "optimizer": name,
         **{key: saved[key] for key in ("position", "schedule", "base_lrs", "horizon", "refreshed_at", "plateau")},
         "share": None if total is None else min(position / total, 1.0),

@@ -4,6 +4,9 @@
 new schedule is written in ``catalogue.py``.
 """
 
+from typing import TYPE_CHECKING, Any
+
+from lr_recipes import checks
 from lr_recipes.plan.curve import Curve as Curve
 from lr_recipes.plan.curve import Phase as Phase
 from lr_recipes.plan.curve import Shape
@@ -12,8 +15,15 @@ from lr_recipes.schedules.base import Schedule, Span, ToFloor
 from lr_recipes.schedules.base import from_description as from_description
 from lr_recipes.schedules.catalogue import *  # noqa: F403 - so that a new schedule has its name in one list only
 from lr_recipes.schedules.from_torch import TorchSchedule
+from lr_recipes.schedules.named import NAMED
 from lr_recipes.schedules.plateau import Plateau
 from lr_recipes.schedules.plateau import PlateauState as PlateauState
 
 __all__ = ["Plateau", "Schedule", "Shape", "Span", "ToFloor", "TorchSchedule"]
 __all__ += catalogue.__all__
+
+if not TYPE_CHECKING:  # which finds a misspelt name by itself
+
+    def __getattr__(name: str) -> Any:
+        near = f" (did you mean {NAMED[name]!r}?)" if name in NAMED else checks.nearest(name, __all__)
+        raise AttributeError(f"lr_recipes.schedules has no {name!r}{near}; it has {', '.join(sorted(__all__))}")

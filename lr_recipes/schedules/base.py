@@ -119,7 +119,7 @@ class Schedule(Frozen):
         """Return the schedule as plain numbers, strings, lists and dicts, for checkpoints and comparisons."""
         return {f.name: _to_plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
 
-    def resolve(self, horizon: Horizon | int, peak: float | None = None) -> Curve:
+    def resolve(self, horizon: Horizon | int | str, peak: float | None = None) -> Curve:
         """Turn lengths into whole steps and return the curve.
 
         Args:
@@ -176,7 +176,7 @@ class Schedule(Frozen):
             made = Shape(made.factor, end, made.phases, made.momentum, made.during_warmup)
         return Curve(made, self._ramp(warmup), warmup, total)
 
-    def plan(self, horizon: Horizon | int, base_lrs: abc.Sequence[float], peak: float | None = None) -> Plan:
+    def plan(self, horizon: Horizon | int | str, base_lrs: abc.Sequence[float], peak: float | None = None) -> Plan:
         """Return what every update of an optimizer shall use.
 
         Args:
@@ -192,7 +192,7 @@ class Schedule(Frozen):
         top = max(base_lrs) if peak is None else peak
         return Plan.of(self, horizon, self.resolve(horizon, peak=top), base_lrs, top, self.reaction())
 
-    def bind(self, optimizer: Any, horizon: Horizon | int) -> BoundSchedule:
+    def bind(self, optimizer: Any, horizon: Horizon | int | str) -> BoundSchedule:
         """Bind the schedule to a torch optimizer, for a plain PyTorch loop; the result is a torch ``LRScheduler``.
 
         To bind again, as one does in a notebook, takes the place of what was bound before. Pickled or deep-copied

@@ -103,7 +103,7 @@ class TorchSchedule(Schedule):
     def from_fields(cls, fields: dict[str, Any]) -> Schedule:
         return cls(**{**fields, "factory": _call_from(fields["factory"])})
 
-    def plan(self, horizon: Horizon | int, base_lrs: Sequence[float], peak: float | None = None) -> Plan:
+    def plan(self, horizon: Horizon | int | str, base_lrs: Sequence[float], peak: float | None = None) -> Plan:
         from lr_recipes.optimizer.forecast import TorchFactors  # torch takes seconds to import
 
         horizon = Horizon.of(horizon)

@@ -13,18 +13,24 @@ from abc import ABCMeta
 from dataclasses import FrozenInstanceError
 from typing import Any, TypeVar
 
+from lr_recipes.checks import explains_arguments
+from lr_recipes.plan.sight import Sight
+
 Kind = TypeVar("Kind")
 
 
 class _KeepsSetattr(ABCMeta):  # abstract, so that a class made from a schedule and an `abc.ABC` has no two metaclasses
-    """Keeps ``@dataclass(frozen=True)`` from giving a class its own ``__setattr__``: that of ``Frozen`` holds."""
+    """Keeps ``@dataclass(frozen=True)`` from giving a class its own ``__setattr__``: that of ``Frozen`` holds.
+
+    And lets the ``__init__`` that it makes say which fields there are, where it is given others.
+    """
 
     def __setattr__(cls, name: str, value: Any) -> None:
         if name not in ("__setattr__", "__delattr__"):
-            super().__setattr__(name, value)
+            super().__setattr__(name, explains_arguments(value) if name == "__init__" else value)
 
 
-class Frozen(metaclass=_KeepsSetattr):
+class Frozen(Sight, metaclass=_KeepsSetattr):
     """A value that never changes once it is made."""
 
     def __init_subclass__(cls, **options: Any) -> None:

@@ -5,9 +5,11 @@ Only mistakes: an exception that is not known to be one keeps its traceback.
 
 from __future__ import annotations
 
+import difflib
 import re
+import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from hydra.errors import (
@@ -17,16 +19,29 @@ from hydra.errors import (
     MissingConfigException,
     OverrideParseException,
 )
+from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from lr_recipes.checks import brief, nearest, visible
+from lr_recipes.plan.resume import Undecided
 from recipes.app.config import CONF
 
 _LONGEST_MESSAGE = 4000  # characters; plans side by side have some 2,000
+_LONGEST_WORD = 100  # characters of what may be a misspelt setting
 
 
-def explain(error: BaseException) -> str | None:
-    """Return one message for a mistake; ``None`` where the exception is not a user's mistake."""
+def explain(error: BaseException, command: Sequence[str] | None = None) -> str | None:
+    """Return one message for a mistake; ``None`` where the exception is not a user's mistake.
+
+    Args:
+        error: the exception.
+        command: what was typed after ``python train.py``, where it can be typed again.
+    """
+    if isinstance(error, Undecided) and command is not None:
+        again = [word for word in command if not word.startswith("resume=")]
+        return _shown(
+            f"{error.question}. For the first:\n    python train.py {shlex.join([*again, 'resume=checkpoint'])}"
+        )
     for kind, words in _WORDS:
         if isinstance(error, kind):
             return _shown(words(error))
@@ -40,17 +55,78 @@ def _shown(message: str) -> str:
     return visible(message)
 
 
-def unknown_key(key: str, known: Sequence[str]) -> str:
-    """Say that a dotted key does not exist, and which do.
+def unknown_key(key: str, known: Sequence[str], config: Any = None, value: str = "...") -> str:
+    """Say that a dotted key does not exist, which do, and which one elsewhere in the config was meant.
+
+    Args:
+        key: what was typed.
+        known: the keys that stand where it was looked for.
+        config: the whole config.
+        value: what was typed for it.
 
     Example:
         >>> unknown_key("schedule.warmpu", ["gamma", "warmup"])
         "schedule has no 'warmpu' (did you mean 'warmup'?); it has gamma, warmup"
+        >>> unknown_key("lr", ["optimizer", "schedule"], {"optimizer": {"lr": 0.001}, "schedule": {}}, "0.1")
+        "the config has no 'lr' (did you mean optimizer.lr=0.1?); it has optimizer, schedule"
     """
     parent, _, name = key.rpartition(".")
+    config = config or {}
+    nearer = "" if _close(name, known) else _elsewhere(_close(name, _last_words(config)), config, value)
+    meant = _elsewhere(name, config, value) or nearer or nearest(name, known, most=2)
     if not known:
-        return f"{parent} is a value and has no {brief(name)}"
-    return f"{parent or 'the config'} has no {brief(name)}{nearest(name, known, most=2)}; it has {', '.join(known)}"
+        return f"{parent} is a value and has no {brief(name)}{meant}"
+    return f"{parent or 'the config'} has no {brief(name)}{meant}; it has {', '.join(known)}"
+
+
+# What other programs call it -> what is typed here.
+_OTHER_WORDS = {
+    "accumulation": "trainer.accumulate_grad_batches={}",
+    "arch": "model={}",
+    "bs": "data.batch_size={}",
+    "checkpoint": "ckpt_path={}",
+    "dataset": "data={}",
+    "device": "trainer.accelerator={}",
+    "epochs": "trainer.max_epochs={}",
+    "gpu": "trainer=gpu",
+    "gpus": "trainer=gpu trainer.devices={}",
+    "gradient_accumulation_steps": "trainer.accumulate_grad_batches={}",
+    "learning_rate": "optimizer.lr={}",
+    "lr_scheduler": "schedule={}",
+    "num_epochs": "trainer.max_epochs={}",
+    "scheduler": "schedule={}",
+    "steps": "trainer.max_steps={}",
+    "warmup_epochs": "schedule.warmup={}ep",
+    "warmup_steps": "schedule.warmup={}",
+    "wd": "optimizer.weight_decay={}",
+}
+_MOST_MEANT = 4  # settings that one word may have meant; more are no help
+
+
+def _elsewhere(name: str, config: Mapping[Any, Any], value: str) -> str:
+    """What was meant, where a setting of this name is elsewhere in the config, or one that others call so."""
+    found = [path for path in _paths(config) if path.endswith(f".{name}")]
+    if not found and name in _OTHER_WORDS:
+        return f" (did you mean {_OTHER_WORDS[name].format(shlex.quote(value))}?)"
+    words = [shlex.quote(f"{path}={value}") for path in found]
+    return f" (did you mean {' or '.join(words)}?)" if 0 < len(found) <= _MOST_MEANT else ""
+
+
+def _close(name: str, known: Iterable[str]) -> str:
+    """The known word that a word is hardly different from; nothing where there is none."""
+    return next(iter(difflib.get_close_matches(name[:_LONGEST_WORD], list(known), n=1, cutoff=0.8)), "")
+
+
+def _last_words(config: Mapping[Any, Any]) -> set[str]:
+    return {path.rpartition(".")[2] for path in _paths(config) if "." in path}
+
+
+def _paths(node: Any, above: str = "") -> Iterator[str]:
+    """The dotted keys of all values that a config has, but Hydra's own."""
+    for key, below in node.items():
+        if not str(key).startswith("_") and key != "hydra":
+            path = f"{above}.{key}".lstrip(".")
+            yield from _paths(below, path) if isinstance(below, Mapping) else [path]
 
 
 _QUOTES = "'\""
@@ -76,7 +152,9 @@ def _composition(error: Any) -> str:
     cause = error.__cause__
     key, parent = getattr(cause, "full_key", None), getattr(cause, "parent_node", None)
     if key and parent is not None and "not in struct" in str(cause):
-        return unknown_key(key, _keys(parent, top="." not in key))
+        typed = re.search(r"\+" + re.escape(key) + r"=(.*)", str(error))  # Hydra's advice repeats what was typed
+        whole = OmegaConf.to_container(parent._get_root(), resolve=False)
+        return unknown_key(key, _keys(parent, top="." not in key), whole, typed[1] if typed else "...")
     return _one_line(error) + (f" {_one_line(cause)}" if cause is not None else "")
 
 

@@ -170,6 +170,14 @@ def how_to_go_on(folder: Path) -> str:
     return f"Interrupted. Go on with:\n    python train.py {shlex.quote('ckpt_path=' + _typeable(shown(last)))}"
 
 
+def how_to_train_longer(cfg: DictConfig) -> str:
+    """Say how a run that has come to its end is trained for one more epoch or update: a branch, with a longer plan."""
+    steps, epochs = cfg.trainer.get("max_steps", -1), cfg.trainer.get("max_epochs")
+    longer = f"trainer.max_epochs={(epochs or 0) + 1}" if steps == -1 else f"trainer.max_steps={steps + 1}"
+    path = shlex.quote("ckpt_path=" + _typeable(shown(Path(cfg.ckpt_path))))
+    return f"To train longer, with any larger number:\n    python train.py {path} {longer} resume=config"
+
+
 def shown(path: Path) -> str:
     """Return a path as short as it can be typed here."""
     relative = os.path.relpath(path)

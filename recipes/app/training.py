@@ -15,7 +15,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from recipes.app.batch_scaling import is_scaled, scaling_in_words
-from recipes.app.run_folder import save_settings, shown
+from recipes.app.run_folder import how_to_train_longer, save_settings, settings_since, shown
 from recipes.app.threads import on_threads
 from recipes.app.validation import check
 
@@ -43,9 +43,13 @@ def run(cfg: DictConfig, callbacks: Sequence[Callback] = ()) -> dict[str, float]
     parts = build(cfg, callbacks)
     if is_first_process():
         log.info("Model: %s", size(parts.model))
+    folder = Path(cfg.output_dir)
+    before = settings_since(folder)
     with on_threads(cfg.threads, parts.model):
         # weights_only, here and below: a checkpoint is data, and loading one must not run code
         parts.trainer.fit(parts.model, datamodule=parts.data, ckpt_path=cfg.ckpt_path, weights_only=True)
+        if cfg.ckpt_path is not None and settings_since(folder) == before and is_first_process():
+            log.info(how_to_train_longer(cfg))  # the callbacks have said that nothing was left to do
         return measure(parts)
 
 
@@ -82,6 +86,23 @@ def build(cfg: DictConfig, callbacks: Sequence[Callback] = ()) -> Parts:
     return Parts(trainer, model, data)
 
 
+def check_device(trainer: DictConfig) -> None:
+    """Refuse a GPU where there is none.
+
+    Raises:
+        ValueError: says so, and what to write.
+    """
+    import torch
+
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    kinds = {"gpu": ("cuda", "mps"), "cuda": ("cuda",), "mps": ("mps",)}.get(trainer.get("accelerator"), ())
+    if kinds and not any(there[kind] for kind in kinds):
+        raise ValueError(
+            f"trainer.accelerator={trainer.accelerator!r}: torch {torch.__version__} finds no such device here: write "
+            "trainer=cpu, or leave trainer=gpu out; task=preview shows the plan of a GPU run without one"
+        )
+
+
 def model_and_data(cfg: DictConfig) -> tuple[LightningModule, LightningDataModule]:
     """Seed everything and build the model, with the weights that the config names, and its data."""
     from lightning.pytorch import LightningModule, seed_everything
@@ -89,6 +110,7 @@ def model_and_data(cfg: DictConfig) -> tuple[LightningModule, LightningDataModul
     if logging.getLogger().handlers:
         # Lightning prints through a handler of its own and passes on to the root logger's, which the job's config set
         logging.getLogger("lightning").handlers.clear()
+    check_device(cfg.trainer)
     seed_everything(cfg.seed, workers=True, verbose=False)
     # data first: its task fixes the shape of the model
     data = data_of(cfg)

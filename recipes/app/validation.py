@@ -89,7 +89,8 @@ def _check_settings(cfg: DictConfig) -> None:
     """Check what stands at the top of the config, beside the groups."""
     for key in map(str, cfg):
         if key not in _GROUPS and key not in _SETTINGS:
-            raise ValueError(unknown_key(key, [*_SETTINGS, *_GROUPS]))
+            whole = OmegaConf.to_container(OmegaConf.masked_copy(cfg, list(_GROUPS)))
+            raise ValueError(unknown_key(key, [*_SETTINGS, *_GROUPS], whole, str(cfg[key])))
     for key, annotation in _SETTINGS.items():
         _check_there(cfg, key)
         value = OmegaConf.to_container(cfg[key]) if OmegaConf.is_config(cfg[key]) else cfg[key]

@@ -12,7 +12,6 @@ import json
 import logging
 import sys
 import warnings
-from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +21,7 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import StepLR
 from torch.utils.data import DataLoader
 
-
-class _Without(PathFinder):
-    """Finds what is installed, apart from ``lightning``."""
-
-    @classmethod
-    def find_spec(cls, name: str, *where: Any) -> Any:
-        return None if name.partition(".")[0] == "lightning" else super().find_spec(name, *where)
+from tests.absent import without
 
 
 def _imported(names: str) -> None:
@@ -40,7 +33,7 @@ def main(setup: str, folder: Path) -> dict[str, Any]:
     names, _, used = setup.partition("@")
     before, _, after = names.partition("+")
     if before == "not lightning":
-        sys.meta_path[:] = [_Without if one is PathFinder else one for one in sys.meta_path]
+        without("lightning")
         before = ""
     _imported(before)
     from lr_recipes import (

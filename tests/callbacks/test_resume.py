@@ -614,3 +614,39 @@ def test_size_of_the_state_does_not_grow_with_the_run(tmp_path: Path) -> None:
         saved = torch.load(folder / "last.ckpt", weights_only=True)["callbacks"]
         sizes.append(len(repr([saved["LearningRateScheduler"], saved["LearningRateLogger"]])))
     assert sizes[1] < sizes[0] + 50
+
+
+# Nothing left to do
+
+
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        ({"max_epochs": 2}, "ends at max_epochs=2. To train longer, give the Trainer max_epochs=3 or more"),
+        (
+            {"max_steps": 12, "max_epochs": -1},
+            "ends at max_steps=12. To train longer, give the Trainer max_steps=13",
+        ),
+    ],
+)
+def test_a_finished_run_says_once_that_nothing_was_left_to_do(
+    end: dict[str, int], said: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        saved_run(tmp_path, callbacks=[record_lrs(tmp_path)], **end)
+        assert "Nothing was left" not in messages(caplog)
+        last = max(tmp_path.glob("step=*.ckpt"), key=lambda path: int(path.stem.partition("=")[2]))
+        run = fit(COSINE, ckpt_path=last, callbacks=[record_lrs(tmp_path)], **end)
+    assert run.used == []
+    text = messages(caplog)
+    assert text.count("Nothing was left to do: the checkpoint is of a run that has done its 1") == 1
+    assert said in text
+
+
+def test_what_goes_on_is_not_called_finished(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    saved_run(tmp_path)
+    with caplog.at_level("INFO"):
+        resume(tmp_path, 8)
+        fit(COSINE, max_epochs=2, options={"resume": "config"}, ckpt_path=tmp_path / "step=8.ckpt")
+        fit(COSINE, max_epochs=0)
+    assert "Nothing was left" not in messages(caplog)

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
 from torch import nn
 from torch.optim.lr_scheduler import ChainedScheduler, LinearLR
 
 import lr_recipes
 from lr_recipes import lr_scheduler, schedules
-from tests.callbacks.harness import PEAK, Tiny, fit, plan, sgd
+from tests.callbacks.harness import PEAK, Tiny, fit, loader, plan, quiet_trainer, sgd
 from tests.messages.doors import Case, Manual, one_weight
 
 
@@ -55,17 +56,21 @@ def phases() -> None:
     )
 
 
-def in_module(module: Any = Tiny, /, name: str = "Cosine", **given: Any) -> Callable[..., None]:
-    """Trains a module whose ``configure_optimizers`` returns the schedule; every LR must be right."""
-
-    class Net(module):  # type: ignore[misc, valid-type]
+def net(module: Any = Tiny, name: str = "Cosine", **given: Any) -> Any:
+    class Net(module):  # type: ignore[misc]
         def configure_optimizers(self) -> Any:
             optimizer = sgd(self.weights)
             return [optimizer], [getattr(lr_scheduler, name)(optimizer, **given)]
 
+    return Net()
+
+
+def in_module(module: Any = Tiny, /, name: str = "Cosine", **given: Any) -> Callable[..., None]:
+    """Trains a module whose ``configure_optimizers`` returns the schedule; every LR must be right."""
+
     def train(**arguments: Any) -> None:
         knobs = {name: value for name, value in given.items() if name != "total_steps"}
-        run = fit(module=Net(), **{"max_epochs": 2, **arguments})
+        run = fit(module=net(module, name, **given), **{"max_epochs": 2, **arguments})
         assert run.used == plan(getattr(schedules, name)(**knobs), 16, PEAK, steps_per_epoch=8)
 
     return train
@@ -127,6 +132,29 @@ CONSTRUCTORS = {
             "Trainer(max_steps=...)": lambda: in_module()(max_epochs=-1, max_steps=16),
             "lr_scheduler.Cosine(optimizer, ..., total_steps=...)": lambda: in_module(total_steps=16)(),
         },
+    ),
+    "in a module: averaged": Case(
+        lambda: in_module()(callbacks=[StochasticWeightAveraging(0.01, 1)]),
+        ["StochasticWeightAveraging", "Net.configure_optimizers() makes a Cosine()"],
+        {
+            "Remove one of them": in_module(),
+            "Lightning's WeightAveraging": lambda: in_module()(callbacks=[WeightAveraging()]),
+        },
+    ),
+    "in a module: a second owner": Case(
+        lambda: in_module()(schedule=schedules.Cosine()),
+        ["Net.configure_optimizers() returns Cosine", "LearningRateScheduler(Cosine())"],
+        {
+            "Return the optimizer alone": lambda: fit(schedules.Cosine(), max_epochs=2),
+            "LearningRateScheduler(..., replace=True)": lambda: in_module()(
+                schedule=schedules.Cosine(), options={"replace": True}
+            ),
+        },
+    ),
+    "in a module: a forecast": Case(
+        lambda: lr_recipes.forecast(quiet_trainer([], max_epochs=2), net(), loader()),
+        ["Cosine() owns the LR"],
+        {"lr_recipes.preview(schedule, ...)": lambda: lr_recipes.preview(schedules.Cosine(), 16)},
     ),
     "in a module: by hand": Case(
         lambda: in_module(Manual)(),

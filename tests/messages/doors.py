@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,21 @@ class Case:
 RUN = Horizon(total_steps=16, steps_per_epoch=8, samples_per_step=1)
 COSINE = schedules.Cosine(warmup=4)
 TOTAL: dict[str, Any] = {"options": {"total_steps": 16}}
+
+
+@contextmanager
+def without_module(name: str) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, name, None)
+        yield
+
+
+def without_matplotlib(door: Door) -> Door:
+    def tried() -> None:
+        with without_module("matplotlib.figure"):
+            door()
+
+    return tried
 
 
 def curve(schedule: Schedule, horizon: Horizon = RUN, **options: Any) -> Any:

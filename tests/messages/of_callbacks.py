@@ -15,6 +15,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
+from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -25,7 +26,20 @@ from lr_recipes.report.backlog import Backlog
 from lr_recipes.report.lr_csv import LrCsv, columns_of
 from lr_recipes.schedules import Schedule
 from tests.callbacks.harness import PEAK, OwnRate, Tiny, Validated, fit, loader, plan, quiet_trainer, record_lrs, sgd
-from tests.messages.doors import COSINE, RUN, TOTAL, Both, Case, Saves, a_file, resumed, saved, trained, warmed
+from tests.messages.doors import (
+    COSINE,
+    RUN,
+    TOTAL,
+    Both,
+    Case,
+    Saves,
+    a_file,
+    resumed,
+    saved,
+    trained,
+    warmed,
+    without_matplotlib,
+)
 
 
 class Foreign:
@@ -61,6 +75,16 @@ class Binds(Tiny):
         self.scheduler = COSINE.bind(optimizer, RUN)
         self.scheduler.attach()
         return optimizer
+
+
+class Refusing(CSVLogger):
+    """Takes no hyper-parameters."""
+
+    def __init__(self) -> None:
+        super().__init__("refusing")
+
+    def log_hyperparams(self, params: Any = None) -> None:
+        raise OSError("no room")
 
 
 def with_step_lr(weights: Any) -> Any:
@@ -252,10 +276,11 @@ OWN_WARMUP = [PEAK * min(1.0, (n + 1) / 12) for n in range(8, 24)]
 PLATEAU = partial(LearningRateScheduler, schedules.Plateau())
 CALLBACKS: dict[str, Case] = {
     "schedule that is none": Case(
-        lambda: LearningRateScheduler("cosine"),
-        ["schedule='cosine'"],
+        lambda: LearningRateScheduler(StepLR),  # type: ignore[arg-type]
+        ["schedule=<class 'torch.optim.lr_scheduler.StepLR'>"],
         {
             "schedules.Cosine(warmup='10%')": lambda: trained(schedules.Cosine(warmup="10%")),
+            "as in 'warmup_cosine'": lambda: trained(LearningRateScheduler("warmup_cosine").schedule),
             "a mapping from optimizers to schedules": lambda: fit({"SGD": COSINE}, max_epochs=2),
         },
     ),
@@ -419,6 +444,16 @@ CALLBACKS: dict[str, Case] = {
         ["another run records into lrs/lr.csv", "this one's record is lr.2.csv"],
         {"give each run a folder of its own": lambda: beside_another_run(Path("own"), there=Path("lrs"))},
     ),
+    "picture without matplotlib": Case(
+        without_matplotlib(lambda: trained(COSINE, callbacks=[LearningRateLogger("lrs")])),
+        ["the record is not drawn as lr.png", "needs matplotlib"],
+        {
+            "pip install matplotlib": lambda: trained(COSINE, callbacks=[LearningRateLogger("lrs")]),
+            "give plot=False": without_matplotlib(
+                lambda: trained(COSINE, callbacks=[LearningRateLogger("lrs", plot=False)])
+            ),
+        },
+    ),
     "picture that cannot be drawn": Case(
         lambda: drawn_over_a_folder(plot=True),
         ["the record cannot be drawn: lr.png"],
@@ -427,6 +462,18 @@ CALLBACKS: dict[str, Case] = {
             "make room for it": lambda: (
                 Path("lrs/lr.png").rmdir(),
                 trained(COSINE, callbacks=[LearningRateLogger("lrs")]),
+            ),
+        },
+    ),
+    "logger that takes nothing": Case(
+        lambda: trained(COSINE, callbacks=[LearningRateLogger("lrs")], logger=Refusing(), log_every_n_steps=1),
+        ["Refusing does not take the plan (OSError: 'no room')", "training goes on"],
+        {
+            "give LearningRateLogger(summary=False)": lambda: trained(
+                COSINE, callbacks=[LearningRateLogger("lrs", summary=False)], logger=Refusing()
+            ),
+            "mend the logger": lambda: trained(
+                COSINE, callbacks=[LearningRateLogger("lrs")], logger=CSVLogger("mended")
             ),
         },
     ),
@@ -457,6 +504,9 @@ CALLBACKS: dict[str, Case] = {
                 resumed(schedules.Linear(), "config", first=COSINE), plan(schedules.Linear(), 16)[8:]
             ),
             "make this run's settings equal to the checkpoint's": lambda: check(resumed(COSINE), plan(COSINE, 16)[8:]),
+            "LearningRateScheduler(..., resume='checkpoint')": lambda: check(
+                resumed(schedules.Linear(), "checkpoint", first=COSINE), plan(COSINE, 16)[8:]
+            ),
         },
     ),
     "other optimizers": Case(

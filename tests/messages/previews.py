@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import lr_recipes
 from lr_recipes import Horizon, command_line, preview, schedules
@@ -57,8 +58,8 @@ PREVIEWS: dict[str, Case] = {
         {"{'cosine': Cosine()}": lambda: preview({"cosine": schedules.Cosine()}, RUN)},
     ),
     "run that is none": Case(
-        lambda: preview(schedules.Cosine(), "1000"),  # type: ignore[arg-type]
-        ["horizon='1000'"],
+        lambda: preview(schedules.Cosine(), "5 epochs"),
+        ["horizon='5 epochs'"],
         {
             "Horizon(total_steps=1000, steps_per_epoch=100)": lambda: preview(
                 schedules.Cosine(), Horizon(total_steps=1000, steps_per_epoch=100)
@@ -72,9 +73,48 @@ PREVIEWS: dict[str, Case] = {
         {"as in 'decay'": lambda: preview(COSINE, RUN, {"decay": 0.1})},
     ),
     "schedule that is none": Case(
-        lambda: preview("cosine", RUN),
-        ["schedule='cosine'"],
-        {"Cosine(warmup='10%')": lambda: preview(schedules.Cosine(warmup="10%"), RUN)},
+        lambda: preview(torch.optim.lr_scheduler.StepLR, RUN),  # type: ignore[arg-type]
+        ["schedule=<class 'torch.optim.lr_scheduler.StepLR'>"],
+        {
+            "Cosine(warmup='10%')": lambda: preview(schedules.Cosine(warmup="10%"), RUN),
+            "as in 'warmup_cosine'": lambda: preview("warmup_cosine", RUN),
+        },
+    ),
+    "schedule by a name that is none": Case(
+        lambda: preview("warmup_cosin", RUN),
+        ["schedule=warmup_cosin is unknown"],
+        {
+            "did you mean 'warmup_cosine'": lambda: preview("warmup_cosine", RUN),
+            "choose one of cosine, ": lambda: [preview(name, RUN, lr=0.1) for name in command_line.schedule_names()],
+        },
+    ),
+    "argument that is none": Case(
+        lambda: preview(schedules.Cosine(warmpu=4), RUN),  # type: ignore[call-arg]
+        ["Cosine has no argument 'warmpu'", "it takes warmup, warmup_type, warmup_start_factor, min_lr_ratio, min_lr"],
+        {"did you mean 'warmup'": lambda: preview(COSINE, RUN)},
+    ),
+    "value without its name": Case(
+        lambda: preview(schedules.Step("5 epochs"), RUN),  # type: ignore[misc]
+        ["'5 epochs' is given to Step without a name"],
+        {"as in Step(step_size='5 epochs')": lambda: preview(schedules.Step(step_size="5 epochs"), RUN)},
+    ),
+    "value that must be given": Case(
+        lambda: preview(schedules.Step(), RUN),  # type: ignore[call-arg]
+        ["Step needs step_size"],
+        {"it takes warmup, warmup_type": lambda: preview(schedules.Step(step_size=4), RUN)},
+    ),
+    "schedule that is not there": Case(
+        lambda: schedules.Cosin,  # type: ignore[attr-defined]
+        ["lr_recipes.schedules has no 'Cosin'"],
+        {
+            "did you mean 'Cosine'": lambda: schedules.Cosine,
+            "it has Cosine, CosineRestarts": lambda: [getattr(schedules, name) for name in schedules.__all__],
+        },
+    ),
+    "name of the command line": Case(
+        lambda: schedules.warmup_cosine,  # type: ignore[attr-defined]
+        ["lr_recipes.schedules has no 'warmup_cosine'"],
+        {"did you mean Cosine(warmup='5%')": lambda: schedules.Cosine(warmup="5%")},
     ),
     "LR held for epochs without a length": Case(
         lambda: preview(COSINE, Horizon(total_steps=16), interval="epoch").chart(),
@@ -106,9 +146,12 @@ PREVIEWS: dict[str, Case] = {
         {"give the path of a file, such as the lr.csv of a run": lambda: drawn()},
     ),
     "name that the package has not": Case(
-        lambda: lr_recipes.Scheduler,
-        ["lr_recipes has no attribute 'Scheduler'"],
-        {"it has Horizon, LearningRateLogger": lambda: [getattr(lr_recipes, name) for name in lr_recipes.__all__]},
+        lambda: lr_recipes.LearningRateSchedular,
+        ["lr_recipes has no attribute 'LearningRateSchedular'"],
+        {
+            "did you mean 'LearningRateScheduler'": lambda: lr_recipes.LearningRateScheduler,
+            "it has Horizon, LearningRateLogger": lambda: [getattr(lr_recipes, name) for name in lr_recipes.__all__],
+        },
     ),
     # lr-recipes
     "unknown command": Case(
@@ -183,7 +226,7 @@ PREVIEWS: dict[str, Case] = {
         ["schedule=cosine has no 'warmupp'"],
         {
             "did you mean 'warmup'": shown("schedule.warmup=10"),
-            "it has min_lr_ratio, min_lr, warmup": shown("schedule.warmup=10"),
+            "it has warmup, warmup_type, warmup_start_factor, min_lr_ratio, min_lr": shown("schedule.warmup=10"),
         },
     ),
     "value that cannot be read": Case(

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
 from torch.utils.tensorboard import SummaryWriter
 
 from lr_recipes.report.records import read_record
 from tests.callbacks.harness import fit, record_lrs
-from tests.messages.doors import COSINE, Case, Door
+from tests.messages.doors import COSINE, Case, Door, without_module
 from tests.messages.previews import typed
 
 STATE = Path(__file__).parents[1] / "data" / "records" / "trainer_state.json"
@@ -45,16 +41,9 @@ def events() -> None:
         writer.add_scalar("lr", 0.1, 0)
 
 
-@contextmanager
-def without_tensorboard() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "tensorboard.compat.proto.event_pb2", None)
-        yield
-
-
 def unread_events() -> None:
     events()
-    with without_tensorboard():
+    with without_module("tensorboard.compat.proto.event_pb2"):
         read_record("events")
 
 

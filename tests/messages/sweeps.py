@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from lr_recipes import LearningRateRangeTest, range_test
 from lr_recipes.sweep.result import RangeTest, Sweep
 from tests.callbacks.harness import Endless, Tiny, fit, loader, sgd
-from tests.messages.doors import Both, Case, Manual, OwnAccumulation, Packed, a_file
+from tests.messages.doors import Both, Case, Manual, OwnAccumulation, Packed, a_file, without_matplotlib
 
 
 class Falling(Tiny):
@@ -138,6 +138,14 @@ def over_a_folder(folder: str) -> None:
 
 
 SWEEPS: dict[str, Case] = {
+    "argument that is none": Case(
+        lambda: range_test(Falling(), loader(4), max_lrs=1.0),
+        ["range_test() has no argument 'max_lrs'", "it takes model, data, min_lr, max_lr"],
+        {
+            "did you mean 'max_lr'": lambda: measured(Falling(), max_lr=1.0),
+            "what Lightning's Trainer takes": lambda: measured(Falling(), gradient_clip_val=1.0),
+        },
+    ),
     "LR that is none": Case(
         lambda: LearningRateRangeTest(min_lr=0),
         ["min_lr=0", "above 0"],
@@ -228,6 +236,11 @@ SWEEPS: dict[str, Case] = {
         lambda: range_test(Tiny(), loader(), dirpath=a_file() / "folder", **QUIET),
         ["file/folder cannot be written"],
         {"another folder, as dirpath": lambda: range_test(Tiny(), loader(), dirpath="range", **QUIET)},
+    ),
+    "picture without matplotlib": Case(
+        without_matplotlib(lambda: range_test(Tiny(), loader(), dirpath="range", **QUIET)),
+        ["the range test is not drawn as range_test.png", "needs matplotlib"],
+        {"pip install matplotlib": lambda: range_test(Tiny(), loader(), dirpath="range", **QUIET)},
     ),
     "files that cannot be written": Case(
         lambda: over_a_folder("range"),

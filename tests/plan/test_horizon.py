@@ -9,6 +9,7 @@ import pickle
 from typing import Any
 
 import hypothesis.strategies as st
+import numpy as np
 import pytest
 from hypothesis import given, settings
 
@@ -346,3 +347,20 @@ def test_epochs_that_are_no_numbers(value: list[Any]) -> None:
 def test_bad_epoch() -> None:
     with pytest.raises(ValueError, match=r"steps_per_epoch=\(4, 0, 8\): must be a whole number of at least 1"):
         Horizon(steps_per_epoch=[4, 0, 8])
+
+
+@pytest.mark.parametrize("given", [1000, "1000", "1000 steps", "1k updates", np.int64(1000), Horizon(total_steps=1000)])
+def test_a_number_of_updates_is_a_run(given: Any) -> None:
+    assert Horizon.of(given) == Horizon(total_steps=1000)
+
+
+@pytest.mark.parametrize("given", [1000.0, "0.5 steps", "5 epochs", "10%", True, None, {}])
+def test_what_is_no_number_of_updates_is_refused(given: Any) -> None:
+    with pytest.raises(TypeError, match=r"^horizon=.*: must be the facts about a run, .* or its number of updates"):
+        Horizon.of(given)
+
+
+@pytest.mark.parametrize("given", [0, -5, "0 steps", "-5", "soon", "1000.0"])
+def test_a_run_has_a_whole_number_of_updates(given: Any) -> None:
+    with pytest.raises(ValueError, match=r"^(horizon|total_steps)="):
+        Horizon.of(given)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import pickle
 from typing import Any
 
 import pytest
@@ -211,6 +212,8 @@ def test_a_difference_asks(saved: dict[str, Any], configured: dict[str, Any], li
     assert "resume='config' follows this run's plan from update 50 on" in message
     assert "resume='restart' begins a new schedule at position 0" in message
     assert "make this run's settings equal to the checkpoint's" in message
+    assert message.endswith(". For the first:\n    LearningRateScheduler(..., resume='checkpoint')")
+    assert str(pickle.loads(pickle.dumps(caught.value))) == message
 
 
 @each_difference

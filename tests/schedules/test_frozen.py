@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import copy
 import dataclasses
+import inspect
 import io
 import pickle
 import subprocess
@@ -52,6 +53,14 @@ def test_copies_are_equal(value: Schedule) -> None:
     for one in copies:
         assert (one, hash(one), repr(one), type(one)) == (value, hash(value), repr(value), type(value))
         assert one.describe() == value.describe()
+
+
+@pytest.mark.parametrize("kind", [Cosine, Own])
+def test_a_misspelt_field_is_answered_with_those_that_there_are(kind: Any) -> None:
+    with pytest.raises(TypeError, match=rf"^{kind.__name__} has no argument 'warmpu' \(did you mean 'warmup'\?\); it"):
+        kind(warmpu=3)
+    fields = [field.name for field in dataclasses.fields(kind) if field.init]
+    assert list(inspect.signature(kind).parameters) == fields
 
 
 @each

@@ -202,3 +202,19 @@ def test_a_target_of_another_kind_is_refused(key: str, target: str, message: str
     cfg[key] = {"_target_": target}
     with pytest.raises(ValueError, match=message):
         build(cfg)
+
+
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")  # of a branch; train.py does not show it either
+def test_a_finished_run_says_what_to_type_to_train_longer(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    options = ["trainer.max_epochs=1", "logger=none"]
+    small_run(tmp_path, *options)
+    path = f"ckpt_path={tmp_path}/checkpoints/last.ckpt"
+    with caplog.at_level(logging.INFO):
+        metrics, used = small_run(tmp_path, *options, path)
+    assert used == []
+    assert "val_loss" in metrics  # of the best checkpoint: the run is whole
+    (said,) = (message for message in caplog.messages if message.startswith("To train longer"))
+    command = said.splitlines()[-1].strip()
+    assert command == f"python train.py {path} trainer.max_epochs=2 resume=config"
+    _, used = small_run(tmp_path / "longer", *options, *command.split()[2:])
+    assert len(used) == 7

@@ -1,0 +1,77 @@
+"""Schedules by name: those of ``conf/schedule``, also by the names of their classes.
+
+A name gives every knob its value of that file; what shall be otherwise is written as a schedule, ``Cosine(warmup=10)``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lr_recipes import checks
+from lr_recipes.schedules.base import Schedule
+from lr_recipes.schedules.catalogue import (
+    Cosine,
+    CosineRestarts,
+    Exponential,
+    Fixed,
+    InverseSqrt,
+    Linear,
+    MultiStep,
+    OneCycle,
+    Polynomial,
+    Step,
+    WarmupStableDecay,
+)
+from lr_recipes.schedules.plateau import Plateau
+
+# The files say the same, with a comment on every knob; `tests/test_conf.py` holds both together.
+NAMED: dict[str, Schedule] = {
+    "cosine": Cosine(),
+    "cosine_restarts": CosineRestarts(cycle="25%"),
+    "exponential": Exponential(gamma=0.9),
+    "fixed": Fixed(),
+    "inverse_sqrt": InverseSqrt(warmup="1 epoch"),
+    "linear": Linear(),
+    "multistep": MultiStep(milestones=["50%", "75%"]),
+    "one_cycle": OneCycle(),
+    "plateau": Plateau(),
+    "polynomial": Polynomial(power=2.0),
+    "step": Step(step_size="10 epochs"),
+    "warmup_constant": Fixed(warmup="1 epoch"),
+    "warmup_cosine": Cosine(warmup="5%"),
+    "warmup_linear": Linear(warmup="5%"),
+    "warmup_plateau": Plateau(warmup="1 epoch"),
+    "warmup_stable_decay": WarmupStableDecay(warmup="5%", decay="20%"),
+    "warmup_step": Step(warmup="5%", step_size="30%"),
+}
+
+
+def schedule_named(name: str) -> Schedule:
+    """Return the schedule of a name: of a file of ``conf/schedule``, or of a class, which is the file of that name.
+
+    Raises:
+        ValueError: there is none of this name; the message lists those that there are.
+
+    Example:
+        >>> schedule_named("warmup_cosine"), schedule_named("OneCycle")
+        (Cosine(warmup='5%'), OneCycle())
+    """
+    known = {_letters(one): one for one in NAMED}
+    if _letters(name) not in known:
+        typed, near = checks.brief(name).strip("'"), checks.nearest(name.lower(), NAMED)
+        raise ValueError(f"schedule={typed} is unknown{near}; choose one of {', '.join(NAMED)}")
+    return NAMED[known[_letters(name)]]
+
+
+def as_schedule(given: Any) -> Any:
+    """Return a schedule for its name; anything else as it is.
+
+    Raises:
+        ValueError: see ``schedule_named``.
+    """
+    return schedule_named(given) if isinstance(given, str) else given
+
+
+def _letters(name: str) -> str:
+    """What names are told apart by: ``OneCycle`` and ``one_cycle`` are one."""
+    return name.replace("_", "").replace("-", "").lower()
