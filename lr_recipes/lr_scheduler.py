@@ -266,8 +266,6 @@ def _signature_of(kind: type[Schedule]) -> inspect.Signature:
         one("self", one.POSITIONAL_OR_KEYWORD),
         one("optimizer", one.POSITIONAL_OR_KEYWORD, annotation=Optimizer),
     ]
-    if "factory" in types:  # in a schedule, where torch need not be there, it is any function
-        types["factory"] = abc.Callable[[Optimizer], LRScheduler]
     for field in _knobs_of(kind):
         default = one.empty if field.default is dataclasses.MISSING else field.default
         parameters.append(one(field.name, only, default=default, annotation=types[field.name]))

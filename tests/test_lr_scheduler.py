@@ -4,29 +4,50 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import inspect
 import io
 import pickle
+import re
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
+from hydra.utils import instantiate
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
+from omegaconf import OmegaConf
 from torch import nn
 from torch.optim import SGD, Optimizer
-from torch.optim.lr_scheduler import LRScheduler, StepLR
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau, StepLR
+from torch.utils.data import DataLoader
 
 from lr_recipes import Horizon, lr_scheduler, schedules
+from lr_recipes.plan.state import ResumeError
+from lr_recipes.report.checkpoint import inspect_checkpoint
 from lr_recipes.schedules import Schedule
 
 from .callbacks.harness import (
     PEAK,
     SCHEDULES,
+    Endless,
+    Run,
     Tiny,
+    Validated,
     fit,
+    go,
+    messages,
     plan,
+    record_lrs,
     sgd,
 )
+from .messages.doors import Both
+
+# What is saved here within an epoch is saved for the schedule alone.
+pytestmark = pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended")
 
 TOTAL = 20
 ALL: dict[str, Schedule] = {
@@ -144,3 +165,241 @@ def returns(schedule: Schedule, form: str = "lists", **facts: Any) -> Callable[[
 def test_the_total_comes_from_the_trainer(form: str) -> None:
     run = fit(module=Tiny(returns(SCHEDULES["cosine"], form)), max_epochs=2)
     assert run.used == plan(SCHEDULES["cosine"], 16)
+
+
+# The shapes of runs, each as the callback has it
+
+
+RUNS: dict[str, tuple[dict[str, Any], int]] = {
+    "accumulation": ({"max_epochs": 2, "accumulate_grad_batches": 3}, 6),
+    "a changing accumulation": ({"max_epochs": 3, "callbacks": [GradientAccumulationScheduler({1: 2, 2: 4})]}, 14),
+    "limited batches": ({"max_epochs": 2, "limit_train_batches": 5}, 10),
+    "max_steps within an epoch": ({"max_epochs": 2, "max_steps": 11}, 11),
+    "max_steps alone": ({"max_epochs": -1, "max_steps": 13}, 13),
+    "max_time and max_steps": ({"max_time": "00:01:00:00", "max_steps": 13}, 13),
+    "no length": ({"max_epochs": 2, "train": DataLoader(Endless()), "limit_train_batches": 4}, 8),
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_the_total_is_that_of_the_run(name: str) -> None:
+    arguments, total = RUNS[name]
+    assert fit(module=Tiny(returns(schedules.Linear())), **arguments).used == plan(schedules.Linear(), total)
+
+
+@pytest.mark.parametrize("name", ["step", "plateau", "torch", "sequence"])
+def test_lengths_in_epochs_and_samples_come_from_the_trainer(name: str) -> None:
+    schedule = dataclasses.replace(ALL[name], warmup="0.5 epochs")
+    run = fit(module=Tiny(returns(schedule, "untold")), max_epochs=2)
+    assert run.used == plan(schedule, 16, steps_per_epoch=8)
+
+
+def test_two_optimizers_by_hand() -> None:
+    def build(weights: Any) -> Any:
+        one, other = sgd(weights[:1]), sgd(weights[1:], 0.3)
+        facts = {"total_steps": 16}
+        return [one, other], [lr_scheduler.Cosine(one, **facts), lr_scheduler.Linear(other, warmup=4, **facts)]
+
+    module = Both()
+    module.build = build
+    run = fit(module=module, max_epochs=2)
+    assert [lrs[0] for lrs in run.groups(0)] == plan(schedules.Cosine(), 16)
+    assert [lrs[0] for lrs in run.groups(1)] == plan(schedules.Linear(warmup=4), 16, 0.3)
+
+
+def test_a_plateau_takes_the_metric_as_torchs_does() -> None:
+    def build(kind: Any, weights: Any) -> Any:
+        optimizer = sgd(weights)
+        return {"optimizer": optimizer, "lr_scheduler": kind(optimizer, patience=1), "monitor": "val_loss"}
+
+    runs = [
+        fit(module=Validated([1.0, 0.5, 0.5, 0.5, 0.5], partial(build, kind)), max_epochs=5, batches=2).used
+        for kind in (lr_scheduler.Plateau, ReduceLROnPlateau)
+    ]
+    assert runs[0] == runs[1]
+    assert runs[0][-1] == pytest.approx(PEAK / 10)
+
+
+def test_a_further_fit_of_a_trainer_is_planned_over_what_is_left() -> None:
+    run = fit(module=Tiny(returns(schedules.Cosine())), max_epochs=1)
+    assert run.used == plan(schedules.Cosine(), 8)
+    run.trainer.fit_loop.max_epochs = 3
+    assert go(run).used == plan(schedules.Cosine(), 16)
+
+
+# The record
+
+
+def test_the_record_knows_the_plan(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        fit(module=Tiny(returns(schedules.Cosine(warmup=4))), max_epochs=2, callbacks=[record_lrs(tmp_path)])
+    told = messages(caplog)
+    assert "Learning-rate plan for SGD: 16 updates (2 epochs of 8 updates)\n  warmup    updates 0 to 3" in told
+    assert "used = planned on 16 of 16 updates, schedule complete" in told
+    assert "forecast" not in told
+    rows = [line.split(",") for line in (tmp_path / "lr.csv").read_text().splitlines()[1:]]
+    assert [row[3] for row in rows] == ["warmup"] * 4 + ["cosine"] * 12
+    assert [float(row[4]) for row in rows] == plan(schedules.Cosine(warmup=4), 16, 1.0)
+
+
+def test_the_record_tells_ours_from_a_strangers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def build(weights: Any) -> Any:
+        one, other = sgd(weights[:1]), sgd(weights[1:])
+        return [one, other], [lr_scheduler.Cosine(one, total_steps=8), StepLR(other, 2)]
+
+    module = Both()
+    module.build = build
+    with caplog.at_level("INFO"):
+        fit(module=module, max_epochs=1, callbacks=[record_lrs(tmp_path)])
+    told = messages(caplog)
+    assert "Learning-rate plan for SGD: 8 updates" in told
+    assert "Learning-rate forecast for SGD-1: StepLR" in told
+    assert "forecast for SGD:" not in told
+    assert "SGD: used = planned on 8 of 8 updates" in told
+
+
+# Checkpoints
+
+
+class Keeps(Callback):
+    """Saves a checkpoint after each batch, and nothing of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+        trainer.save_checkpoint(self.folder / f"step={trainer.global_step}.ckpt")
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Checkpoints of each update of a run of 2 epochs."""
+    folder = tmp_path_factory.mktemp("saved")
+    fit(module=Tiny(returns(schedules.Cosine(warmup=2))), max_epochs=2, callbacks=[Keeps(folder)])
+    return folder
+
+
+def resumed(saved: Path, at: int, peak: float = PEAK, epochs: int = 2, **arguments: Any) -> Run:
+    def build(weights: Any) -> Any:
+        optimizer = sgd(weights, peak)
+        return [optimizer], [lr_scheduler.Cosine(optimizer, warmup=2, **arguments)]
+
+    return fit(module=Tiny(build), max_epochs=epochs, ckpt_path=saved / f"step={at}.ckpt")
+
+
+WHOLE, LONGER = plan(schedules.Cosine(warmup=2), 16), plan(schedules.Cosine(warmup=2), 24)
+
+
+@pytest.mark.parametrize("at", [1, 5, 8])
+def test_a_resumed_run_goes_on(at: int, saved: Path) -> None:
+    assert resumed(saved, at).used == WHOLE[at:]
+
+
+def test_a_longer_run_is_asked_about(saved: Path) -> None:
+    with pytest.raises(ResumeError, match=r"total_steps: 16 -> 24(.|\n)*resume='config'"):
+        resumed(saved, 5, epochs=3)
+    assert resumed(saved, 5, epochs=3, resume="checkpoint").used == [*WHOLE[5:], *[0.0] * 8]
+    assert resumed(saved, 5, epochs=3, resume="config").used == LONGER[5:]
+
+
+def test_another_peak_is_asked_about(saved: Path) -> None:
+    with pytest.raises(ResumeError, match=r"peak LR: \[0.1\] -> \[0.2\]"):
+        resumed(saved, 5, peak=0.2)
+    assert resumed(saved, 5, peak=0.2, resume="checkpoint").used == WHOLE[5:]
+    assert resumed(saved, 5, peak=0.2, resume="config").used == [2 * lr for lr in WHOLE[5:]]
+
+
+@pytest.mark.parametrize("at", [5, 8])
+def test_a_schedule_begun_anew_spans_what_is_left(at: int, saved: Path) -> None:
+    assert resumed(saved, at, epochs=3, resume="restart").used == plan(schedules.Cosine(warmup=2), 24 - at)
+
+
+def test_one_that_was_begun_anew_goes_on(saved: Path, tmp_path: Path) -> None:
+    module = Tiny(returns(schedules.Cosine(warmup=2), resume="restart"))
+    fit(module=module, max_epochs=3, ckpt_path=saved / "step=5.ckpt", callbacks=[Keeps(tmp_path)])
+    for policy in ("restart", "error"):
+        assert resumed(tmp_path, 9, epochs=3, resume=policy).used == plan(schedules.Cosine(warmup=2), 19)[4:]
+
+
+def test_inspected(saved: Path) -> None:
+    told = str(inspect_checkpoint(saved / "step=5.ckpt"))
+    assert "Learning-rate plan for SGD: 16 updates" in told
+    assert "done: 5 of 16 updates (31%); the next is in phase cosine" in told
+    assert "by the plan below" in told
+    assert "Scheduler:" not in told
+
+
+# Ways in
+
+
+def test_a_new_schedule_has_its_class_by_itself() -> None:
+    kinds = [getattr(schedules, name) for name in schedules.__all__]
+    named = [one.__name__ for one in kinds if issubclass(one, Schedule) and one not in (Schedule, schedules.ToFloor)]
+    assert sorted(named) == lr_scheduler.__all__
+
+
+@pytest.mark.parametrize("name", lr_scheduler.__all__)
+def test_signature_and_docstring_are_the_schedules(name: str) -> None:
+    kind, schedule = getattr(lr_scheduler, name), getattr(schedules, name)
+    parameters = inspect.signature(kind).parameters
+    first, *others = parameters
+    assert first == "optimizer"
+    assert parameters[first].annotation is Optimizer
+    fields = {one.name for one in dataclasses.fields(schedule) if one.init}
+    assert set(others) == fields | {"total_steps", "steps_per_epoch", "samples_per_step", "resume", "last_epoch"}
+    assert kind.__init__.__annotations__.keys() == parameters.keys()
+    assert inspect.getdoc(kind).startswith(inspect.getdoc(schedule).splitlines()[0])
+    assert [one for one in parameters if f"\n    {one}: " not in inspect.getdoc(kind)] == []
+
+
+@pytest.mark.parametrize("is_partial", [True, False])
+def test_hydra(is_partial: bool) -> None:
+    config = {"_target_": "lr_recipes.lr_scheduler.MultiStep", "milestones": ["50%", 15], "total_steps": TOTAL}
+    optimizer = one_weight()
+    if is_partial:
+        instantiate(OmegaConf.create({**config, "_partial_": True}))(optimizer)
+    else:
+        instantiate(OmegaConf.create(config), optimizer=optimizer)
+    assert used(optimizer, TOTAL) == plan(schedules.MultiStep(milestones=["50%", 15]), TOTAL)
+
+
+def test_an_optimizer_wrapped_by_accelerate() -> None:
+    accelerate = pytest.importorskip("accelerate")
+    raw = one_weight()
+    optimizer = accelerate.Accelerator(cpu=True).prepare(raw)
+    lr_scheduler.Cosine(optimizer, total_steps=TOTAL)
+    assert used(optimizer, TOTAL) == plan(schedules.Cosine(), TOTAL)
+
+
+def test_what_is_no_optimizer_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"list is not a torch.optim.Optimizer"):
+        lr_scheduler.Cosine([1], total_steps=TOTAL)  # type: ignore[arg-type]
+
+
+# The page that says it
+
+PAGE = (Path(__file__).parents[1] / "docs" / "by_path.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", PAGE, flags=re.DOTALL)
+
+
+def test_the_page() -> None:
+    first, module, plateau, own = blocks("python")
+    scope: dict[str, Any] = {"optimizer": one_weight(), "torch": torch}
+    exec(first, scope)
+    wanted = schedules.Cosine(warmup="5%", min_lr_ratio=0.1)
+    assert used(scope["optimizer"], 1000) == plan(wanted, 1000)
+    scope["optimizer"] = one_weight()
+    exec(own, scope)
+    assert used(scope["optimizer"], 1000) == plan(schedules.WarmupStableDecay(decay="20%"), 1000)
+    in_module = {module: (schedules.Cosine(warmup="5%"), 40), plateau: (schedules.Plateau(warmup=20), 40)}
+    for block, (schedule, total) in in_module.items():
+        exec(block, scope)
+        net = type("Net", (Validated,), {"configure_optimizers": scope["configure_optimizers"]})
+        assert fit(module=net(), max_epochs=2, batches=total // 2).used == plan(schedule, total, 1e-3)
+    hydra, _ = map(yaml.safe_load, blocks("yaml"))
+    optimizer = one_weight()
+    instantiate(OmegaConf.create(hydra["lr_scheduler"]))(optimizer, total_steps=100)
+    assert used(optimizer, 100) == plan(wanted, 100)

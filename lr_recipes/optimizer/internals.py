@@ -135,6 +135,8 @@ def all_schedulers() -> list[LRScheduler]:
 
     A scheduler holds its optimizer, and nothing that can be reached from the optimizer holds the scheduler: so all
     objects are looked at, which takes some hundredths of a second. Their types are, not they themselves: to ask a lazy
-    object for its class may load it.
+    object for its class may load it. One whose construction has not come to its optimizer is left out, and one of ours
+    that waits for its Trainer.
     """
-    return [one for one in gc.get_objects() if issubclass(type(one), LRScheduler)]
+    found = [one for one in gc.get_objects() if issubclass(type(one), LRScheduler)]
+    return [one for one in found if {"optimizer", "clock"} & vars(one).keys()]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import sys
 from collections import abc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from lr_recipes.schedules.base import Schedule, Span
 
 if TYPE_CHECKING:
     from lr_recipes.optimizer.forecast import TorchFactors
+
 
 _TORCHS = "torch.optim.lr_scheduler"
 _ANY = Value("a plain value", lambda value: True)
@@ -162,15 +164,36 @@ class TorchSchedule(Schedule):
         return lambda t: int(horizon.epoch_of(t) or 0)
 
 
+def name_torchs_classes() -> None:
+    """Let the type of a factory name torch's classes, unless torch, which takes seconds to import, is not here.
+
+    jsonargparse takes a class for a function that returns one only where the type says which; and then no function of
+    somebody's that does not say what it returns.
+    """
+    if "torch" in sys.modules:
+        from torch.optim import Optimizer
+        from torch.optim.lr_scheduler import LRScheduler
+
+        for annotated in (TorchSchedule, TorchSchedule.__init__):
+            annotated.__annotations__["factory"] = Callable[[Optimizer], LRScheduler] | Callable[[Any], Any]
+
+
+name_torchs_classes()
+
+
 def _with_plain(call: Any) -> Any:
     """A ``functools.partial`` whose list-like arguments are lists, of plain numbers; anything else as it is."""
     # Hydra passes a ListConfig, which torch takes for a single value. Its partials are of a class of their own, with
     # more attributes, so one is copied and not built anew.
     if not isinstance(call, partial):
         return call
-    plain = copy.copy(call)
+    # jsonargparse's are of something of its own, which is given the class: what is to be saved is a call of that.
+    kinds = [one for one in call.args if isinstance(one, type)]
+    if kinds and getattr(call.func, "__module__", "").startswith("jsonargparse"):
+        call = partial(kinds[0], **call.keywords)
+    plain: Any = copy.copy(call)
     args, kwargs = map(_plain, call.args), {key: _plain(value) for key, value in call.keywords.items()}
-    plain.__setstate__((call.func, tuple(args), kwargs, vars(call)))  # type: ignore[attr-defined]
+    plain.__setstate__((call.func, tuple(args), kwargs, vars(call)))
     return plain
 
 

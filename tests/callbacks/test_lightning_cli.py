@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningCLI
 
+import lr_recipes.lr_scheduler  # noqa: F401 - its short names are known from then on
 from lr_recipes import (
     LearningRateLogger,
     LearningRateRangeTest,
@@ -24,6 +25,7 @@ from lr_recipes import (
     LearningRateWarmup,
     schedules,
 )
+from lr_recipes.plan.horizon import HorizonError
 from lr_recipes.schedules import Schedule, Shape, Span, ToFloor
 
 from .harness import PEAK, SCHEDULES, Oracle, Tiny, loader, plan, sgd
@@ -44,6 +46,17 @@ class Net(Tiny):
         super().__init__(lambda parameters: sgd(parameters, lr))
         self.save_hyperparameters()
         self.schedule = schedule
+
+
+class Plain(LightningModule):
+    """Leaves its optimizer to the command line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights = torch.nn.Parameter(torch.ones(2))
+
+    def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
+        return (self.weights * batch.mean()).sum()
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +80,9 @@ def stairs(optimizer: torch.optim.Optimizer) -> Any:
     return torch.optim.lr_scheduler.StepLR(optimizer, step_size=4)
 
 
-def cli(folder: Path, *typed: str, callbacks: Any = None, model: Any = None, saves: bool = False) -> LightningCLI:
+def cli(
+    folder: Path, *typed: str, callbacks: Any = None, model: Any = None, saves: bool = False, kind: Any = None
+) -> LightningCLI:
     """The command line after ``main.py``, with callbacks and a model's arguments in a file of settings."""
     quiet = {
         "accelerator": "cpu", "max_epochs": 2, "logger": False, "enable_checkpointing": False,
@@ -78,7 +93,7 @@ def cli(folder: Path, *typed: str, callbacks: Any = None, model: Any = None, sav
     file = folder / "settings.yaml"
     file.write_text(yaml.safe_dump(settings))
     keeps: dict[str, Any] = {} if saves else {"save_config_callback": None}
-    return LightningCLI(Net, Data, run=False, args=["--config", str(file), *typed], **keeps)
+    return LightningCLI(kind or Net, Data, run=False, args=["--config", str(file), *typed], **keeps)
 
 
 def used(made: LightningCLI) -> list[float]:
@@ -151,6 +166,67 @@ def test_a_scheduler_of_torch_from_a_function(tmp_path: Path) -> None:
     sys.modules.setdefault(__name__, sys.modules[stairs.__module__])
     made = cli(tmp_path, callbacks=owner({"class_path": "TorchSchedule", "init_args": {"factory": factory}}))
     assert used(made) == pytest.approx([PEAK * 0.1 ** (n // 4) for n in range(UPDATES)])
+
+
+STEP_LR = {"class_path": "torch.optim.lr_scheduler.StepLR", "init_args": {"step_size": 4}}
+STAIRS = pytest.approx([PEAK * 0.1 ** (n // 4) for n in range(UPDATES)])
+
+
+def test_a_scheduler_of_torch_by_its_class(tmp_path: Path) -> None:
+    made = cli(tmp_path, callbacks=owner({"class_path": "TorchSchedule", "init_args": {"factory": STEP_LR}}))
+    assert used(made) == STAIRS
+
+
+# A schedule as the `--lr_scheduler` of the command line
+
+
+def by_path(folder: Path, *typed: str, saves: bool = False) -> LightningCLI:
+    optimizer = ["--optimizer=SGD", f"--optimizer.lr={PEAK}"]
+    return cli(folder, *optimizer, *typed, callbacks=[], saves=saves, kind=Plain)
+
+
+@pytest.mark.parametrize(
+    ("typed", "wanted"),
+    [
+        (["lr_recipes.lr_scheduler.Cosine", "warmup=25%", "min_lr_ratio=0.1"],
+         schedules.Cosine(warmup="25%", min_lr_ratio=0.1)),
+        (["Step", "step_size=1 epoch"], schedules.Step(step_size="1 epoch")),
+        (["MultiStep", "milestones=[50%,12]"], schedules.MultiStep(milestones=["50%", 12])),
+        (["Linear", f"total_steps={UPDATES}"], schedules.Linear()),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)  # fmt: skip
+def test_lr_scheduler(typed: list[str], wanted: Schedule, tmp_path: Path) -> None:
+    name, *knobs = typed
+    made = by_path(tmp_path, f"--lr_scheduler={name}", *(f"--lr_scheduler.{knob}" for knob in knobs), saves=True)
+    assert used(made) == plan(wanted, UPDATES, steps_per_epoch=8)
+    saved = ["--config", str(tmp_path / "config.yaml")]
+    again = LightningCLI(Plain, Data, run=False, args=saved, save_config_callback=None)
+    assert used(again) == plan(wanted, UPDATES, steps_per_epoch=8)
+
+
+def test_lr_scheduler_of_torch(tmp_path: Path) -> None:
+    name, step_lr = "lr_recipes.lr_scheduler.TorchSchedule", STEP_LR["class_path"]
+    made = by_path(
+        tmp_path,
+        f"--lr_scheduler={name}",
+        f"--lr_scheduler.factory={step_lr}",
+        "--lr_scheduler.factory.step_size=4",
+    )
+    assert used(made) == STAIRS
+
+
+def test_lr_scheduler_of_a_run_without_end(tmp_path: Path) -> None:
+    made = by_path(tmp_path, "--lr_scheduler=Cosine", "--trainer.max_epochs=-1")
+    with pytest.raises(HorizonError, match=r"Trainer\(max_steps=...\).*, total_steps=...\)"):
+        made.trainer.fit(made.model, made.datamodule)
+
+
+def test_help_of_lr_scheduler(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        LightningCLI(Plain, Data, run=False, args=["--lr_scheduler.help=lr_recipes.lr_scheduler.OneCycle"])
+    printed = capsys.readouterr().out
+    assert [knob for knob in ("pct_start", "share of the run that goes up", "total_steps") if knob not in printed] == []
 
 
 def test_the_other_callbacks(tmp_path: Path) -> None:
