@@ -7,6 +7,7 @@ first page is the README. The menu is what `docs/index.md` links to, under its h
 
 from __future__ import annotations
 
+import inspect
 import re
 import subprocess
 import sys
@@ -39,18 +40,11 @@ autodoc_typehints_description_target = "documented_params"
 autodoc_member_order = "bysource"
 autodoc_inherit_docstrings = False
 autodoc_preserve_defaults = True
-napoleon_custom_sections = ["Source"]
+napoleon_custom_sections = [("Attributes", "params_style"), "Source"]
 python_use_unqualified_type_names = True
-napoleon_use_ivar = True
 toc_object_entries = False
 nitpicky = True
-nitpick_ignore_regex = [
-    # Of others: this site links to itself alone.
-    (r"py:.*", r"(abc|collections|contextlib|pathlib|torch|lightning)\..*"),
-    (r"py:.*", r"Path|Figure"),
-    # Types that a reader of the public names meets in signatures only.
-    (r"py:class", r".*\b(Callback|Case|Clock|Outlook|Source|Reaction|Line)"),
-]
+nitpick_ignore_regex = [(r"py:class", r".*")]  # types in signatures, of others or of no interest to a reader
 
 html_theme = "furo"
 html_title = "lr_recipes"
@@ -103,7 +97,25 @@ def leave_out_hooks(app: Sphinx, what: str, name: str, member: Any, skip: bool, 
     return True if hasattr(Callback, name) else None
 
 
+def sign(
+    app: Sphinx, what: str, name: str, thing: Any, options: Any, signature: str, returns: str
+) -> tuple[str, str] | None:
+    """Give a callback the arguments that it is written with: all callbacks are made by one ``__new__``."""
+    if what != "class" or not issubclass(thing, Callback):
+        return None
+    _, *taken = inspect.signature(thing.__init__).parameters.values()
+    return str(inspect.Signature([one.replace(annotation=one.empty) for one in taken])), returns
+
+
+def shorten(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    """Keep the first paragraph of a module's docstring; the rest is for who changes it."""
+    if what == "module":
+        del lines[lines.index("") :]
+
+
 def setup(app: Sphinx) -> None:
     app.add_directive("printed", Printed)
     app.connect("source-read", add_menu)
     app.connect("autodoc-skip-member", leave_out_hooks)
+    app.connect("autodoc-process-signature", sign)
+    app.connect("autodoc-process-docstring", shorten)

@@ -24,7 +24,6 @@ from lr_recipes.callbacks.base import Remembering, leave_out
 from lr_recipes.callbacks.fit import Fit, goes_on_from
 from lr_recipes.callbacks.folder import Folder
 from lr_recipes.callbacks.lightning import (
-    Callback,
     LightningDataModule,
     LightningModule,
     ProgressBar,
@@ -359,7 +358,7 @@ def range_test(
     random = TrainingState()
     random.keep_random_numbers()
     given = trainer_options.pop("callbacks", None) or []
-    others = [given] if isinstance(given, Callback) else given
+    others = given if isinstance(given, (list, tuple)) else [given]
     bars = [one for one in others if isinstance(one, ProgressBar)]  # which would have nothing to show
     wanted = trainer_options.get("enable_progress_bar") is not False
     test.bar = wanted and all(getattr(bar, "is_enabled", True) for bar in bars)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers.logger import Logger
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -68,6 +69,22 @@ class Apart(Validated):
         self.log("val_loss", value, sync_dist=self.sync)
 
 
+class Heard(Logger):
+    """Keeps what its own process tells it."""
+
+    name, version = "heard", 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[str] = []
+
+    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+        self.calls += metrics
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        self.calls += params
+
+
 class TrainedApart(Apart):
     """The same, of the epoch of training."""
 
@@ -88,7 +105,10 @@ def two_processes(folder: Path) -> None:
     """Several fits on two CPU processes; what each process used goes to ``<folder>/<name>-<rank>.json``."""
     ddp: dict[str, Any] = {"strategy": "ddp", "devices": 2, "num_sanity_val_steps": 0}
     long: dict[str, Any] = {"batches": 32, "max_epochs": 2, "accumulate_grad_batches": 2, **ddp}
-    save(folder, "cosine", fit(COSINE, callbacks=[record_lrs(folder), keep_all(folder, 5)], **long))
+    heard = Heard()
+    run = fit(COSINE, callbacks=[record_lrs(folder), keep_all(folder, 5)], logger=heard, log_every_n_steps=8, **long)
+    save(folder, "cosine", run)
+    (folder / f"heard-{run.trainer.global_rank}.json").write_text(json.dumps({"calls": heard.calls}))
     path = folder / "step=5.ckpt"
     save(folder, "resumed", fit(COSINE, callbacks=[record_lrs(folder / "resumed")], ckpt_path=path, **long))
     logger = record_lrs(folder / "forecast")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import math
 import os
 import random
@@ -396,6 +397,28 @@ def test_the_bar_is_shown_where_the_trainer_shows_one(tmp_path: Path, capsys: An
     assert "LR range test" not in capsys.readouterr().err
     Fitted(test, TQDMProgressBar(), max_epochs=1, enable_progress_bar=True)
     assert "LR range test:" in capsys.readouterr().err
+
+
+@pytest.mark.behaviour("B65")
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        ({}, True),
+        ({"enable_progress_bar": False}, False),
+        ({"callbacks": [TQDMProgressBar(refresh_rate=0)]}, False),
+        ({"callbacks": TQDMProgressBar()}, True),
+    ],
+)
+def test_the_function_shows_its_own_bar_at_most_and_says_nothing(
+    options: dict[str, Any], shown: bool, capsys: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    level = logging.getLogger("lightning.pytorch").level
+    range_test(Net(), data(), accelerator="cpu", num_training_steps=20, **options)
+    out, err = capsys.readouterr()
+    assert (out, messages(caplog)) == ("", "")
+    assert ("LR range test:" in err) == shown
+    assert "Epoch" not in err  # Lightning's bar, which would stay empty
+    assert logging.getLogger("lightning.pytorch").level == level
 
 
 # Bad input

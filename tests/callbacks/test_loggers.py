@@ -128,6 +128,8 @@ def test_csv_has_the_facts_in_its_hyper_parameters_beside_the_modules_own(tmp_pa
     logger = CSVLogger(tmp_path)
     trained(logger, tmp_path, module=WithOwn(width=5))
     assert hparams_of(logger) == {"width": 5, **FACTS}
+    lines = (Path(logger.log_dir) / "hparams.yaml").read_text().splitlines()
+    assert "lr_recipes/used_is_planned: true" in lines  # what `grep` finds
     path = tmp_path / "weights.ckpt"
     torch.save({"state_dict": WithOwn().state_dict(), "pytorch-lightning_version": "2.5.0"}, path)
     again = WithOwn.load_from_checkpoint(path, hparams_file=Path(logger.log_dir) / "hparams.yaml")

@@ -79,6 +79,14 @@ def test_two_processes_speak_once(two_processes: tuple[Path, str]) -> None:
     assert told.count("used = planned on 16 of 16 updates, schedule complete") == 2
 
 
+def test_the_loggers_of_the_first_process_alone_are_told(two_processes: tuple[Path, str]) -> None:
+    first, second = of_both(two_processes[0], "heard")
+    plan = ["lr_recipes/schedule", "lr_recipes/plan"]
+    outcome = ["lr_recipes/closing_line", "lr_recipes/used_is_planned"]
+    assert first["calls"] == [*plan, "lr/group0", "lr/group0", *plan, *outcome]
+    assert second["calls"] == []
+
+
 def test_two_processes_are_foretold_alike_and_said_once(two_processes: tuple[Path, str]) -> None:
     folder, told = two_processes
     first, second = of_both(folder, "forecast")
