@@ -163,9 +163,9 @@ def _swept_in(sweep: Path) -> dict[str, int]:
 
 def _still(job: Job, total: int | None) -> str:
     """How long the rest will take, if it takes as long: said where jobs run one after another."""
-    done = [note["seconds"] for note in _notes(job.sweep) if note["status"] == "done"]
-    left = (total or 0) - job.number - 1
-    if left < 1 or len(done) <= job.number:  # some of those before are still under way
+    notes, left = _notes(job.sweep), (total or 0) - job.number - 1
+    done = [note["seconds"] for note in notes if note["status"] == "done"]
+    if left < 1 or any(note["status"] == "interrupted" for note in notes):  # as all are that are under way
         return ""
     return f", about {_in_words(sum(done) / len(done) * left)} left"
 
@@ -191,10 +191,10 @@ def _notes(sweep: Path) -> list[dict[str, Any]]:
     """What is noted of the jobs, the best first; those that came to no end are last."""
     found = [json.loads(path.read_text(encoding="utf-8")) for path in (sweep / _NOTES).glob("*.json")]
 
-    def place(note: dict[str, Any]) -> tuple[bool, float, int]:
+    def place(note: dict[str, Any]) -> tuple[bool, bool, float, int]:
         value = note["metrics"].get(note["objective"], math.nan)
-        none = note["status"] != "done" or math.isnan(value)
-        return none, 0.0 if none else -value if note["highest_first"] else value, note["number"]
+        worth = 0.0 if math.isnan(value) else -value if note["highest_first"] else value
+        return note["status"] != "done", math.isnan(value), worth, note["number"]
 
     return sorted(found, key=place)
 
