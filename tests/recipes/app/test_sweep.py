@@ -25,7 +25,8 @@ def noted(sweep: Path, number: int, value: float | None, *settings: str, **more:
     status = "failed" if value is None else "done"
     note = {
         "number": number, "settings": ["model.width=4", *settings], "folder": str(job), "objective": "val_loss",
-        "highest_first": False, "metrics": metrics, "closing": [LR], "status": status, "why": "", "seconds": 1.5, **more,
+        "highest_first": False, "metrics": metrics, "closing": [LR], "status": status, "why": "", "seconds": 1.5,
+        **more,
     }  # fmt: skip
     (sweep / ".sweep").mkdir(exist_ok=True)
     (sweep / ".sweep" / f"{number}.json").write_text(json.dumps(note))
