@@ -107,11 +107,11 @@ def noted(cfg: DictConfig) -> Iterator[Job | None]:
             yield job
     except Exception as error:
         job.note("failed", str(error.args[0]) if error.args else type(error).__name__)
-        print(f"{line}: failed after {_in_words(time.time() - job.began)}", flush=True)
+        print(f"{line}: failed after {in_words_of_time(time.time() - job.began)}", flush=True)
         raise
     job.note("done")
     found = f"{job.objective} {job.metrics.get(job.objective, math.nan):.4f}"
-    print(f"{line}: {found}, {_in_words(time.time() - job.began)}{_still(job, total)}", flush=True)
+    print(f"{line}: {found}, {in_words_of_time(time.time() - job.began)}{_still(job, total)}", flush=True)
 
 
 @contextmanager
@@ -167,10 +167,16 @@ def _still(job: Job, total: int | None) -> str:
     done = [note["seconds"] for note in notes if note["status"] == "done"]
     if left < 1 or any(note["status"] == "interrupted" for note in notes):  # as all are that are under way
         return ""
-    return f", about {_in_words(sum(done) / len(done) * left)} left"
+    return f", about {in_words_of_time(sum(done) / len(done) * left)} left"
 
 
-def _in_words(seconds: float) -> str:
+def in_words_of_time(seconds: float) -> str:
+    """Return a time as somebody would say it.
+
+    Example:
+        >>> in_words_of_time(14.2), in_words_of_time(200)
+        ('14 s', '3 min')
+    """
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
