@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
+import tests.once  # noqa: F401
+
 # Before torch is imported, here and in every child. Tensors of a few numbers need no threads, and those of two workers
 # wait for each other on the same cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
