@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+import tests.once  # noqa: F401
 from tests.old_versions import leave_out
 
 # Before torch is imported, here and in every child. Tensors of a few numbers need no threads, and those of two workers
