@@ -49,7 +49,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(abc|collections|contextlib|pathlib|torch|lightning)\..*"),
     (r"py:.*", r"Path|Figure"),
     # Types that a reader of the public names meets in signatures only.
-    (r"py:class", r".*\b(Callback|Case|Clock|Outlook|Source|Reaction|Line)"),
+    (r"py:class", r".*\b(AnyTrainer|Callback|Case|Clock|Outlook|Source|Reaction|Line)"),
 ]
 
 html_theme = "furo"
