@@ -73,6 +73,11 @@ class Recording:
         self._rows_before, self._line = 0, ""
         self._clock.witnesses.append(self._recorder)
 
+    @property
+    def begun(self) -> bool:
+        """Whether there was an update, and so a file."""
+        return self._file is not None
+
     def close(self) -> str:
         """End the record, and return the sentence that says what came out."""
         if self._recorder in self._clock.witnesses:

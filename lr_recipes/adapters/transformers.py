@@ -193,7 +193,7 @@ class _Follower:
 
     def _end_record(self) -> None:
         recording, self._recording = self._recording, None
-        if recording is not None:
+        if recording is not None and recording.begun:  # else it was refused, and said why
             self._print(f"Learning rate: {recording.close()}, see {recording.path}")
 
     def _note_loader(self) -> Any:
@@ -261,13 +261,13 @@ class _Follower:
         # Before the first update, as with `eval_on_start`, nothing was trained that could have improved.
         if reaction is None or not trainer.is_in_train or not state.global_step:
             return
-        names = {reaction.monitor, f"eval_{reaction.monitor}"} & {*metrics}
         self._metrics |= {*metrics}
-        for name in names:
-            before = bound.planned_lrs[0]
-            if bound.observe(metrics[name]):
-                self._print(f"{name} has stopped improving, LR {before:g} -> {bound.planned_lrs[0]:g}")
-        if not names and not self._is_of_another(reaction.monitor, metrics):
+        # As transformers takes the name of a metric: with or without its prefix.
+        name = next((one for one in (reaction.monitor, f"eval_{reaction.monitor}") if one in metrics), None)
+        before = bound.planned_lrs[0]
+        if name is not None and bound.observe(metrics[name]):
+            self._print(f"{name} has stopped improving, LR {before:g} -> {bound.planned_lrs[0]:g}")
+        if name is None and not self._is_of_another(reaction.monitor, metrics):
             known = sorted(self._metrics)
             raise ValueError(
                 f"monitor={reaction.monitor!r}{checks.nearest(reaction.monitor, known)}: the evaluation has no such "

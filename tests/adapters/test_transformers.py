@@ -126,8 +126,10 @@ def test_a_changed_plan_is_asked_about(name: str, capsys: pytest.CaptureFixture[
     args, horizon, peaks, difference = CHANGES[name]
     total = horizon.total_steps or 0
     follow(COSINE)
+    capsys.readouterr()
     with pytest.raises(ResumeError, match=difference.replace("[", r"\[")):
         follow(COSINE, checkpoint="out/checkpoint-4", **args)
+    assert "used = planned" not in capsys.readouterr().out  # it has not trained
     answers = {
         "checkpoint": planned(COSINE, RUN, updates=range(4, total)),
         "config": planned(COSINE, horizon, peaks, range(4, total)),
