@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml  # type: ignore[import-untyped]
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
@@ -153,7 +154,8 @@ def _has_parts(cfg: DictConfig) -> bool:
 def _swept_in(sweep: Path) -> dict[str, int]:
     """The settings that are swept, with how many values each has; nothing of a sweeper that is not Hydra's own."""
     try:
-        words = OmegaConf.load(sweep / "multirun.yaml").hydra.overrides.task
+        written = yaml.safe_load((sweep / "multirun.yaml").read_text(encoding="utf-8"))
+        words = written["hydra"]["overrides"]["task"]
         read = {_key(word): parsed_word(word) for word in words}
         return {key: len(list(one.sweep_iterator())) for key, one in read.items() if one and one.is_sweep_override()}
     except Exception:  # there is no such file, or values that only Hydra can list
