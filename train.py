@@ -21,9 +21,15 @@ from omegaconf import DictConfig
 
 from recipes.app.config import CONF, check_flags, in_one_folder, readable
 from recipes.app.messages import explain
-from recipes.app.run_folder import discard, how_to_go_on, is_new, settings_since, with_settings_of_the_run
+from recipes.app.run_folder import (
+    discard,
+    how_to_go_on,
+    is_first_process,
+    is_new,
+    settings_since,
+    with_settings_of_the_run,
+)
 from recipes.app.sweep import end_of_sweep, noted
-from recipes.app.training import is_first_process
 from recipes.app.validation import task_of
 
 log = logging.getLogger(__name__)

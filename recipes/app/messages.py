@@ -27,7 +27,7 @@ from lr_recipes.plan.resume import Undecided
 from recipes.app.config import CONF
 
 _LONGEST_MESSAGE = 4000  # characters; plans side by side have some 2,000
-_LONGEST_WORD = 100  # characters of what may be a misspelt setting
+_LONGEST_SETTING = 100  # characters of what may be a misspelt setting
 
 
 def explain(error: BaseException, command: Sequence[str] | None = None) -> str | None:
@@ -114,7 +114,7 @@ def _elsewhere(name: str, config: Mapping[Any, Any], value: str) -> str:
 
 def _close(name: str, known: Iterable[str]) -> str:
     """The known word that a word is hardly different from; nothing where there is none."""
-    return next(iter(difflib.get_close_matches(name[:_LONGEST_WORD], list(known), n=1, cutoff=0.8)), "")
+    return next(iter(difflib.get_close_matches(name[:_LONGEST_SETTING], list(known), n=1, cutoff=0.8)), "")
 
 
 def _last_words(config: Mapping[Any, Any]) -> set[str]:
@@ -153,8 +153,9 @@ def _composition(error: Any) -> str:
     key, parent = getattr(cause, "full_key", None), getattr(cause, "parent_node", None)
     if key and parent is not None and "not in struct" in str(cause):
         typed = re.search(r"\+" + re.escape(key) + r"=(.*)", str(error))  # Hydra's advice repeats what was typed
-        whole = OmegaConf.to_container(parent._get_root(), resolve=False)
-        return unknown_key(key, _keys(parent, top="." not in key), whole, typed[1] if typed else "...")
+        top = "." not in key  # where the whole config is what has no such key
+        whole = OmegaConf.to_container(parent, resolve=False) if top else None
+        return unknown_key(key, _keys(parent, top), whole, typed[1] if typed else "...")
     return _one_line(error) + (f" {_one_line(cause)}" if cause is not None else "")
 
 

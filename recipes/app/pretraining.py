@@ -35,7 +35,7 @@ from recipes.app.validation import check
 log = logging.getLogger(__name__)
 
 # What changes the weights; the rest of a config says where things are written and shown.
-_MEASURED = 20  # updates after which it is said how long the rest will take
+_TIMED = 20  # updates after which it is said how long the rest will take
 _COUNTS = ["seed", "model", "data", "optimizer", "batch_scaling", "schedule", "trainer"]
 
 
@@ -143,7 +143,7 @@ class _KeepsAndTells(Callback):
         done, now = trainer.global_step - self._first, time.perf_counter()
         if done == 0 and not self._since:
             self._since = now
-        elif done == _MEASURED:
+        elif done == _TIMED:
             left = int(trainer.estimated_stepping_batches) - trainer.global_step
             seconds = max(left * (now - self._since) / done, 1)
             tell(trainer, f"Pretraining takes about {in_words_of_time(seconds)}: {left:,} more updates")

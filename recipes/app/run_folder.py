@@ -162,6 +162,11 @@ def settings_since(folder: Path) -> int | None:
     return file.stat().st_mtime_ns if file.is_file() else None
 
 
+def is_first_process() -> bool:
+    """Whether this process is the only one, or the first of several that train together."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
 def how_to_go_on(folder: Path) -> str:
     """Say how an interrupted run is continued."""
     last = folder / "checkpoints" / "last.ckpt"

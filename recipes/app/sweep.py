@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml  # type: ignore[import-untyped]
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
@@ -29,13 +30,12 @@ from omegaconf import DictConfig, OmegaConf
 from lr_recipes.checks import counted, one_line
 from lr_recipes.report.rows import sample_rows
 from recipes.app.quoting import parsed_word
-from recipes.app.run_folder import shown
-from recipes.app.training import is_first_process
+from recipes.app.run_folder import is_first_process, shown
 
-FILES = ("sweep.csv", "sweep.png")
+SWEEP_FILES = ("sweep.csv", "sweep.png")
 _NOTES = ".sweep"  # in the sweep's folder, until it is over
 _CLOSING = "Learning rate: "  # how the closing line of LearningRateLogger begins
-_DRAWN = 2000  # updates of a run in the picture
+_DRAWN_OF_A_RUN = 2000  # updates of a run in the picture
 _SHOWN_LETTERS = 72  # of what went wrong, in the table
 
 _under_way: list[Path] = []  # the folder of the sweep that this process has begun
@@ -48,7 +48,7 @@ class NotesFolder(Callback):
         _under_way[:] = [Path(config.hydra.sweep.dir)]
 
 
-class Job:
+class SweptRun:
     """One run of a sweep, as it is noted.
 
     Attributes:
@@ -83,7 +83,7 @@ class Job:
 
 
 @contextmanager
-def noted(cfg: DictConfig) -> Iterator[Job | None]:
+def noted(cfg: DictConfig) -> Iterator[SweptRun | None]:
     """Run one job of a sweep quietly and note what becomes of it; where it is none that trains, do nothing.
 
     Args:
@@ -94,7 +94,7 @@ def noted(cfg: DictConfig) -> Iterator[Job | None]:
         yield None
         return
     cfg.trainer.enable_progress_bar = False
-    job = Job(cfg)
+    job = SweptRun(cfg)
     job.note("interrupted")  # what it is, should nothing else be noted
     swept = _swept_in(job.sweep)
     total = math.prod(swept.values()) if swept else None
@@ -154,16 +154,17 @@ def _has_parts(cfg: DictConfig) -> bool:
 def _swept_in(sweep: Path) -> dict[str, int]:
     """The settings that are swept, with how many values each has; nothing of a sweeper that is not Hydra's own."""
     try:
-        words = OmegaConf.load(sweep / "multirun.yaml").hydra.overrides.task
+        written = yaml.safe_load((sweep / "multirun.yaml").read_text(encoding="utf-8"))
+        words = written["hydra"]["overrides"]["task"]
         read = {_key(word): parsed_word(word) for word in words}
         return {key: len(list(one.sweep_iterator())) for key, one in read.items() if one and one.is_sweep_override()}
     except Exception:  # there is no such file, or values that only Hydra can list
         return {}
 
 
-def _still(job: Job, total: int | None) -> str:
+def _still(job: SweptRun, total: int | None) -> str:
     """How long the rest will take, if it takes as long: said where jobs run one after another."""
-    notes, left = _notes(job.sweep), (total or 0) - job.number - 1
+    notes, left = _notes_of(job.sweep), (total or 0) - job.number - 1
     done = [note["seconds"] for note in notes if note["status"] == "done"]
     if left < 1 or any(note["status"] == "interrupted" for note in notes):  # as all are that are under way
         return ""
@@ -186,14 +187,14 @@ def in_words_of_time(seconds: float) -> str:
 def end_of_sweep() -> None:
     """Print the table of the sweep that this process has begun, write it and draw the LRs; of another, nothing."""
     for sweep in _under_way:
-        notes = _notes(sweep)
+        notes = _notes_of(sweep)
         if notes:
             print(f"\n{as_text(notes)}\n\n{_written(sweep, notes)}", flush=True)
             shutil.rmtree(sweep / _NOTES)
     _under_way.clear()
 
 
-def _notes(sweep: Path) -> list[dict[str, Any]]:
+def _notes_of(sweep: Path) -> list[dict[str, Any]]:
     """What is noted of the jobs, the best first; those that came to no end are last."""
     found = [json.loads(path.read_text(encoding="utf-8")) for path in (sweep / _NOTES).glob("*.json")]
 
@@ -242,7 +243,7 @@ def _in_short(closing: str) -> str:
 
 
 def _written(sweep: Path, notes: Sequence[dict[str, Any]]) -> str:
-    table, picture = (sweep / name for name in FILES)
+    table, picture = (sweep / name for name in SWEEP_FILES)
     keys = list(dict.fromkeys(_key(word) for note in notes for word in note["settings"] if _sets_apart(word, notes)))
     metrics = list(dict.fromkeys(name for note in notes for name in note["metrics"]))
     with table.open("w", newline="", encoding="utf-8") as file:
@@ -270,7 +271,7 @@ def _drawn(picture: Path, notes: Sequence[dict[str, Any]]) -> str:
 def _used(note: dict[str, Any]) -> list[tuple[int, float]]:
     """Updates and the LRs that they used, of the group with the highest and of the first optimizer."""
     records = sorted(Path(note["folder"]).glob("lr*.csv"))
-    rows = sample_rows(records[0], _DRAWN) if records else []
+    rows = sample_rows(records[0], _DRAWN_OF_A_RUN) if records else []
     return [(int(row["step"]), max(float(row[key] or 0) for key in row if key.startswith("lr/"))) for row in rows]
 
 

@@ -6,7 +6,6 @@ Heavy imports wait until they are needed, so that help and most mistakes are ans
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,7 +14,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from recipes.app.batch_scaling import is_scaled, scaling_in_words
-from recipes.app.run_folder import how_to_train_longer, save_settings, settings_since, shown
+from recipes.app.run_folder import how_to_train_longer, is_first_process, save_settings, settings_since, shown
 from recipes.app.threads import on_threads
 from recipes.app.validation import check
 
@@ -232,8 +231,3 @@ def table(metrics: dict[str, float], source: str) -> str:
     rows, columns = (dict.fromkeys(cell[part] for cell in cells) for part in (0, 1))
     lines = [f"{row:<4}" + "".join(cells.get((row, column), " " * 10) for column in columns) for row in rows]
     return "\n".join([f"metrics of {source}", " " * 4 + "".join(f"{column:>10}" for column in columns), *lines])
-
-
-def is_first_process() -> bool:
-    """Whether this process is the only one, or the first of several that train together."""
-    return os.environ.get("LOCAL_RANK", "0") == "0"

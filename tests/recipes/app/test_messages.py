@@ -41,7 +41,6 @@ MISSING = object()
         (["weight_decay=0"], r"the config has no 'weight_decay' \(did you mean optimizer\.weight_decay=0\?\)"),
         (["device=cuda"], r"the config has no 'device' \(did you mean trainer\.accelerator=cuda\?\)"),
         (["gpus=2"], r"the config has no 'gpus' \(did you mean trainer=gpu trainer\.devices=2\?\)"),
-        (["model.lr=0.1"], r"model has no 'lr' \(did you mean optimizer\.lr=0\.1\?\); it has network"),
         (["monitor=acc"], r"the config has no 'monitor' \(did you mean callbacks\.best_checkpoint\.monitor=acc or "),
         (["patience=3"], r"the config has no 'patience'; it has"),
         (["patience=3", "schedule=plateau"], r"the config has no 'patience' \(did you mean schedule\.patience=3\?\)"),
