@@ -5,6 +5,7 @@ What others say on stderr, such as which devices Lightning has found, differs be
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 from pathlib import Path
@@ -23,7 +24,7 @@ def executed(path: Path, folder: Path) -> Any:
     client = NotebookClient(
         notebook, timeout=120, record_timing=False, resources={"metadata": {"path": str(folder)}}, kernel_name="python3"
     )
-    client.execute()
+    client.execute(env={**os.environ, "OMP_NUM_THREADS": "1"})  # tests run beside each other
     for cell in code_of(notebook):
         cell.outputs = _tidied(cell.outputs)
     notebook.metadata = {"kernelspec": notebook.metadata["kernelspec"], "language_info": {"name": "python"}}

@@ -578,7 +578,8 @@ class _Record:
         owner = self.clock.owner
         if not isinstance(owner, BoundSchedule):
             return None
-        return repr(owner.plan.schedule), in_words(owner.plan, self.name, self.recorder.present)
+        planned = self.recorder.present[: len(owner.plan.base_lrs)]  # a group may have joined before the first batch
+        return repr(owner.plan.schedule), in_words(owner.plan, self.name, planned)
 
     @property
     def as_planned(self) -> bool | None:
