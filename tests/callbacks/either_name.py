@@ -41,6 +41,7 @@ def main(setup: str, folder: Path) -> dict[str, Any]:
         LearningRateRangeTest,
         LearningRateScheduler,
         LearningRateWarmup,
+        forecast,
         range_test,
         schedules,
     )
@@ -150,6 +151,17 @@ def main(setup: str, folder: Path) -> dict[str, Any]:
     )
     found["alone"] = alone.bound["SGD"].position
     found["is a callback"] = isinstance(alone, callbacks.Callback) and isinstance(alone, pl.Callback)
+
+    plain = pl.Trainer(accelerator="cpu", barebones=True, max_epochs=2, default_root_dir=folder)
+    found["forecast"] = str(forecast(plain, Model(step_lr=True), data))
+    if setup.startswith("not lightning"):  # the two command lines are one code
+        typed = ["--callbacks=lr_recipes.LearningRateScheduler", "--callbacks.schedule=Cosine", "--max_epochs=2"]
+        more = ["--accelerator=cpu", "--barebones=true", f"--default_root_dir={folder}"]
+        cli = importlib.import_module(f"{used}.cli").LightningCLI(
+            Model, Data, args=["fit", *(f"--trainer.{one.removeprefix('--')}" for one in [*typed, *more])]
+        )
+        (ours,) = [one for one in cli.trainer.callbacks if isinstance(one, LearningRateScheduler)]
+        found["cli"] = ours.bound["SGD"].position
 
     found["imported"] = sorted({"lightning", "pytorch_lightning"} & set(sys.modules))
     return found

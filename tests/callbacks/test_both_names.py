@@ -50,6 +50,8 @@ def of_lightning(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_both_names_are_served_in_the_same_way(setup: str, tmp_path: Path, of_lightning: dict[str, Any]) -> None:
     found = dict(of_lightning) if setup == f"{LIGHTNING}+@{LIGHTNING}" else results(setup, tmp_path)
     assert set(found.pop("imported")) == SETUPS[setup]
+    assert found.pop("cli", 16) == 16
+    assert "StepLR" in found["forecast"]
     # 8 batches: two updates of four in epoch 0 and four of two in epoch 1. A linear decay over 6 updates.
     assert found["accumulated"] == pytest.approx([0.1 * (1 - n / 6) for n in range(6)])
     assert "StochasticWeightAveraging brings a scheduler of its own" in found["averaged"]
