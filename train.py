@@ -22,6 +22,7 @@ from omegaconf import DictConfig
 from recipes.app.config import CONF, check_flags, in_one_folder, readable
 from recipes.app.messages import explain
 from recipes.app.run_folder import discard, how_to_go_on, is_new, settings_since, with_settings_of_the_run
+from recipes.app.sweep import end_of_sweep, noted
 from recipes.app.training import is_first_process
 from recipes.app.validation import task_of
 
@@ -57,9 +58,11 @@ def main(cfg: DictConfig) -> float | None:
     """Run one job: the function that the config's ``task`` names. Returns the metric that a sweeper sees."""
     for message in _NOISE:
         warnings.filterwarnings("ignore", message)
-    with ended_well(Path(HydraConfig.get().runtime.output_dir)):
+    with noted(cfg) as job, ended_well(Path(HydraConfig.get().runtime.output_dir)):
         task = task_of(cfg)
         metrics: dict[str, float] = task(cfg)
+        if job is not None:
+            job.metrics = metrics
         return metrics.get(cfg.task.objective)
 
 
@@ -76,7 +79,10 @@ def command_line() -> None:
         if said and is_first_process():
             print(said)
         sys.argv[1:] = readable(in_one_folder(whole))  # once more: the settings of the run stand before `-m`
-        main()
+        try:
+            main()
+        finally:
+            end_of_sweep()
     except Mistake as mistake:
         sys.exit(mistake.status)
     except KeyboardInterrupt:

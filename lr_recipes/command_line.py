@@ -126,6 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")  # else Python shows one of a kind, with a line of our source
+        warnings.simplefilter("ignore", DeprecationWarning)  # for whoever writes the libraries
         try:
             status = _run(typed)
         except (ValueError, OSError, ImportError) as error:

@@ -8,9 +8,16 @@ from collections.abc import Iterator
 
 import pytest
 
+import tests.once  # noqa: F401
+from tests.old_versions import leave_out
+
 # Before torch is imported, here and in every child. Tensors of a few numbers need no threads, and those of two workers
 # wait for each other on the same cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    leave_out(items)
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -72,7 +73,7 @@ def test_the_oldest_are_what_pyproject_names(tmp_path: Path) -> None:
     assert {"torch", "lightning", "pytorch-lightning", "hydra-core"} <= {name for name, _ in found}
     assert found == lowest
     assert "CONSTRAINTS=.venv-oldest.txt" in rest[0]
-    assert any(line.startswith(".venv-oldest/bin/python -m pytest -n 2 -k horizon") for line in rest)
+    assert any(re.match(r"\.venv-oldest/bin/python -m pytest -n 2 .* -k horizon$", line) for line in rest)
 
 
 def test_without_a_python_that_is_new_enough_setup_says_so(tmp_path: Path) -> None:

@@ -108,13 +108,50 @@ def test_a_longer_plan_is_refused_until_one_is_chosen(first: subprocess.Complete
 
 
 def test_the_jobs_of_a_sweep_are_kept_apart_and_a_mistake_ends_only_its_own(tmp_path: Path) -> None:
-    done = command("-m", *SMALL, "schedule.warmup=1,50", "seed=2", "trainer.max_epochs=1", cwd=tmp_path)
+    """Here in processes of their own, which run at the same time."""
+    parallel = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    done = command("-m", *SMALL, "schedule.warmup=1,50", "seed=2", "trainer.max_epochs=1", *parallel, cwd=tmp_path)
     assert done.returncode == 2
     assert "Error: warmup=50 is 50 updates, and the run does 7" in done.stderr
     assert "Traceback" not in done.stderr
-    (job,) = (path for path in only(tmp_path / "runs").iterdir() if path.is_dir())
+    sweep = only(tmp_path / "runs")
+    (job,) = (path for path in sweep.iterdir() if path.is_dir())
     assert job.name.startswith("0_")
     assert (job / "lr.csv").exists()
+    # A line for each, and one table of all
+    *lines, title, _, best, failed, _, written, drawn = [*done.stdout.splitlines()]
+    assert sorted(line.partition(":")[0] for line in lines if line) == [
+        "[1/2] schedule.warmup=1", "[2/2] schedule.warmup=50",
+    ]  # fmt: skip
+    assert title == "2 runs, the lowest val_loss first"
+    assert best.split()[:2] == ["1", "schedule.warmup=1"]
+    assert best.endswith("used = planned (7 updates)")
+    assert failed.split()[:3] == ["-", "schedule.warmup=50", "failed:"]
+    assert (written, drawn) == (f"Written: runs/{sweep.name}/sweep.csv", f"Drawn: runs/{sweep.name}/sweep.png")
+    assert [(row["schedule.warmup"], row["status"]) for row in rows(sweep / "sweep.csv")] == [
+        ("1", "done"), ("50", "failed"),
+    ]  # fmt: skip
+
+
+def test_an_interrupted_sweep_ends_with_the_table_of_what_is_done(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), "-m", *SMALL, "trainer.max_epochs=1,9999", f"output_dir={tmp_path}/s"],
+        stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, cwd=tmp_path,
+    )  # fmt: skip
+    try:
+        limit = time.monotonic() + 120
+        while not list(tmp_path.glob("s/1_*/checkpoints/last.ckpt")):
+            assert process.poll() is None
+            assert time.monotonic() < limit
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 1
+    assert "\n1  trainer.max_epochs=1 " in out
+    assert "\n-  trainer.max_epochs=9999 " in out
+    assert [row["status"] for row in rows(tmp_path / "s" / "sweep.csv")] == ["done", "interrupted"]
 
 
 ODD = 'my run\'s (1), été = [a] 50% "x"'

@@ -6,6 +6,7 @@ no lightning. ``hydra_plugins/`` has no ``__init__.py`` of its own: it is a name
 
 from __future__ import annotations
 
+import builtins
 import importlib.resources
 import importlib.util
 import inspect
@@ -23,8 +24,6 @@ from omegaconf import OmegaConf
 # Group -> which of its files others see. The rest of conf/ is for our own train.py: another application that asks for
 # `callbacks: default` means a file of its own, and is to hear that it has none.
 SHARED = {"callbacks": "learning_rate_*.yaml", "schedule": "*.yaml"}
-
-Names = list[str]  # within the class below, `list` is a method
 
 
 class LrRecipesSearchPathPlugin(SearchPathPlugin):
@@ -63,7 +62,7 @@ class SharedConfigSource(ConfigSource):
         ours = path.stem in self._names(str(path.parent))
         return ours and not any(source.is_config(config_path) for source in self._others())
 
-    def list(self, config_path: str, results_filter: ObjectType | None) -> Names:
+    def list(self, config_path: str, results_filter: ObjectType | None) -> builtins.list[str]:
         groups = [] if config_path or results_filter == ObjectType.CONFIG else sorted(SHARED)
         return groups + ([] if results_filter == ObjectType.GROUP else self._names(config_path))
 
@@ -74,7 +73,7 @@ class SharedConfigSource(ConfigSource):
         text = file.read_text(encoding="utf-8")
         return ConfigResult(self.provider, self.full_path(), OmegaConf.create(text), self._get_header_dict(text))
 
-    def _names(self, group: str) -> Names:
+    def _names(self, group: str) -> builtins.list[str]:
         """The shared configs of a group, without their extension."""
         if group not in SHARED or not self.available():
             return []

@@ -21,6 +21,7 @@ from lr_recipes.optimizer.internals import innermost
 from lr_recipes.plan.horizon import Horizon, HorizonError
 from lr_recipes.plan.plan import Plan
 from lr_recipes.plan.resume import POLICIES
+from lr_recipes.plan.state import BOUND
 from lr_recipes.report.words import in_words
 from lr_recipes.schedules import Schedule
 
@@ -129,21 +130,22 @@ class _Followed(BoundSchedule):
         return [float(lr) for lr in self._used]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the schedule's state, and what the record has counted."""
+        """Return the schedule's state, the updates of the Trainer, and what the record has counted."""
         counts = {} if self.recording is None else {"record": self.recording.state_dict()}
-        return {**super().state_dict(), **counts}
+        return {**super().state_dict(), "trainer_steps": self._updates(), **counts}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on where a checkpoint was saved, by the policy; one of another scheduler has a position and no more."""
-        done = self._updates()
         self.adopt()
         self._follow_from(0)
         if "refreshed_at" not in state_dict:
-            self.clock.go_to(done)
-            self.notes = [f"the checkpoint has no schedule of lr_recipes: this one goes on at update {done:,}"]
+            self.position = state_dict.get("last_epoch", 0)  # torch's schedulers count their ticks
+            self.notes = [f"the checkpoint has no schedule of lr_recipes: this one goes on at update {self.position:,}"]
             return
-        if self._resume == "restart":  # it may have begun anew before, and then it goes on
-            self._follow_from(done - state_dict["position"])
+        # Not asked of the Trainer: before transformers 5 it loads its own count later.
+        done = state_dict.get("trainer_steps", state_dict.get("position", 0))
+        if self._resume == "restart" and not BOUND.fault(state_dict):  # if it has begun anew before, it goes on
+            self._follow_from(max(done - state_dict["position"], 0))
         differences = self.restore(state_dict, self._resume)
         self.notes = [f"checkpoint -> this run: {one}" for one in differences]
         if self._resume == "restart" and differences:
@@ -161,7 +163,7 @@ class _Followed(BoundSchedule):
         """Follow this run's plan over the updates from ``first`` on."""
         plan, horizon = self._built, self._built.horizon
         if first:
-            horizon = horizon.part(first, (horizon.total_steps or 0) - first)
+            horizon = horizon.part(first, max((horizon.total_steps or 0) - first, 1))
         self.follow(plan.schedule.plan(horizon, plan.base_lrs, plan.peak))
 
 
@@ -236,7 +238,8 @@ class _Follower:
         source, epoch = f"max_steps={total:,}", None
         if has_length(self._loader):
             # The last window of an epoch is an update too, however short it is.
-            batches = len(self._loader) * trainer.get_sp_size()
+            shared = trainer.get_sp_size() if hasattr(trainer, "get_sp_size") else 1  # since 5.0: parts of a sequence
+            batches = len(self._loader) * shared
             epoch = -(-batches // args.gradient_accumulation_steps)
             if args.max_steps <= 0:
                 source = f"{args.num_train_epochs:g} epochs of {checks.counted(epoch, 'update')}"

@@ -74,7 +74,6 @@ class BoundSchedule(LRScheduler):
         self.loaded_over: list[float] = []
         self._held_from = clock.position
         self._order_checked = False
-        self._step_count = 0  # Accelerate adds to it, under torch's name, at each batch that only accumulates
         self.roster = Roster(clock.optimizer)
         self._follow(plan)
         self._bound_to = plan.base_lrs

@@ -164,6 +164,12 @@ class WarmupOver:
         was, now = self.roster.places(self.optimizer), copies(self.optimizer)
         self.roster.look(self.optimizer)
         own, written = self._own, self._written
+        # Whoever makes groups anew and puts back the LRs that it read there puts back ours, and has said nothing.
+        there = {index for index in range(min(len(was), len(written))) if index not in was}
+        was = [
+            index if place is None and index in there and _same_number(lr, written[index]) else place
+            for index, (place, lr) in enumerate(zip(was, now, strict=True))
+        ]
         kept = [lr if index is None else own[index] for index, lr in zip(was, now, strict=True)]
         self._own = now if self.over else kept
         # What schedulers wrote is by the index of the groups before, until they step again.
@@ -199,6 +205,11 @@ class WarmupOver:
     def _write_all(self, lrs: Sequence[Any]) -> None:
         for group, lr in zip(self.optimizer.param_groups, lrs, strict=False):
             write_lr(group, lr)
+
+
+def _same_number(lr: Any, written: Any) -> bool:
+    """Whether both are the same number; a tensor is not compared, for that would wait for its device."""
+    return not isinstance(lr, torch.Tensor) and not isinstance(written, torch.Tensor) and lr == written
 
 
 def oddity_of_warmup(saved: dict[str, Any], plan: Plan) -> str:

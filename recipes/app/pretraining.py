@@ -19,20 +19,23 @@ from typing import Any
 
 from filelock import FileLock
 from hydra.utils import instantiate
-from lightning.pytorch import LightningModule, Trainer, seed_everything
+from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.utilities.seed import isolate_rng
 from omegaconf import DictConfig, OmegaConf
 
 import lr_recipes
+from lr_recipes.callbacks.telling import tell
 from recipes.app.checkpoints import read_checkpoint
 from recipes.app.config import composed
 from recipes.app.run_folder import shown
+from recipes.app.sweep import in_words_of_time
 from recipes.app.threads import on_threads
 from recipes.app.validation import check
 
 log = logging.getLogger(__name__)
 
 # What changes the weights; the rest of a config says where things are written and shown.
+_MEASURED = 20  # updates after which it is said how long the rest will take
 _COUNTS = ["seed", "model", "data", "optimizer", "batch_scaling", "schedule", "trainer"]
 
 
@@ -99,32 +102,62 @@ def _can_be_read(path: Path) -> bool:
 def _pretrain(first: DictConfig, data: Any, path: Path, listed: Any) -> None:
     log.info("Pretraining, once: python train.py %s", shlex.join(map(str, listed)))
     started = time.perf_counter()
+    so_far = path.with_suffix(".so_far")  # what an interrupted one goes on from; never taken for the weights
+    goes_on = _can_be_read(so_far)
+    if goes_on:
+        log.info("It goes on where it was interrupted: %s", shown(so_far))
     with _undisturbed():
         seed_everything(first.seed, workers=True, verbose=False)
         model: LightningModule = instantiate(first.model, optimizer=instantiate(first.optimizer), task=data.task)
         trainer: Trainer = instantiate(
             first.trainer,
-            callbacks=[instantiate(node) for node in first.callbacks.values()],
+            callbacks=[*(instantiate(node) for node in first.callbacks.values()), _KeepsAndTells(so_far)],
             logger=False,
             enable_checkpointing=False,
             enable_model_summary=False,
             default_root_dir=str(path.parent),
         )
         with on_threads(first.threads, model):
-            trainer.fit(model, datamodule=data)
+            trainer.fit(model, datamodule=data, ckpt_path=str(so_far) if goes_on else None, weights_only=True)
             (metrics,) = trainer.validate(model, datamodule=data, verbose=False)
     if trainer.interrupted:  # should `fit` have returned after Ctrl-C: weights that are half trained are not kept
         raise KeyboardInterrupt
-    _save(trainer, path)
+    _save(trainer, path, weights_only=True)
+    so_far.unlink(missing_ok=True)
     found = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items())
     log.info("Pretrained in %.0f s (%s): %s", time.perf_counter() - started, found, shown(path))
 
 
-def _save(trainer: Trainer, path: Path) -> None:
-    """Write the weights; the name is given to a whole file only."""
+class _KeepsAndTells(Callback):
+    """Keeps the state after each epoch, and says once how long the rest will take, from the first updates."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._first, self._since = 0, 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # The very first update warms the machine up: what it takes says nothing of the others.
+        self._first, self._since = trainer.global_step + 1, 0.0
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        done, now = trainer.global_step - self._first, time.perf_counter()
+        if done == 0 and not self._since:
+            self._since = now
+        elif done == _MEASURED:
+            left = int(trainer.estimated_stepping_batches) - trainer.global_step
+            seconds = max(left * (now - self._since) / done, 1)
+            tell(trainer, f"Pretraining takes about {in_words_of_time(seconds)}: {left:,} more updates")
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.current_epoch + 1 != trainer.max_epochs:  # after the last one the weights themselves are written
+            _save(trainer, self.path, weights_only=False)
+
+
+def _save(trainer: Trainer, path: Path, *, weights_only: bool) -> None:
+    """Write a checkpoint; the name is given to a whole file only."""
     # synced before it is renamed, or the name could survive a power cut and the content not
     partial = path.with_suffix(".partial")
-    trainer.save_checkpoint(partial, weights_only=True)
+    trainer.save_checkpoint(partial, weights_only=weights_only)
     with partial.open("rb") as file:
         os.fsync(file.fileno())
     os.replace(partial, path)

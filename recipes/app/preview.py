@@ -43,6 +43,7 @@ from recipes.app.batch_scaling import is_scaled, scaling_in_words
 from recipes.app.checkpoints import read_checkpoint
 from recipes.app.limits import limits_of_run
 from recipes.app.run_folder import OVERRIDES, SETTINGS, save_settings, shown
+from recipes.app.sweep import labels
 from recipes.app.taken_over import words_in
 from recipes.app.training import check_made, data_of
 from recipes.app.validation import check
@@ -264,27 +265,6 @@ def draw_together(sweep: Path) -> int:
         write_several(sweep / f"{STEM}.csv", curves)
         if _tables(sweep) == tables:
             return len(tables)
-
-
-def labels(settings: Sequence[Sequence[str]], numbers: Sequence[str]) -> list[str]:
-    """Name each job by what sets it apart.
-
-    Args:
-        settings: the overrides of each job.
-        numbers: what tells jobs apart whose settings do not.
-
-    Example:
-        >>> labels([["seed=1", "schedule=step"], ["seed=1", "schedule=cosine"]], ["0", "1"])
-        ['step', 'cosine']
-        >>> labels([["schedule=step", "optimizer.lr=0.1"], ["schedule=step", "optimizer.lr=0.2"]], ["0", "1"])
-        ['optimizer.lr=0.1', 'optimizer.lr=0.2']
-    """
-    common = set(settings[0]).intersection(*settings) if len(settings) > 1 else {"task=preview"}
-    apart = [[one for one in own if one not in common] for own in settings]
-    if {one.partition("=")[0] for own in apart for one in own} == {"schedule"}:
-        apart = [[one.partition("=")[2] for one in own] for own in apart]
-    names = [", ".join(own) or "as it is" for own in apart]
-    return names if len(set(names)) == len(names) else [f"{n}: {name}" for n, name in zip(numbers, names, strict=True)]
 
 
 def _tables(sweep: Path) -> list[Path]:

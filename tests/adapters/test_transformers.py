@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import gc
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,14 @@ from tests.adapters.trainers import DATA, PEAK, Net, follow, new_trainer, planne
 COSINE = schedules.Cosine(warmup="1 epoch", min_lr_ratio=0.1)
 RUN = Horizon(total_steps=6, steps_per_epoch=3, samples_per_step=8)
 CLOSING = "Learning rate: used = planned on {0} of {0} updates, schedule complete"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quick_collection() -> Iterator[None]:
+    """A Trainer collects garbage when it begins, which takes half of its time beside all that is imported here."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

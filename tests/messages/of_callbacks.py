@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import Callback
-from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
+from lightning.pytorch import Callback, callbacks
+from lightning.pytorch.callbacks import StochasticWeightAveraging
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor, nn
@@ -368,7 +368,7 @@ CALLBACKS: dict[str, Case] = {
                 trained(COSINE),
                 fit(max_epochs=2, callbacks=[StochasticWeightAveraging(swa_lrs=0.05)]),
             ],
-            "Lightning's WeightAveraging": lambda: trained(COSINE, callbacks=[WeightAveraging()]),
+            "Lightning's WeightAveraging": lambda: trained(COSINE, callbacks=[callbacks.WeightAveraging()]),
         },
     ),
     "schedule and warmup": Case(

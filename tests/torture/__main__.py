@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 import torch
 
+import tests.once  # noqa: F401
 from tests.torture.bind import check_bound
 from tests.torture.case import STOPS, draw
 from tests.torture.check import Refused, check

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -178,19 +179,37 @@ def test_of_two_that_start_at_once_one_makes_it_and_both_use_it(tmp_path: Path) 
     assert [path.suffix for path in sorted((tmp_path / "pretrained").iterdir())] == [".ckpt", ".lock"]
 
 
-def test_one_that_is_killed_leaves_nothing_that_is_taken_for_whole(tmp_path: Path) -> None:
-    process = started(tmp_path, "trainer.max_epochs=60")
+def test_one_that_is_killed_goes_on_where_it_was(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """And comes to the very weights of one that nobody killed."""
+    settings = [*SHORT, "data.train_size=512", "trainer.max_epochs=30"]
+    process = started(tmp_path, *settings)
     waited = time.monotonic()
-    while not list((tmp_path / "pretrained").glob("*.lock")):
+    while not list((tmp_path / "pretrained").glob("*.so_far")):
         assert process.poll() is None
         assert time.monotonic() - waited < 120
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)  # it has the lock
     assert process.communicate()[0].count("Pretrained in") == 0
-    assert kept(tmp_path) == []
-    path = pretrained(composed(tmp_path, listed(*SHORT, "trainer.max_epochs=60")))
-    assert kept(tmp_path) == [path]
-    assert "state_dict" in torch.load(path, weights_only=True)
+    assert kept(tmp_path) == []  # nothing that could be taken for whole
+    with caplog.at_level(logging.INFO):
+        path = pretrained(composed(tmp_path, listed(*settings)))
+    said = "\n".join(caplog.messages)
+    assert "It goes on where it was interrupted" in said
+    assert re.search(r"resumed at update \d+", said)
+    assert re.search(r"Pretraining takes about \d+ s: \d+ more updates", said)
+    assert {one.suffix for one in path.parent.iterdir()} == {".ckpt", ".lock"}
+    whole = pretrained(composed(tmp_path / "other", listed(*settings)))
+    weights, others = (torch.load(one, weights_only=True)["state_dict"] for one in (path, whole))
+    assert all(torch.equal(weights[key], others[key]) for key in others)
+
+
+def test_a_damaged_state_of_one_that_was_killed_is_no_matter(tmp_path: Path) -> None:
+    first = config_of(composed(tmp_path))
+    path = tmp_path / "pretrained" / f"{name_of(first, instantiate(first.data).data_hash)}.so_far"
+    path.parent.mkdir()
+    path.write_bytes(b"cut off")
+    assert pretrained(composed(tmp_path)) == path.with_suffix(".ckpt")
+    assert not path.exists()
 
 
 def test_weights_and_pretraining_are_read_for_a_range_test_too(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_killed_it_leaves_no_process_and_goes_on_where_it_was(tmp_path: Path) ->
 
 
 def test_ctrl_c_says_what_is_kept_and_how_to_go_on(tmp_path: Path) -> None:
-    process = start(tmp_path, *QUICK)
+    process = start(tmp_path, *QUICK, "workers=1")
     wait_for(lambda: len(lines(tmp_path)) >= 1)
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=60)
