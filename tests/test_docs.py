@@ -14,7 +14,7 @@ import lr_recipes
 from lr_recipes import lr_scheduler, schedules
 
 ROOT = Path(__file__).parents[1]
-PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("docs/api/*.rst"), *ROOT.glob("*/README.md")]
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("docs/api/*.rst"), *ROOT.glob("[!.]*/README.md")]
 PUBLIC = {f"{module.__name__}.{name}" for module in (lr_recipes, schedules, lr_scheduler) for name in module.__all__}
 POINTS = re.compile(r'<(\w+)[^>]*?\s(?:href|src)="([^"]*)"')
 
