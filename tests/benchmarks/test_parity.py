@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
-from torch.optim import lr_scheduler
+import torch
+import yaml
+from hydra.utils import instantiate
+from torch.optim import SGD, lr_scheduler
 
 from benchmarks.parity import PAGE, PROJECTS, TABLES, TORCH, Row, Table, written
 
@@ -29,6 +33,21 @@ def test_all_but_what_is_called_not_native_is_equal() -> None:
     assert len(differences) > 50
     assert {without_rounding(one) for one in differences} == {"exact", "exact (rounding)", "rounding"}
     assert not_native.count("exact") == 0
+
+
+def test_the_lines_that_it_begins_with_run() -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    scope: dict[str, Any] = {}
+    exec(block, scope)
+    assert scope["optimizer"].param_groups[0]["lr"] == pytest.approx(0.1 / 100)  # update 0 of a warmup of 100
+
+
+def test_the_new_scheduler_of_the_template_is_made() -> None:
+    old, new = (yaml.safe_load(block)["scheduler"] for block in re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL))
+    optimizer = SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    assert instantiate(old)(optimizer=optimizer).patience == 10
+    scheduler = instantiate(new)(optimizer=optimizer, total_steps=100)  # in a Trainer, the Trainer's
+    assert scheduler.get_last_lr() == [pytest.approx(0.1 / 5)]
 
 
 @pytest.mark.parametrize(
