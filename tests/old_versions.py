@@ -20,6 +20,7 @@ LEFT_OUT = {
     ],
     ("lightning", "2.6", "it has no WeightAveraging"): [
         "test_messages.py::test_a_message_has_the_value_and_the_limit_and_its_advice_helps[callback: weights that",
+        "test_messages.py::test_a_message_has_the_value_and_the_limit_and_its_advice_helps[in a module: averaged",
     ],
     ("lightning", "2.6", "its bar fails with the newest rich"): [
         "callbacks/test_learning_rate_logger.py::test_progress_bar_shows_the_used_lr_as_text",

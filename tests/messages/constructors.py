@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
+from lightning.pytorch import callbacks
+from lightning.pytorch.callbacks import StochasticWeightAveraging
 from torch import nn
 from torch.optim.lr_scheduler import ChainedScheduler, LinearLR
 
@@ -138,7 +139,7 @@ CONSTRUCTORS = {
         ["StochasticWeightAveraging", "Net.configure_optimizers() makes a Cosine()"],
         {
             "Remove one of them": in_module(),
-            "Lightning's WeightAveraging": lambda: in_module()(callbacks=[WeightAveraging()]),
+            "Lightning's WeightAveraging": lambda: in_module()(callbacks=[callbacks.WeightAveraging()]),
         },
     ),
     "in a module: a second owner": Case(
