@@ -198,6 +198,17 @@ class TorchStyle(BoundSchedule):
                 stacklevel=3,
             )
 
+    def adopt(self) -> None:
+        """Take in groups as others do; before the first update, also what the Trainer says by now."""
+        super().adopt()
+        run = self._run
+        # A state that was loaded has been compared with the plan already, and perhaps chosen in its place.
+        if run is not None and not self.position and not self.differences and run.is_under_way():
+            plan = run.plan(self.plan.schedule, self.base_lrs, self._start)  # type: ignore[arg-type] # it is ours
+            if plan.horizon != self.horizon:
+                self.follow(plan)
+                self.refresh()
+
     def further(self) -> dict[str, Any]:
         return {"resume": self.resume, "_ticks": self._ticks, "_run": None, "_start": self._start}
 
@@ -239,7 +250,9 @@ class _Reacts(TorchStyle):
 
 def _class_for(kind: type[Schedule]) -> type[TorchStyle]:
     bases = (_Reacts, ReduceLROnPlateau) if kind is schedules.Plateau else (TorchStyle,)
-    made: Any = type(kind.__name__, bases, {"kind": kind, "__doc__": _doc_of(kind), "__module__": __name__})
+    takes = f"lr_scheduler.{kind.__name__}(optimizer, ..."
+    words = {"__doc__": _doc_of(kind), "__module__": __name__}
+    made: Any = type(kind.__name__, bases, {"kind": kind, "takes_resume": takes, **words})
 
     def __init__(self: TorchStyle, optimizer: Optimizer, **given: Any) -> None:
         TorchStyle.__init__(self, optimizer, **given)
