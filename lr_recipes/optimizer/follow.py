@@ -268,6 +268,8 @@ class BoundSchedule(LRScheduler):
             self._check_bound()
         if not self._order_checked:
             self._check_caller()
+        if epoch is None and clock.counting and not clock.stepped:
+            return  # a tick within the first window of accumulation
         if epoch is None:
             clock.position += 1  # update `position` was just done, also where the clock counts from here on
             self.write(clock.position)
@@ -279,18 +281,18 @@ class BoundSchedule(LRScheduler):
     def _check_caller(self) -> None:
         """See to it, at the first step of the schedule, that it comes after the optimizer's and from the loop."""
         self._order_checked = True
-        if not self.clock.stepped:
+        # A ChainedScheduler asks nothing of its parts before it steps them: who has called `step` is looked up.
+        here: Any = inspect.currentframe()
+        caller = here.f_back.f_back.f_globals.get("__name__")
+        if caller == _ACCELERATE:
+            self.clock.start()  # it ticks once for each process, or after each batch: so the updates are counted
+        elif not self.clock.stepped:
             warnings.warn(
                 "the schedule stepped before the optimizer: update 0 would not use the first LR of the plan. "
                 "Call optimizer.step() first, then the schedule's step()",
                 UserWarning,
                 stacklevel=3,
             )
-        # A ChainedScheduler asks nothing of its parts before it steps them: who has called `step` is looked up.
-        here: Any = inspect.currentframe()
-        caller = here.f_back.f_back.f_globals.get("__name__")
-        if caller == _ACCELERATE:
-            self.clock.start()  # it ticks once for each process, after every update: so the updates are counted
         if caller == LRScheduler.__module__:
             raise ValueError(
                 f"{self.schedule!r} is stepped by a scheduler of torch, such as ChainedScheduler, whose parts multiply "
