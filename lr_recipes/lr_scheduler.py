@@ -290,7 +290,9 @@ def _doc_of(kind: type[Schedule]) -> str:
     """The schedule's own words: what it is, its knobs and those of every schedule, then the facts, then its source."""
     sections = _sections_of(kind)
     told = {name: text for base in kind.__mro__ for name, text in _arguments_in(_sections_of(base)["Args"]).items()}
-    told = {"optimizer": "each group's LR of this moment is its peak."} | told
+    told["optimizer"] = (
+        "the peak of each group is its LR of this moment, or the ``initial_lr`` that a scheduler has left there."
+    )
     told |= {name: text for name, (_, _, text) in _FACTS.items()}
     names = ["optimizer", *(one.name for one in _knobs_of(kind)), *_FACTS]
     arguments = "\n".join(f"    {name}: {told[name]}" for name in names)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from lr_recipes.callbacks.fit import advising, goes_on_from, horizon_of, limits_of
+from lr_recipes.callbacks.fit import advising_for, goes_on_from, horizon_of, limits_of
 from lr_recipes.callbacks.learning_rate_scheduler import plan_for, refuse_averaging
 from lr_recipes.callbacks.lightning import Trainer, callbacks_of, configuring
 from lr_recipes.plan.horizon import Horizon, HorizonError
@@ -62,9 +62,8 @@ class RunOfTrainer:
                 return schedule.plan(Horizon(**given), base_lrs)
         limits = self._limits(trainer)._replace(start=start or Start())
         horizon = horizon_of(trainer, limits, given.get("total_steps"))
-        reloads = bool(trainer.reload_dataloaders_every_n_epochs)  # type: ignore[attr-defined]
         fast = bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
-        with advising(trainer.lightning_module.automatic_optimization, self._how_to_give, reloads):
+        with advising_for(trainer, self._how_to_give):
             return plan_for(schedule, replace(horizon, **given), base_lrs, fast)
 
     def is_under_way(self) -> bool:
