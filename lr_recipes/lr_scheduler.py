@@ -198,6 +198,17 @@ class TorchStyle(BoundSchedule):
                 stacklevel=3,
             )
 
+    def adopt(self) -> None:
+        """Take in groups as others do; before the first update, also what the Trainer says by now."""
+        super().adopt()
+        run = self._run
+        # A state that was loaded has been compared with the plan already, and perhaps chosen in its place.
+        if run is not None and not self.position and not self.differences and run.is_under_way():
+            plan = run.plan(self.plan.schedule, self.base_lrs, self._start)  # type: ignore[arg-type] # it is ours
+            if plan.horizon != self.horizon:
+                self.follow(plan)
+                self.refresh()
+
     def further(self) -> dict[str, Any]:
         return {"resume": self.resume, "_ticks": self._ticks, "_run": None, "_start": self._start}
 
@@ -239,7 +250,9 @@ class _Reacts(TorchStyle):
 
 def _class_for(kind: type[Schedule]) -> type[TorchStyle]:
     bases = (_Reacts, ReduceLROnPlateau) if kind is schedules.Plateau else (TorchStyle,)
-    made: Any = type(kind.__name__, bases, {"kind": kind, "__doc__": _doc_of(kind), "__module__": __name__})
+    takes = f"lr_scheduler.{kind.__name__}(optimizer, ..."
+    words = {"__doc__": _doc_of(kind), "__module__": __name__}
+    made: Any = type(kind.__name__, bases, {"kind": kind, "takes_resume": takes, **words})
 
     def __init__(self: TorchStyle, optimizer: Optimizer, **given: Any) -> None:
         TorchStyle.__init__(self, optimizer, **given)
@@ -279,7 +292,9 @@ def _doc_of(kind: type[Schedule]) -> str:
     """The schedule's own words: what it is, its knobs and those of every schedule, then the facts, then its source."""
     sections = _sections_of(kind)
     told = {name: text for base in kind.__mro__ for name, text in _arguments_in(_sections_of(base)["Args"]).items()}
-    told = {"optimizer": "each group's LR of this moment is its peak."} | told
+    told["optimizer"] = (
+        "the peak of each group is its LR of this moment, or the ``initial_lr`` that a scheduler has left there."
+    )
     told |= {name: text for name, (_, _, text) in _FACTS.items()}
     names = ["optimizer", *(one.name for one in _knobs_of(kind)), *_FACTS]
     arguments = "\n".join(f"    {name}: {told[name]}" for name in names)

@@ -18,7 +18,7 @@ import torch
 import yaml
 from hydra.utils import instantiate
 from lightning.pytorch import Callback
-from lightning.pytorch.callbacks import GradientAccumulationScheduler
+from lightning.pytorch.callbacks import BatchSizeFinder, GradientAccumulationScheduler
 from omegaconf import OmegaConf
 from torch import nn
 from torch.optim import SGD, Optimizer
@@ -41,6 +41,7 @@ from .callbacks.harness import (
     go,
     messages,
     plan,
+    prepare,
     record_lrs,
     sgd,
 )
@@ -227,6 +228,31 @@ def test_a_further_fit_of_a_trainer_is_planned_over_what_is_left() -> None:
     assert go(run).used == plan(schedules.Cosine(), 16)
 
 
+class FindsItsBatches(Tiny):
+    """Has a batch size, for a ``BatchSizeFinder`` to change when the optimizers are built already."""
+
+    batch_size = 1
+
+    def train_dataloader(self) -> Any:
+        return DataLoader(torch.ones(16, 1), batch_size=self.batch_size)
+
+    val_dataloader = train_dataloader
+
+    def validation_step(self, batch: Any, index: int) -> None:
+        pass
+
+
+def test_a_batch_size_that_is_found_later_makes_another_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    module = FindsItsBatches(returns(schedules.Linear(warmup="1 epoch")))
+    finder = BatchSizeFinder(max_trials=2, steps_per_trial=2)
+    with caplog.at_level("INFO"):
+        run = prepare(module=module, max_epochs=3, callbacks=[finder, record_lrs(tmp_path)], default_root_dir=tmp_path)
+        run.trainer.fit(module)
+    assert module.batch_size == 4
+    assert run.used[-12:] == plan(schedules.Linear(warmup="1 epoch"), 12, steps_per_epoch=4)
+    assert "12 updates (3 epochs of 4 updates)" in messages(caplog)
+
+
 # The record
 
 
@@ -296,7 +322,7 @@ def test_a_resumed_run_goes_on(at: int, saved: Path) -> None:
 
 
 def test_a_longer_run_is_asked_about(saved: Path) -> None:
-    with pytest.raises(ResumeError, match=r"total_steps: 16 -> 24(.|\n)*resume='config'"):
+    with pytest.raises(ResumeError, match=r"total_steps: 16 -> 24(.|\n)*Cosine\(optimizer, ..., resume='checkpoint'\)"):
         resumed(saved, 5, epochs=3)
     assert resumed(saved, 5, epochs=3, resume="checkpoint").used == [*WHOLE[5:], *[0.0] * 8]
     assert resumed(saved, 5, epochs=3, resume="config").used == LONGER[5:]

@@ -99,6 +99,7 @@ class _Followed(BoundSchedule):
     """
 
     recording: Recording | None = None
+    takes_resume = "scheduled(trainer, schedule"
 
     def start(self, resume: str, updates: Any) -> None:
         """Begin to count.

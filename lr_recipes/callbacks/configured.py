@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from lr_recipes.callbacks.fit import advising, goes_on_from, horizon_of, limits_of
+from lr_recipes.callbacks.fit import advising_for, goes_on_from, horizon_of, limits_of
 from lr_recipes.callbacks.learning_rate_scheduler import plan_for, refuse_averaging
 from lr_recipes.callbacks.lightning import Trainer, callbacks_of, configuring
 from lr_recipes.plan.horizon import Horizon, HorizonError
@@ -31,7 +31,7 @@ class RunOfTrainer:
     """
 
     def __init__(self, trainer: Trainer, facts: Mapping[str, Any], how_to_give: str) -> None:
-        self._trainer = weakref.ref(trainer)
+        self._trainer, self._callbacks = weakref.ref(trainer), callbacks_of(trainer)
         self._given = {name: value for name, value in facts.items() if value is not None}
         self._how_to_give = how_to_give
 
@@ -62,10 +62,16 @@ class RunOfTrainer:
                 return schedule.plan(Horizon(**given), base_lrs)
         limits = self._limits(trainer)._replace(start=start or Start())
         horizon = horizon_of(trainer, limits, given.get("total_steps"))
-        reloads = bool(trainer.reload_dataloaders_every_n_epochs)  # type: ignore[attr-defined]
         fast = bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
-        with advising(trainer.lightning_module.automatic_optimization, self._how_to_give, reloads):
+        with advising_for(trainer, self._how_to_give):
             return plan_for(schedule, replace(horizon, **given), base_lrs, fast)
+
+    def is_under_way(self) -> bool:
+        """Whether the Trainer can be asked how long it trains, and is not trying something out."""
+        # BatchSizeFinder and `lr_find` train for some updates, with another end and without the Trainer's callbacks;
+        # the state of before is then loaded. What they have found changes the run.
+        trainer = self._trainer()
+        return trainer is not None and callbacks_of(trainer) is self._callbacks
 
     def start(self) -> Start | None:
         """Return where the schedule begins that is made now: in a further fit of a Trainer, where it has stopped."""

@@ -35,6 +35,7 @@ from lr_recipes.callbacks.lightning import (
     Trainer,
     accumulates_by_list,
     callbacks_of,
+    reloads,
     steps_of_this_epoch,
 )
 from lr_recipes.callbacks.telling import warn
@@ -359,20 +360,15 @@ class Fit:
             return None
 
     def advising(self, total: str = "") -> AbstractContextManager[None]:
-        """Put it into words that fit a Trainer when a fact about the run is missing.
-
-        Args:
-            total: how the total can be given to the callback that asks, where it can.
-        """
-        sized = batch_size_of(self.trainer.train_dataloader) is not None
-        return advising(self.automatic, total, self.reloads, sized)
+        """Put it into words that fit the Trainer when a fact about the run is missing; see ``advising_for``."""
+        return advising_for(self.trainer, total)
 
     # Lengths of epochs that do not follow from the loader's
 
     @property
     def reloads(self) -> bool:
         """Whether the loader is made anew between epochs, and may then have another length."""
-        return bool(self.trainer.reload_dataloaders_every_n_epochs)  # type: ignore[attr-defined]
+        return reloads(self.trainer)
 
     @property
     def batches(self) -> float:
@@ -644,6 +640,17 @@ def batch_size_of(loader: Any) -> int | None:
     # A DataLoader that was given a batch sampler has no batch size of its own; a dict of loaders has neither.
     size = getattr(loader, "batch_size", None) or getattr(getattr(loader, "batch_sampler", None), "batch_size", None)
     return size if isinstance(size, int) else None
+
+
+def advising_for(trainer: Trainer, total: str = "") -> AbstractContextManager[None]:
+    """Put it into words that fit a Trainer when a fact about the run is missing.
+
+    Args:
+        trainer: the Trainer, whose training data are set up.
+        total: how the total can be given to whoever asks, where it can.
+    """
+    sized = batch_size_of(trainer.train_dataloader) is not None
+    return advising(is_automatic(trainer), total, reloads(trainer), sized)
 
 
 @contextmanager

@@ -310,6 +310,7 @@ class LearningRateLogger(Remembering):
         for name, clock in fit.clocks.items():
             bound = clock.owner
             if clock.bound and isinstance(bound, BoundSchedule):
+                bound.adopt()  # what was planned when the optimizers were built may have become another run
                 notes = opening_notes(fit, name, bound, bound.differences, bound.loaded_over)
                 tell(trainer, in_words(bound.plan, name, group_names(bound.optimizer), notes))
 

@@ -82,6 +82,7 @@ class BoundSchedule(LRScheduler):
         clock.start(counting=False)  # the hooks see late groups and early calls of `step()`; `attach()` lets them count
 
     part = "schedule"
+    takes_resume = "scheduler.restore(state"  # the call that the user writes ``resume`` into, up to it
 
     @classmethod
     def by_hand(cls, plan: Plan, optimizer: Optimizer) -> BoundSchedule:
@@ -223,6 +224,9 @@ class BoundSchedule(LRScheduler):
 
     def adopt(self) -> None:
         """Take in groups that have joined, left or been replaced, before the next update."""
+        self._take_in()
+
+    def _take_in(self) -> None:
         if self.roster.has_changed(self.clock.optimizer):
             self._regroup()
             # Not at the clock's position: where the LR is held for an epoch, a late group holds it with the others.
@@ -264,6 +268,8 @@ class BoundSchedule(LRScheduler):
             self._check_bound()
         if not self._order_checked:
             self._check_caller()
+        if epoch is None and clock.counting and not clock.stepped:
+            return  # a tick within the first window of accumulation
         if epoch is None:
             clock.position += 1  # update `position` was just done, also where the clock counts from here on
             self.write(clock.position)
@@ -275,18 +281,18 @@ class BoundSchedule(LRScheduler):
     def _check_caller(self) -> None:
         """See to it, at the first step of the schedule, that it comes after the optimizer's and from the loop."""
         self._order_checked = True
-        if not self.clock.stepped:
+        # A ChainedScheduler asks nothing of its parts before it steps them: who has called `step` is looked up.
+        here: Any = inspect.currentframe()
+        caller = here.f_back.f_back.f_globals.get("__name__")
+        if caller == _ACCELERATE:
+            self.clock.start()  # it ticks once for each process, or after each batch: so the updates are counted
+        elif not self.clock.stepped:
             warnings.warn(
                 "the schedule stepped before the optimizer: update 0 would not use the first LR of the plan. "
                 "Call optimizer.step() first, then the schedule's step()",
                 UserWarning,
                 stacklevel=3,
             )
-        # A ChainedScheduler asks nothing of its parts before it steps them: who has called `step` is looked up.
-        here: Any = inspect.currentframe()
-        caller = here.f_back.f_back.f_globals.get("__name__")
-        if caller == _ACCELERATE:
-            self.clock.start()  # it ticks once for each process, after every update: so the updates are counted
         if caller == LRScheduler.__module__:
             raise ValueError(
                 f"{self.schedule!r} is stepped by a scheduler of torch, such as ChainedScheduler, whose parts multiply "
@@ -349,7 +355,7 @@ class BoundSchedule(LRScheduler):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position and the plan it belongs to, as plain numbers, strings, lists and dicts."""
-        self.adopt()  # a group may have joined since the last step, and the optimizer's own state already holds it
+        self._take_in()  # a group may have joined since the last step, and the optimizer's own state already holds it
         position = self.clock.position
         # They differ where the LR is held, or where somebody has set `last_epoch`, which writes nothing.
         held = position if self.every_update else min(self._held_from, position)
@@ -390,7 +396,7 @@ class BoundSchedule(LRScheduler):
                 "the state that a schedule of lr_recipes has saved, or start at its position with step(position)"
             )
         self._check_bound()
-        self.adopt()
+        self._take_in()
         fault = BOUND.fault(state_dict)
         if fault and resume != "restart":
             raise damaged(fault, "state", BEGIN_ANEW)
@@ -413,7 +419,7 @@ class BoundSchedule(LRScheduler):
         return self.plan if same else self.plan.regrouped(bases)
 
     def _choose(self, state_dict: dict[str, Any], configured: Plan, resume: str) -> Chosen:
-        return choose(state_dict, configured, resume, who="scheduler.restore(state")
+        return choose(state_dict, configured, resume, who=self.takes_resume)
 
     def go_on(self, state_dict: dict[str, Any]) -> None:
         """Take over the position of a saved state, and what a plateau has seen; the plan is followed already."""

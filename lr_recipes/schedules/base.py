@@ -199,8 +199,9 @@ class Schedule(Frozen):
         together with its optimizer, it goes on with the copy.
 
         Args:
-            optimizer: a ``torch.optim.Optimizer``; each group's LR of this moment is its peak. One that
-                ``OneCycleLR`` has written over gets back the LR and the momentum that the optimizer was given.
+            optimizer: a ``torch.optim.Optimizer``; the peak of each group is its LR of this moment, or the
+                ``initial_lr`` that a scheduler has left there, as with torch's own. One that ``OneCycleLR`` has written
+                over gets back the LR and the momentum that the optimizer was given.
             horizon: the facts about the run, or its number of updates.
 
         Raises:

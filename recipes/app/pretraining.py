@@ -34,8 +34,8 @@ from recipes.app.validation import check
 
 log = logging.getLogger(__name__)
 
-# What changes the weights; the rest of a config says where things are written and shown.
 _TIMED = 20  # updates after which it is said how long the rest will take
+# What changes the weights; the rest of a config says where things are written and shown.
 _COUNTS = ["seed", "model", "data", "optimizer", "batch_scaling", "schedule", "trainer"]
 
 

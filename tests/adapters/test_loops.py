@@ -207,14 +207,16 @@ def test_fabric(way: Any, wrapped: bool) -> None:
 # Accelerate
 
 
-def accelerated(way: Any) -> list[float]:
+def accelerated(way: Any, ticks_after_updates: bool = True) -> list[float]:
     """Two epochs of 9 batches in windows of two, with a state that is saved after an epoch and loaded into new objects.
 
     The batches are shared by the processes: of two, each has 5, so an epoch is 3 updates.
     """
     used = []
     for saved in (False, True):
-        accelerator = Accelerator(cpu=True, gradient_accumulation_steps=2)
+        accelerator = Accelerator(
+            cpu=True, gradient_accumulation_steps=2, step_scheduler_with_optimizer=ticks_after_updates
+        )
         net, optimizer, seen = new_parts()
         net, optimizer, loader = accelerator.prepare(net, optimizer, DataLoader(torch.ones(9, 4), batch_size=1))
         epoch = -(-len(loader) // 2)
@@ -241,9 +243,10 @@ def _one_run_after_another(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @each_way
+@pytest.mark.parametrize("ticks_after_updates", [True, False], ids=["after updates", "after batches"])
 @pytest.mark.usefixtures("_one_run_after_another")
-def test_accelerate(way: Any) -> None:
-    assert accelerated(way) == closed_form()
+def test_accelerate(way: Any, ticks_after_updates: bool) -> None:
+    assert accelerated(way, ticks_after_updates) == closed_form()
 
 
 def in_a_process() -> None:

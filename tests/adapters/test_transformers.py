@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gc
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,8 @@ def test_a_changed_plan_is_asked_about(name: str, capsys: pytest.CaptureFixture[
     total = horizon.total_steps or 0
     follow(COSINE)
     capsys.readouterr()
-    with pytest.raises(ResumeError, match=difference.replace("[", r"\[")):
+    advice = "scheduled(trainer, schedule, resume='checkpoint')"
+    with pytest.raises(ResumeError, match=f"{re.escape(difference)}(.|\n)*{re.escape(advice)}"):
         follow(COSINE, checkpoint="out/checkpoint-4", **args)
     assert "used = planned" not in capsys.readouterr().out  # it has not trained
     answers = {
