@@ -27,6 +27,7 @@ from lr_recipes import (
 )
 from lr_recipes.plan.horizon import HorizonError
 from lr_recipes.schedules import Schedule, Shape, Span, ToFloor
+from lr_recipes.schedules.named import NAMED
 
 from .harness import PEAK, SCHEDULES, Oracle, Tiny, loader, plan, sgd
 
@@ -148,6 +149,15 @@ def test_typed(typed: Sequence[str], wanted: Schedule, tmp_path: Path) -> None:
     arguments = [f"--trainer.callbacks.{argument}" for argument in typed]
     made = cli(tmp_path, "--trainer.callbacks=LearningRateScheduler", *arguments)
     assert scheduler_of(made).schedule == wanted
+
+
+@pytest.mark.parametrize("name", ["warmup_cosine", "one_cycle"])
+def test_a_name_is_saved_and_loads_again(name: str, tmp_path: Path) -> None:
+    typed = ["--trainer.callbacks=LearningRateScheduler", f"--trainer.callbacks.schedule={name}"]
+    first = used(cli(tmp_path, *typed, saves=True))
+    saved = ["--config", str(tmp_path / "config.yaml")]
+    again = LightningCLI(Net, Data, run=False, args=saved, save_config_callback=None)
+    assert used(again) == first == plan(NAMED[name], UPDATES)
 
 
 def test_typed_over_a_file(tmp_path: Path) -> None:
@@ -302,6 +312,24 @@ def test_what_is_wrong_is_said(
         cli(tmp_path, callbacks=owner(schedule))
     said = f"{capsys.readouterr().err}{ended.value}"
     assert [part for part in parts if part not in said] == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "parts"),
+    [
+        (["schedule=Cosin"], ["Cosin", "'one_cycle'"]),
+        (["schedule=Cosine", "schedule.warmpu=5"], ["Option 'warmpu' is not accepted"]),
+    ],
+    ids=["a name", "a knob"],
+)
+def test_what_is_misspelt_is_refused_by_the_parser(
+    typed: list[str], parts: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--trainer.callbacks=LearningRateScheduler", *(f"--trainer.callbacks.{one}" for one in typed)]
+    with pytest.raises(SystemExit) as ended:
+        cli(tmp_path, *arguments)
+    said = capsys.readouterr().err
+    assert (ended.value.code, [part for part in parts if part not in said]) == (2, [])
 
 
 # The page that says it
