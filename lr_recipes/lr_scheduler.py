@@ -214,6 +214,15 @@ class TorchStyle(BoundSchedule):
             self._begin_at(run, run.now())
             self.refresh()
 
+    def how_to_choose(self) -> str:
+        """Return how ``resume`` is given: whoever has made the schedule may not be who loads its state."""
+        here = f"lr_scheduler.{type(self).__name__}(optimizer, ..., resume='checkpoint')"
+        if self._run is None:
+            return here
+        from lr_recipes.callbacks.telling import as_typed  # imports Lightning, as the run is of a Trainer
+
+        return as_typed("lr_scheduler", here)
+
     def _begin_at(self, run: RunOfTrainer, start: Start) -> None:
         """Plan for what is left of a run after ``start``: a schedule was begun anew there."""
         self._start = start

@@ -120,6 +120,10 @@ class _Followed(BoundSchedule):
         kept = ("_resume", "_updates", "_built", "_used", "notes")
         return {name: value for name, value in vars(self).items() if name in kept}
 
+    def how_to_choose(self) -> str:
+        """Return how ``resume`` is given: the Trainer loads the state."""
+        return "scheduled(trainer, schedule, resume='checkpoint')"
+
     def note(self, counts: bool) -> None:
         """Keep what the step has used."""
         if counts:
