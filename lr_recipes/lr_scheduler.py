@@ -291,7 +291,8 @@ def _doc_of(kind: type[Schedule]) -> str:
     told = {"optimizer": "each group's LR of this moment is its peak."} | told
     told |= {name: text for name, (_, _, text) in _FACTS.items()}
     names = ["optimizer", *(one.name for one in _knobs_of(kind)), *_FACTS]
-    arguments = "\n".join(f"    {name}: {told[name]}" for name in names)
+    # Not all are told of in a docstring that is being written, and none where python -OO has left them out.
+    arguments = "\n".join(f"    {name}: {told.get(name, '')}" for name in names)
     source = f"\n\nSource: {sections['Source']}" if sections["Source"] else ""
     return f"{sections['']}\n\nArgs:\n{arguments}{source}\n"
 

@@ -127,8 +127,9 @@ def test_a_changed_plan_is_asked_about(name: str, capsys: pytest.CaptureFixture[
     total = horizon.total_steps or 0
     follow(COSINE)
     capsys.readouterr()
-    with pytest.raises(ResumeError, match=difference.replace("[", r"\[")):
+    with pytest.raises(ResumeError, match=difference.replace("[", r"\[")) as refused:
         follow(COSINE, checkpoint="out/checkpoint-4", **args)
+    assert str(refused.value).splitlines()[-1] == "    scheduled(trainer, schedule, resume='checkpoint')"
     assert "used = planned" not in capsys.readouterr().out  # it has not trained
     answers = {
         "checkpoint": planned(COSINE, RUN, updates=range(4, total)),
