@@ -108,8 +108,8 @@ def ended_well(folder: Path) -> Iterator[None]:
     before = settings_since(folder)
     try:
         yield
-    except (KeyboardInterrupt, SystemExit):  # the second is how Lightning ends a run after Ctrl-C
-        log.error(how_to_go_on(folder))
+    except (KeyboardInterrupt, SystemExit) as end:  # the second is how Lightning ends a run after Ctrl-C
+        log.error(str(end) if isinstance(end, KeyboardInterrupt) and end.args else how_to_go_on(folder))
         if new:
             discard(folder)
         raise

@@ -225,6 +225,15 @@ class TorchStyle(BoundSchedule):
             self._begin_at(run, run.now())
             self.refresh()
 
+    def how_to_choose(self) -> str:
+        """Return how ``resume`` is given: whoever has made the schedule may not be who loads its state."""
+        here = f"lr_scheduler.{type(self).__name__}(optimizer, ..., resume='checkpoint')"
+        if self._run is None:
+            return here
+        from lr_recipes.callbacks.telling import as_typed  # imports Lightning, as the run is of a Trainer
+
+        return as_typed("lr_scheduler", here)
+
     def _begin_at(self, run: RunOfTrainer, start: Start) -> None:
         """Plan for what is left of a run after ``start``: a schedule was begun anew there."""
         self._start = start
@@ -250,9 +259,7 @@ class _Reacts(TorchStyle):
 
 def _class_for(kind: type[Schedule]) -> type[TorchStyle]:
     bases = (_Reacts, ReduceLROnPlateau) if kind is schedules.Plateau else (TorchStyle,)
-    takes = f"lr_scheduler.{kind.__name__}(optimizer, ..."
-    words = {"__doc__": _doc_of(kind), "__module__": __name__}
-    made: Any = type(kind.__name__, bases, {"kind": kind, "takes_resume": takes, **words})
+    made: Any = type(kind.__name__, bases, {"kind": kind, "__doc__": _doc_of(kind), "__module__": __name__})
 
     def __init__(self: TorchStyle, optimizer: Optimizer, **given: Any) -> None:
         TorchStyle.__init__(self, optimizer, **given)
@@ -297,7 +304,8 @@ def _doc_of(kind: type[Schedule]) -> str:
     )
     told |= {name: text for name, (_, _, text) in _FACTS.items()}
     names = ["optimizer", *(one.name for one in _knobs_of(kind)), *_FACTS]
-    arguments = "\n".join(f"    {name}: {told[name]}" for name in names)
+    # Not all are told of in a docstring that is being written, and none where python -OO has left them out.
+    arguments = "\n".join(f"    {name}: {told.get(name, '')}" for name in names)
     source = f"\n\nSource: {sections['Source']}" if sections["Source"] else ""
     return f"{sections['']}\n\nArgs:\n{arguments}{source}\n"
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from lr_recipes.command_line import main
 from recipes.app.config import composed
 from recipes.app.validation import check
 
@@ -49,12 +48,6 @@ def test_the_extras_that_are_named_exist() -> None:
     declared = (ROOT / "pyproject.toml").read_text(encoding="utf-8").partition("[project.optional-dependencies]")[2]
     assert named >= {"lightning", "pytorch-lightning", "hydra"}
     assert named <= set(re.findall(r"^([\w-]+) = \[", declared.partition("\n[")[0], re.MULTILINE))
-
-
-@pytest.mark.parametrize("typed", re.findall(r"`lr-recipes (preview [^`]+)`", README))
-def test_previews_are_printed(typed: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(shlex.split(typed)) == 0
-    assert "Learning-rate plan" in capsys.readouterr().out
 
 
 def test_the_readme_counts_the_guarantees() -> None:

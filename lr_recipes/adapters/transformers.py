@@ -99,7 +99,6 @@ class _Followed(BoundSchedule):
     """
 
     recording: Recording | None = None
-    takes_resume = "scheduled(trainer, schedule"
 
     def start(self, resume: str, updates: Any) -> None:
         """Begin to count.
@@ -120,6 +119,10 @@ class _Followed(BoundSchedule):
         """Return what a copy is to have too; it records nothing."""
         kept = ("_resume", "_updates", "_built", "_used", "notes")
         return {name: value for name, value in vars(self).items() if name in kept}
+
+    def how_to_choose(self) -> str:
+        """Return how ``resume`` is given: the Trainer loads the state."""
+        return "scheduled(trainer, schedule, resume='checkpoint')"
 
     def note(self, counts: bool) -> None:
         """Keep what the step has used."""

@@ -27,7 +27,7 @@ from lr_recipes.callbacks.lightning import (
     Trainer,
     callbacks_of,
 )
-from lr_recipes.callbacks.telling import tell, warn
+from lr_recipes.callbacks.telling import as_typed, tell, warn
 from lr_recipes.optimizer import as_built
 from lr_recipes.optimizer.follow import BoundSchedule
 from lr_recipes.optimizer.groups import (
@@ -44,7 +44,7 @@ from lr_recipes.plan.resume import BEGIN_ANEW, POLICIES, Chosen, choose, rescale
 from lr_recipes.plan.state import BOUND, COUNT, TEXT, ByName, Entries, ResumeError, checksum_of, damaged, whole
 from lr_recipes.report.words import in_words
 from lr_recipes.schedules import Schedule
-from lr_recipes.schedules.named import as_schedule
+from lr_recipes.schedules.named import Name, as_schedule
 
 # More updates than any schedule's warmup: `fast_dev_run` trains one batch and must not fail over lengths.
 _LONG_RUN = 10**6
@@ -107,7 +107,7 @@ class LearningRateScheduler(Remembering):
 
     def __init__(
         self,
-        schedule: Schedule | str | Mapping[int | str, Schedule | str],
+        schedule: Schedule | Name | Mapping[int | str, Schedule | Name],
         interval: str = "step",
         resume: str = "error",
         *,
@@ -293,7 +293,8 @@ class LearningRateScheduler(Remembering):
         if saved.get("built_lrs") == plan.base_lrs:  # the settings are the same, and then it was rebuilt with others
             plan = plan.schedule.plan(plan.horizon, saved["base_lrs"], saved["peak"])
         # How long an epoch was is no setting: what is known by now is right.
-        return choose(saved, plan, self.resume, self._origin, reloads=fit.reloads)
+        argument = as_typed("LearningRateScheduler", "LearningRateScheduler(..., resume='checkpoint')")
+        return choose(saved, plan, self.resume, self._origin, reloads=fit.reloads, argument=argument)
 
     def _begins_anew(self, fit: Fit, plans: Mapping[str, Plan], saved: Mapping[str, Any]) -> bool:
         """Whether a new schedule is to begin here, should that be the policy."""

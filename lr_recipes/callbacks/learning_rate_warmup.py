@@ -14,7 +14,7 @@ from lr_recipes.callbacks.base import LOOP, Remembering, leave_out
 from lr_recipes.callbacks.fit import Fit
 from lr_recipes.callbacks.learning_rate_scheduler import check_optimizers
 from lr_recipes.callbacks.lightning import LightningModule, Trainer
-from lr_recipes.callbacks.telling import tell
+from lr_recipes.callbacks.telling import as_typed, tell
 from lr_recipes.checks import brief
 from lr_recipes.optimizer.groups import check_lrs, read_lrs
 from lr_recipes.optimizer.warmup import WARMED, WarmupOver, oddity_of_warmup
@@ -149,7 +149,8 @@ class LearningRateWarmup(Remembering):
         optimizers = self._state["optimizers"]
         position = max((one["position"] for one in optimizers.values()), default=0)
         saved = {**self._state["plan"], "position": position}
-        chosen = choose(saved, configured, self.resume, self._origin, who="LearningRateWarmup(...")
+        argument = as_typed("LearningRateWarmup", "LearningRateWarmup(..., resume='checkpoint')")
+        chosen = choose(saved, configured, self.resume, self._origin, argument=argument)
         odd = self._oddity(fit, saved_plan(saved, configured))
         if odd:
             raise damaged(odd, self._origin)

@@ -82,6 +82,7 @@ __all__ = [
     "reloads",
     "saved_with_batch",
     "set_up_training_data",
+    "settings_of_command_line",
     "steps_of_this_epoch",
     "stops_early",
     "sums_up",
@@ -267,7 +268,20 @@ def configuring() -> Trainer | None:
 
 def reading_a_command_line() -> bool:
     """Whether a ``LightningCLI`` is building what was typed: it does so before there is a Trainer."""
-    return any(frame.f_globals.get("__name__") == f"{_library_in(frame)}.cli" for frame in _frames())
+    return any(_of_a_command_line(frame) for frame in _frames())
+
+
+def settings_of_command_line() -> Any:
+    """Return the settings of the ``LightningCLI`` that is running the Trainer; ``None`` where none is."""
+    at_work: list[Any] = [frame.f_locals.get("self") for frame in _frames() if _of_a_command_line(frame)]
+    for cli in at_work:
+        if hasattr(cli, "subcommand"):
+            return cli.config.get(str(cli.subcommand), cli.config)
+    return None
+
+
+def _of_a_command_line(frame: FrameType) -> bool:
+    return frame.f_globals.get("__name__") == f"{_library_in(frame)}.cli"
 
 
 def _frames() -> Iterator[FrameType]:

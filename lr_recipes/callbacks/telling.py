@@ -12,6 +12,7 @@ What is said, and when, is the callbacks' business; how the words are put togeth
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -26,6 +27,7 @@ from lr_recipes.callbacks.lightning import (
     Trainer,
     rank_zero_info,
     rank_zero_warn,
+    settings_of_command_line,
 )
 from lr_recipes.checks import visible
 from lr_recipes.report.shown import as_card
@@ -140,3 +142,23 @@ def shortest(path: Path) -> str:
     except (ValueError, OSError):  # on another drive; or there is no working folder any more
         return str(path)
     return str(path) if relative.startswith("..") else relative
+
+
+def as_typed(owner: str, written: str) -> str:
+    """Return how ``resume="checkpoint"`` is given: as the command to type where LightningCLI has made the run.
+
+    Args:
+        owner: ``"lr_scheduler"``, or the class of the callback that takes it.
+        written: how it is given in a program.
+    """
+    settings = settings_of_command_line()
+    if settings is None:
+        return written
+    given = settings.get("trainer.callbacks") or []
+    names = [one.class_path.rpartition(".")[2] for one in (given if isinstance(given, list) else [given])]
+    part = owner
+    if owner != "lr_scheduler":
+        if names[-1:] != [owner]:  # what is typed after `--trainer.callbacks` is of the last one
+            return f"resume: checkpoint  # in the YAML file, among the init_args of {owner}"
+        part = "trainer.callbacks"
+    return shlex.join(["python", *sys.argv, f"--{part}.resume=checkpoint"])

@@ -82,7 +82,6 @@ class BoundSchedule(LRScheduler):
         clock.start(counting=False)  # the hooks see late groups and early calls of `step()`; `attach()` lets them count
 
     part = "schedule"
-    takes_resume = "scheduler.restore(state"  # the call that the user writes ``resume`` into, up to it
 
     @classmethod
     def by_hand(cls, plan: Plan, optimizer: Optimizer) -> BoundSchedule:
@@ -419,7 +418,11 @@ class BoundSchedule(LRScheduler):
         return self.plan if same else self.plan.regrouped(bases)
 
     def _choose(self, state_dict: dict[str, Any], configured: Plan, resume: str) -> Chosen:
-        return choose(state_dict, configured, resume, who=self.takes_resume)
+        return choose(state_dict, configured, resume, argument=self.how_to_choose())
+
+    def how_to_choose(self) -> str:
+        """Return how ``resume`` is given, where two plans are to be chosen between."""
+        return "scheduler.restore(state, resume='checkpoint')"
 
     def go_on(self, state_dict: dict[str, Any]) -> None:
         """Take over the position of a saved state, and what a plateau has seen; the plan is followed already."""

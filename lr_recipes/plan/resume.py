@@ -68,7 +68,7 @@ def choose(
     origin: str = "checkpoint",
     *,
     reloads: bool = False,
-    who: str = "LearningRateScheduler(...",
+    argument: str = "LearningRateScheduler(..., resume='checkpoint')",
 ) -> Chosen:
     """Return the plan to follow from the saved position on.
 
@@ -78,7 +78,7 @@ def choose(
         policy: ``"error"``, ``"checkpoint"``, ``"config"`` or ``"restart"``; the last is for the caller to carry out.
         origin: what the run goes on from, in words: ``"checkpoint"`` or ``"earlier fit"``.
         reloads: whether epochs may have other lengths than were known when it was saved: no setting, so no difference.
-        who: the call that takes ``resume`` as an argument, up to it.
+        argument: how the first of the choices is given where the run was written.
 
     Raises:
         ResumeError: the plans differ and ``policy`` is ``"error"``; the message shows old and new side by side. Or the
@@ -97,7 +97,7 @@ def choose(
         old = saved_plan(saved, configured)
     if odd:  # its first peak may be what is wrong: that of this run is right
         saved = {**saved, "peak": configured.peak}
-    chosen = _chosen_between(saved, configured, old, policy, origin, who)
+    chosen = _chosen_between(saved, configured, old, policy, origin, argument)
     fault = "" if policy == "restart" else _fault_of_seen(saved, chosen.plan)
     if fault:
         raise damaged(fault, origin, BEGIN_ANEW)
@@ -105,7 +105,7 @@ def choose(
 
 
 def _chosen_between(
-    saved: dict[str, Any], configured: Plan, old: Plan | None, policy: str, origin: str, who: str
+    saved: dict[str, Any], configured: Plan, old: Plan | None, policy: str, origin: str, argument: str
 ) -> Chosen:
     if len(saved["base_lrs"]) != len(configured.base_lrs):
         had, has = len(saved["base_lrs"]), len(configured.base_lrs)
@@ -122,7 +122,7 @@ def _chosen_between(
     # A schedule that is not known here may be the same or not, so it counts as another one.
     differences = [] if old is not None and _same(old, configured) else _differences(saved, configured)
     if differences and policy == "error":
-        raise Undecided(_question(differences, saved["position"], origin), f"{who}, resume='checkpoint')")
+        raise Undecided(_question(differences, saved["position"], origin), argument)
     if policy != "checkpoint":
         return Chosen(configured, differences)
     try:

@@ -4,7 +4,8 @@ In the formulas ``t`` is the position, ``W`` the warmup steps, ``T`` the total s
 peak, and ``p = (t - W) / (T - W)`` the progress of a decay, clipped to [0, 1].
 
 To add a schedule: write one dataclass here whose ``shape`` returns its ``Shape`` and put its name into ``__all__``, its
-knobs into ``conf/schedule/<name>.yaml`` and one row into the table of ``tests/schedules/test_catalogue.py``.
+knobs into ``conf/schedule/<name>.yaml``, one row into ``named.py`` and one into the table of
+``tests/schedules/test_catalogue.py``.
 """
 
 from __future__ import annotations

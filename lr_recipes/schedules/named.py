@@ -5,7 +5,7 @@ A name gives every knob its value of that file; what shall be otherwise is writt
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from lr_recipes import checks
 from lr_recipes.schedules.base import Schedule
@@ -44,6 +44,13 @@ NAMED: dict[str, Schedule] = {
     "warmup_stable_decay": WarmupStableDecay(warmup="5%", decay="20%"),
     "warmup_step": Step(warmup="5%", step_size="30%"),
 }
+
+# The type of a parameter that takes a name. LightningCLI learns the names from it, and so refuses a misspelt one, or a
+# misspelt knob beside a right one, where it reads what was typed: with a sentence of each way in, and no traceback.
+if TYPE_CHECKING:
+    Name = str
+else:
+    Name = Literal[tuple(NAMED)]
 
 
 def schedule_named(name: str) -> Schedule:

@@ -117,15 +117,24 @@ def _pretrain(first: DictConfig, data: Any, path: Path, listed: Any) -> None:
             enable_model_summary=False,
             default_root_dir=str(path.parent),
         )
-        with on_threads(first.threads, model):
-            trainer.fit(model, datamodule=data, ckpt_path=str(so_far) if goes_on else None, weights_only=True)
-            (metrics,) = trainer.validate(model, datamodule=data, verbose=False)
+        try:
+            with on_threads(first.threads, model):
+                trainer.fit(model, datamodule=data, ckpt_path=str(so_far) if goes_on else None, weights_only=True)
+                (metrics,) = trainer.validate(model, datamodule=data, verbose=False)
+        except (KeyboardInterrupt, SystemExit):  # the second is how Lightning ends a run after Ctrl-C
+            raise interrupted(so_far) from None
     if trainer.interrupted:  # should `fit` have returned after Ctrl-C: weights that are half trained are not kept
-        raise KeyboardInterrupt
+        raise interrupted(so_far)
     _save(trainer, path, weights_only=True)
     so_far.unlink(missing_ok=True)
     found = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items())
     log.info("Pretrained in %.0f s (%s): %s", time.perf_counter() - started, found, shown(path))
+
+
+def interrupted(so_far: Path) -> KeyboardInterrupt:
+    """Return the end of a pretraining that somebody has broken off, with how it goes on."""
+    way = "goes on with it where its last epoch ended" if so_far.is_file() else "begins it anew"
+    return KeyboardInterrupt(f"Interrupted while it was pretraining: the same command {way}.")
 
 
 class _KeepsAndTells(Callback):

@@ -164,7 +164,8 @@ def _swept_in(sweep: Path) -> dict[str, int]:
 
 def _still(job: SweptRun, total: int | None) -> str:
     """How long the rest will take, if it takes as long: said where jobs run one after another."""
-    notes, left = _notes_of(job.sweep), (total or 0) - job.number - 1
+    notes = _notes_of(job.sweep)
+    left = (total or 0) - len(notes)  # not by its number: where several run at a time, the last to end may be the first
     done = [note["seconds"] for note in notes if note["status"] == "done"]
     if left < 1 or any(note["status"] == "interrupted" for note in notes):  # as all are that are under way
         return ""

@@ -128,9 +128,9 @@ def test_a_changed_plan_is_asked_about(name: str, capsys: pytest.CaptureFixture[
     total = horizon.total_steps or 0
     follow(COSINE)
     capsys.readouterr()
-    advice = "scheduled(trainer, schedule, resume='checkpoint')"
-    with pytest.raises(ResumeError, match=f"{re.escape(difference)}(.|\n)*{re.escape(advice)}"):
+    with pytest.raises(ResumeError, match=difference.replace("[", r"\[")) as refused:
         follow(COSINE, checkpoint="out/checkpoint-4", **args)
+    assert str(refused.value).splitlines()[-1] == "    scheduled(trainer, schedule, resume='checkpoint')"
     assert "used = planned" not in capsys.readouterr().out  # it has not trained
     answers = {
         "checkpoint": planned(COSINE, RUN, updates=range(4, total)),

@@ -26,7 +26,9 @@ from lr_recipes import (
     schedules,
 )
 from lr_recipes.plan.horizon import HorizonError
+from lr_recipes.plan.resume import Undecided
 from lr_recipes.schedules import Schedule, Shape, Span, ToFloor
+from lr_recipes.schedules.named import NAMED
 
 from .harness import PEAK, SCHEDULES, Oracle, Tiny, loader, plan, sgd
 
@@ -148,6 +150,15 @@ def test_typed(typed: Sequence[str], wanted: Schedule, tmp_path: Path) -> None:
     arguments = [f"--trainer.callbacks.{argument}" for argument in typed]
     made = cli(tmp_path, "--trainer.callbacks=LearningRateScheduler", *arguments)
     assert scheduler_of(made).schedule == wanted
+
+
+@pytest.mark.parametrize("name", ["warmup_cosine", "one_cycle"])
+def test_a_name_is_saved_and_loads_again(name: str, tmp_path: Path) -> None:
+    typed = ["--trainer.callbacks=LearningRateScheduler", f"--trainer.callbacks.schedule={name}"]
+    first = used(cli(tmp_path, *typed, saves=True))
+    saved = ["--config", str(tmp_path / "config.yaml")]
+    again = LightningCLI(Net, Data, run=False, args=saved, save_config_callback=None)
+    assert used(again) == first == plan(NAMED[name], UPDATES)
 
 
 def test_typed_over_a_file(tmp_path: Path) -> None:
@@ -302,6 +313,60 @@ def test_what_is_wrong_is_said(
         cli(tmp_path, callbacks=owner(schedule))
     said = f"{capsys.readouterr().err}{ended.value}"
     assert [part for part in parts if part not in said] == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "parts"),
+    [
+        (["schedule=Cosin"], ["Cosin", "'one_cycle'"]),
+        (["schedule=Cosine", "schedule.warmpu=5"], ["Option 'warmpu' is not accepted"]),
+    ],
+    ids=["a name", "a knob"],
+)
+def test_what_is_misspelt_is_refused_by_the_parser(
+    typed: list[str], parts: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--trainer.callbacks=LearningRateScheduler", *(f"--trainer.callbacks.{one}" for one in typed)]
+    with pytest.raises(SystemExit) as ended:
+        cli(tmp_path, *arguments)
+    said = capsys.readouterr().err
+    assert (ended.value.code, [part for part in parts if part not in said]) == (2, [])
+
+
+SCHEDULED = ["--trainer.callbacks=LearningRateScheduler", "--trainer.callbacks.schedule=Linear"]
+AS_LR_SCHEDULER = ["--lr_scheduler=lr_recipes.lr_scheduler.Linear"]
+BY_YAML = [*SCHEDULED, "--trainer.callbacks+=LearningRateLogger", "--trainer.callbacks.plot=false"]
+
+
+@pytest.mark.parametrize(
+    ("written", "last"),
+    [
+        (SCHEDULED, "--trainer.callbacks.resume=checkpoint"),
+        (AS_LR_SCHEDULER, "--lr_scheduler.resume=checkpoint"),
+        (BY_YAML, "    resume: checkpoint  # in the YAML file, among the init_args of LearningRateScheduler"),
+    ],
+    ids=["callback", "lr_scheduler", "another callback is last"],
+)
+def test_a_refused_resume_ends_with_what_is_to_be_typed(
+    written: list[str], last: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    quiet = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+
+    def program(*typed: str) -> Trainer:
+        monkeypatch.setattr(sys, "argv", ["main.py", *typed])
+        return LightningCLI(Plain, Data, save_config_callback=None, trainer_defaults=quiet).trainer
+
+    run = ["fit", "--seed_everything=1", "--optimizer=SGD", "--optimizer.lr=0.1", *written, "--trainer.max_epochs=1"]
+    saved = str(program(*run).checkpoint_callback.best_model_path)  # type: ignore[union-attr]
+    longer = [*run, "--trainer.max_epochs=2", f"--ckpt_path={saved}"]
+    with pytest.raises(Undecided) as refused:
+        program(*longer)
+    said = str(refused.value).splitlines()[-1]
+    assert said.endswith(last)
+    if "YAML" not in said:
+        assert shlex.split(said) == ["python", "main.py", *longer, last]
+        assert program(*shlex.split(said)[2:]).global_step == UPDATES
 
 
 # The page that says it

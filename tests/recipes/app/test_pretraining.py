@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 
 from recipes.app import config
 from recipes.app.messages import explain
-from recipes.app.pretraining import config_of, name_of, pretrained
+from recipes.app.pretraining import config_of, interrupted, name_of, pretrained
 from recipes.app.preview import previews_of
 from recipes.app.training import build, load_weights, run
 
@@ -201,6 +201,13 @@ def test_one_that_is_killed_goes_on_where_it_was(tmp_path: Path, caplog: pytest.
     whole = pretrained(composed(tmp_path / "other", listed(*settings)))
     weights, others = (torch.load(one, weights_only=True)["state_dict"] for one in (path, whole))
     assert all(torch.equal(weights[key], others[key]) for key in others)
+
+
+def test_one_that_is_interrupted_says_how_it_goes_on(tmp_path: Path) -> None:
+    so_far = tmp_path / "one.so_far"
+    assert str(interrupted(so_far)).endswith("the same command begins it anew.")
+    so_far.touch()
+    assert str(interrupted(so_far)).endswith("the same command goes on with it where its last epoch ended.")
 
 
 def test_a_damaged_state_of_one_that_was_killed_is_no_matter(tmp_path: Path) -> None:
