@@ -44,7 +44,7 @@ from lr_recipes.plan.resume import BEGIN_ANEW, POLICIES, Chosen, choose, rescale
 from lr_recipes.plan.state import BOUND, COUNT, TEXT, ByName, Entries, ResumeError, checksum_of, damaged, whole
 from lr_recipes.report.words import in_words
 from lr_recipes.schedules import Schedule
-from lr_recipes.schedules.named import as_schedule
+from lr_recipes.schedules.named import Name, as_schedule
 
 # More updates than any schedule's warmup: `fast_dev_run` trains one batch and must not fail over lengths.
 _LONG_RUN = 10**6
@@ -107,7 +107,7 @@ class LearningRateScheduler(Remembering):
 
     def __init__(
         self,
-        schedule: Schedule | str | Mapping[int | str, Schedule | str],
+        schedule: Schedule | Name | Mapping[int | str, Schedule | Name],
         interval: str = "step",
         resume: str = "error",
         *,
@@ -580,7 +580,10 @@ def opening_notes(
 
 
 def _checked_schedule(given: Any) -> Schedule | dict[int | str, Schedule]:
-    given = {key: as_schedule(one) for key, one in given.items()} if isinstance(given, Mapping) else as_schedule(given)
+    if isinstance(given, Mapping):
+        given = {key: as_schedule(one, f"schedule of optimizer {checks.brief(key)}") for key, one in given.items()}
+    else:
+        given = as_schedule(given)
     values = list(given.values()) if isinstance(given, Mapping) else [given]
     for value in values:
         if not isinstance(value, Schedule):
