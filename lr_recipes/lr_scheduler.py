@@ -256,7 +256,9 @@ def _knobs_of(kind: type[Schedule]) -> list[dataclasses.Field[Any]]:
 
 
 def _signature_of(kind: type[Schedule]) -> inspect.Signature:
-    types = typing.get_type_hints(kind)
+    # What makes a scheduler of torch may be a class: said here, where torch is imported anyway.
+    factory = abc.Callable[[Optimizer], LRScheduler] | abc.Callable[[Any], Any]
+    types = typing.get_type_hints(kind, localns={"SchedulerFactory": factory})
     one, only = inspect.Parameter, inspect.Parameter.KEYWORD_ONLY
     parameters = [
         one("self", one.POSITIONAL_OR_KEYWORD),

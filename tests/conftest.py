@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -27,3 +28,11 @@ def _loggers_speak_again() -> Iterator[None]:
     yield
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c_ends_what_a_test_starts() -> Iterator[None]:
+    """A fit that is interrupted ignores every later Ctrl-C, and so would the children of the tests after it."""
+    handler = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, handler)

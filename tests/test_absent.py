@@ -126,7 +126,7 @@ def test_without_lightning_the_callbacks_say_what_to_install_and_the_rest_works(
     (harm / "__init__.py").write_text("raise SystemExit('harm')\n")
     (package / "METADATA").write_text("Metadata-Version: 2.1\nName: lightning\nVersion: 2.6.3\n")
     found, _ = said(NO_LIGHTNING, tmp_path, site)
-    without_it = ("Horizon", "preview", "schedules")
+    without_it = ("Horizon", "lr_scheduler", "preview", "schedules")
     for name in lr_recipes.__all__:
         if name in without_it:
             assert found[name] is None

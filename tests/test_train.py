@@ -71,7 +71,15 @@ def test_a_run_leaves_these_files(first: subprocess.CompletedProcess[str], place
     folder = only(place / "runs")
     found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     hydra = {".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml"}
-    files = {"lr.csv", "lr.png", "metrics.csv", "train.log", "checkpoints/best.ckpt", "checkpoints/last.ckpt"}
+    files = {
+        "hparams.yaml",
+        "lr.csv",
+        "lr.png",
+        "metrics.csv",
+        "train.log",
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+    }
     assert found == files | hydra
     log = (folder / "train.log").read_text()
     assert "Learning-rate plan" in log
@@ -165,7 +173,7 @@ def test_a_run_goes_where_it_is_told_and_goes_on_there(tmp_path: Path) -> None:
     done = command(*SMALL, "trainer.max_epochs=1", f"output_dir={there}", cwd=here)
     assert (done.returncode, done.stderr) == (0, "")
     assert {path.name for path in there.iterdir()} == {
-        ".hydra", "checkpoints", "lr.csv", "lr.png", "metrics.csv", "train.log",
+        ".hydra", "checkpoints", "hparams.yaml", "lr.csv", "lr.png", "metrics.csv", "train.log",
     }  # fmt: skip
     went_on = command(f"ckpt_path={there}/checkpoints/last.ckpt", "trainer.max_epochs=2", "resume=checkpoint", cwd=here)
     assert (went_on.returncode, went_on.stderr) == (0, "")

@@ -224,13 +224,17 @@ def quiet_profiler(trainer: Trainer) -> Any:
 @contextmanager
 def hushed(module: Any) -> Iterator[None]:
     """Keep back what the library that a module is of says at the level of information: of a Trainer, many lines."""
-    log = logging.getLogger(_library_of(module))
-    level = log.level
-    log.setLevel(max(log.getEffectiveLevel(), logging.WARNING))
+    # What is said by one process goes to the logger of whichever name of the library was imported last, or of Fabric.
+    library = _library_of(module)
+    logs = [logging.getLogger(library), importlib.import_module(f"{library}.utilities.rank_zero").rank_zero_module.log]
+    levels = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(max(log.getEffectiveLevel(), logging.WARNING))
     try:
         yield
     finally:
-        log.setLevel(level)
+        for log, level in zip(logs, levels, strict=True):
+            log.setLevel(level)
 
 
 def loop_limits(trainer: Trainer) -> tuple[Any, Any]:

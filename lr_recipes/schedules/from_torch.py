@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import importlib
-import sys
 from collections import abc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,8 +21,15 @@ from lr_recipes.plan.plan import INTERVALS, Plan
 from lr_recipes.plan.state import TEXT, ByName, Entries, ListOf, Value
 from lr_recipes.schedules.base import Schedule, Span
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # jsonargparse reads this too: where a type says so, it takes a class for what makes one of its kind
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler
+
     from lr_recipes.optimizer.forecast import TorchFactors
+
+    SchedulerFactory = Callable[[Optimizer], LRScheduler] | Callable[[Any], Any]
+else:  # torch takes seconds to import, and OmegaConf, with which loggers write hyper-parameters, refuses such a union
+    SchedulerFactory = Callable[[Any], Any]
 
 
 _TORCHS = "torch.optim.lr_scheduler"
@@ -59,7 +65,7 @@ class TorchSchedule(Schedule):
         (0.5, 1.0, 0.1)
     """
 
-    factory: Callable[[Any], Any]
+    factory: SchedulerFactory
     interval: str = "step"
 
     def __post_init__(self) -> None:
@@ -162,23 +168,6 @@ class TorchSchedule(Schedule):
             return lambda t: t  # stepped after every update: t times before update t
         horizon.steps("1 epoch", "interval")  # says what is missing where epochs have no length
         return lambda t: int(horizon.epoch_of(t) or 0)
-
-
-def name_torchs_classes() -> None:
-    """Let the type of a factory name torch's classes, unless torch, which takes seconds to import, is not here.
-
-    jsonargparse takes a class for a function that returns one only where the type says which; and then no function of
-    somebody's that does not say what it returns.
-    """
-    if "torch" in sys.modules:
-        from torch.optim import Optimizer
-        from torch.optim.lr_scheduler import LRScheduler
-
-        for annotated in (TorchSchedule, TorchSchedule.__init__):
-            annotated.__annotations__["factory"] = Callable[[Optimizer], LRScheduler] | Callable[[Any], Any]
-
-
-name_torchs_classes()
 
 
 def _with_plain(call: Any) -> Any:

@@ -442,7 +442,7 @@ def test_the_file_of_several_has_a_column_for_each_empty_past_its_end(tmp_path: 
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"schedule": "cosine"}, TypeError, "schedule='cosine': must be one of lr_recipes.schedules"),
+        ({"schedule": 3}, TypeError, "schedule=3: must be one of lr_recipes.schedules"),
         ({"schedule": {}}, ValueError, "give at least one schedule by name"),
         ({"interval": "batch"}, ValueError, "interval='batch': must be one of step, epoch"),
         ({"lr": 0}, ValueError, "lr=0: must be a number above 0"),

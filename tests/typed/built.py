@@ -95,7 +95,7 @@ _SAME: dict[tuple[str, ...], list[Any]] = {
     ("warmup", "step_size", "every", "timescale", "decay", "cycle", "duration", "given"): LENGTHS,
     ("warmup_start_factor", "min_lr_ratio"): [None, *SHARES],
     ("gamma", "pct_start", "base_momentum", "max_momentum", "factor", "cycle_decay", "threshold"): SHARES,
-    ("three_phase", "cycle_momentum", "plot", "apply", "replace"): [True, False],
+    ("three_phase", "cycle_momentum", "plot", "apply", "replace", "summary"): [True, False],
     ("patience", "cooldown"): [0, 1, 10],
     ("div_factor", "final_div_factor", "cycle_mult", "power"): [1, 1.0, 2, 25.0, 1e4, 1e300],
 }
@@ -120,6 +120,7 @@ GOOD: dict[str, list[Any]] = {
     "resume": ["error", "checkpoint", "config", "restart"],
     "audit": ["warn", "error"],
     "findings": ["warn", "error", "off"],
+    "names": ["groups", "monitor"],
     "dirpath": [None, "folder", Path("folder")],
     "max_lr": [10.0, 1, 1e300],
     "num_training_steps": [10, 100],
