@@ -181,11 +181,11 @@ def test_a_scheduler_of_torch_by_its_class(tmp_path: Path) -> None:
     ("typed", "answer"),
     [
         (["schedule=Cosin"], "'cosine', 'cosine_restarts', 'exponential'"),
-        (["schedule=Cosine", "schedule.warmpu=5%"], "Option 'warmpu' is not accepted"),
+        (["schedule=Cosine", "schedule.warmpu=5%"], "Problem with given class_path 'lr_recipes.schedules.Cosine'"),
         (["schedule={SGD: warmup_cosin}"], "'warmup_constant', 'warmup_cosine'"),
         (["schedule=lr_recipes.lr_scheduler.Cosine"], "does not correspond to a subclass of Schedule"),
     ],
-    ids=" ".join,
+    ids=["class", "knob", "name for an optimizer", "class of another kind"],
 )
 def test_a_wrong_word_is_refused_before_anything_is_made(
     typed: list[str], answer: str, capsys: pytest.CaptureFixture[str]
