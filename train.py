@@ -14,23 +14,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from omegaconf import DictConfig
+try:
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+    from omegaconf import DictConfig
 
-from recipes.app.config import CONF, check_flags, in_one_folder, readable
-from recipes.app.messages import explain
-from recipes.app.run_folder import (
-    discard,
-    how_to_go_on,
-    is_first_process,
-    is_new,
-    settings_since,
-    with_settings_of_the_run,
-)
-from recipes.app.sweep import end_of_sweep, noted
-from recipes.app.validation import task_of
+    from recipes.app.config import CONF, check_flags, in_one_folder, readable
+    from recipes.app.messages import explain
+    from recipes.app.run_folder import (
+        discard,
+        how_to_go_on,
+        is_first_process,
+        is_new,
+        settings_since,
+        with_settings_of_the_run,
+    )
+    from recipes.app.sweep import end_of_sweep, noted
+    from recipes.app.validation import task_of
+except ModuleNotFoundError as error:  # whoever installed the package alone has not installed what this program needs
+    if __name__ != "__main__":
+        raise
+    print(f"Error: {error.name} is not there: pip install '.[recipes]', in the folder of train.py", file=sys.stderr)
+    sys.exit(2)
 
 log = logging.getLogger(__name__)
 

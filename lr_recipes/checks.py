@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 Called = TypeVar("Called", bound=Callable[..., Any])
+Fault = Callable[[str, Sequence[Any], Mapping[str, Any]], "str | None"]
 
 # Longer than any run, in updates or samples; up to here floats count exactly, and nothing overflows.
 MOST = 10**15
@@ -109,10 +110,14 @@ def one_of(name: str, value: T, known: Iterable[str]) -> T:
     return word
 
 
-def explains_arguments(function: Called) -> Called:
+def explains_arguments(function: Called, more: Fault | None = None) -> Called:
     """Let a function or a class say what it takes, where it is called with something else.
 
     Its signature, its hints and its doc stay as they are for whoever reads them, and what it does too.
+
+    Args:
+        function: the function, or the class.
+        more: its name, what it was given in place, what by name -> what is wrong with a wrong call, if it knows better.
 
     Example:
         >>> @explains_arguments
@@ -123,7 +128,7 @@ def explains_arguments(function: Called) -> Called:
     """
     if isinstance(function, type):
         made: Any = function  # the class itself, whatever it is made from
-        made.__init__ = explains_arguments(made.__init__)
+        made.__init__ = explains_arguments(made.__init__, more)
         return function
     signature = inspect.signature(function)
 
@@ -132,7 +137,7 @@ def explains_arguments(function: Called) -> Called:
         try:
             return function(*args, **kwargs)
         except TypeError as error:
-            fault = _fault_of_call(function, signature, args, kwargs)
+            fault = _fault_of_call(function, signature, args, kwargs, more)
             if fault is None:  # the call was right, and something within went wrong
                 raise
             raise TypeError(fault) from error
@@ -154,7 +159,11 @@ def no_argument(who: str, name: str, names: Iterable[str], more: Iterable[str] =
 
 
 def _fault_of_call(
-    function: Callable[..., Any], signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]
+    function: Callable[..., Any],
+    signature: inspect.Signature,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    more: Fault | None,
 ) -> str | None:
     """What is wrong with a call, in words; ``None`` where nothing is that can be told from its arguments alone."""
     try:
@@ -171,6 +180,9 @@ def _fault_of_call(
     names = [one.name for one in parameters if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
     if not names:
         return None
+    better = more and more(who, args, kwargs)
+    if better:
+        return better
     takes = f"it takes {', '.join(names)}"
     for name in kwargs:
         if name not in names:

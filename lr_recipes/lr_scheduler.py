@@ -93,7 +93,6 @@ class TorchStyle(BoundSchedule):
     kind: ClassVar[type[Schedule]]
 
     def __init__(self, optimizer: Optimizer, **given: Any) -> None:
-        self._check_words(given)
         check_kind(optimizer)
         facts = {name: given.pop(name, default) for name, (_, default, _) in _FACTS.items()}
         self.resume = checks.one_of("resume", facts.pop("resume"), POLICIES)
@@ -138,16 +137,6 @@ class TorchStyle(BoundSchedule):
             self._later = begin
             raise
         return getattr(self, name)
-
-    @classmethod
-    def _check_words(cls, given: abc.Mapping[str, Any]) -> None:
-        known = [name for name in inspect.signature(cls).parameters if name != "optimizer"]
-        unknown = [name for name in given if name not in known]
-        if unknown:
-            raise TypeError(
-                f"{cls.__name__} has no argument {unknown[0]!r}{checks.nearest(unknown[0], known)}; it has "
-                f"{', '.join(known)}"
-            )
 
     def _planned_for(self, schedule: Schedule, optimizer: Optimizer, facts: dict[str, Any]) -> Plan:
         """What the updates shall use, from the facts that are given, and in a Lightning module the Trainer's."""
@@ -268,8 +257,15 @@ def _class_for(kind: type[Schedule]) -> type[TorchStyle]:
     __init__.__signature__ = signature  # type: ignore[attr-defined]
     __init__.__annotations__ = {name: one.annotation for name, one in signature.parameters.items() if name != "self"}
     __init__.__qualname__ = f"{kind.__name__}.__init__"
-    made.__init__ = __init__
+    made.__init__ = checks.explains_arguments(__init__, _total_without_a_name)
     return made  # type: ignore[no-any-return]
+
+
+def _total_without_a_name(who: str, args: abc.Sequence[Any], kwargs: abc.Mapping[str, Any]) -> str | None:
+    if len(args) < 2:
+        return None
+    value = checks.brief(args[1])
+    return f"{value} is given to {who} without a name: if it is the total, write {who}(optimizer, total_steps={value})"
 
 
 def _knobs_of(kind: type[Schedule]) -> list[dataclasses.Field[Any]]:

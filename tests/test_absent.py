@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import subprocess
@@ -48,6 +49,7 @@ found = {
     "brought": sorted(brought),
     "warned": [str(one.message) for one in caught],
     "table": str(shown),
+    "html": [one._repr_html_() for one in (shown, shown.curve, schedules.Cosine())],
     "refused": refused,
     "status": [main(["preview", "schedule=warmup_cosine", "schedule.min_lr_ratio=1e-3", "total_steps=1e4", *more])
                for more in ([], ["picture=a.png"])],
@@ -55,7 +57,7 @@ found = {
 """
 # With torch alone.
 NO_LIGHTNING = """
-without("hydra", "lightning", "omegaconf", "pytorch_lightning")
+without("hydra", "lightning", "omegaconf", "pytorch_lightning", "tqdm")
 import lr_recipes
 from lr_recipes import schedules
 from lr_recipes.command_line import main
@@ -113,8 +115,25 @@ def test_callbacks_need_torch_and_lightning_alone(tmp_path: Path) -> None:
     assert "used = planned" in stderr
     assert "100 updates" in found["table"]
     assert found["refused"] == needs
+    for shown in found["html"]:
+        assert shown.startswith("<pre")
+        assert shown.endswith(f"<p>{html.escape(needs)}</p>")
     assert found["status"] == [0, 2]
     assert stderr.splitlines()[-1] == f"Error: {needs}"
+
+
+def test_the_program_says_what_to_install(tmp_path: Path) -> None:
+    script = f"without('hydra')\nimport runpy; runpy.run_path({str(ROOT / 'train.py')!r}, run_name='__main__')"
+    done = subprocess.run(
+        [sys.executable, "-c", START + script],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 2
+    assert done.stderr == "Error: hydra is not there: pip install '.[recipes]', in the folder of train.py\n"
 
 
 def test_without_lightning_the_callbacks_say_what_to_install_and_the_rest_works(tmp_path: Path) -> None:

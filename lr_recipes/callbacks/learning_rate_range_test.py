@@ -17,7 +17,6 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import OneCycleLR
-from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
 from lr_recipes import checks
 from lr_recipes.callbacks.base import Remembering, leave_out
@@ -221,6 +220,8 @@ class LearningRateRangeTest(Remembering):
             trainer: a Trainer that trains.
             before_hooks: hooks of the module, such as ``on_train_epoch_start``, that Lightning has not yet called.
         """
+        from tqdm.auto import tqdm  # type: ignore[import-untyped] # comes with Lightning, whose absence is to be said first
+
         optimizer, steps = self._chosen(trainer), self.sweep.num_training_steps
         hidden = not trainer.is_global_zero or not self._shows_bar(trainer)
         with (  # a live display of Rich and a bar of tqdm would draw over each other

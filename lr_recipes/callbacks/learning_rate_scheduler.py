@@ -581,7 +581,10 @@ def opening_notes(
 
 
 def _checked_schedule(given: Any) -> Schedule | dict[int | str, Schedule]:
-    given = {key: as_schedule(one) for key, one in given.items()} if isinstance(given, Mapping) else as_schedule(given)
+    if isinstance(given, Mapping):
+        given = {key: as_schedule(one, f"schedule of optimizer {checks.brief(key)}") for key, one in given.items()}
+    else:
+        given = as_schedule(given)
     values = list(given.values()) if isinstance(given, Mapping) else [given]
     for value in values:
         if not isinstance(value, Schedule):

@@ -19,8 +19,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm  # type: ignore[import-untyped]
-
 from lr_recipes.callbacks.lightning import (
     RichProgressBar,
     TQDMProgressBar,
@@ -86,6 +84,8 @@ def bars_aside(trainer: Trainer) -> Iterator[None]:
 
     For a moment only: tqdm, which knows all of its bars, keeps its lock.
     """
+    from tqdm import tqdm  # type: ignore[import-untyped] # comes with Lightning, whose absence is to be said first
+
     # tqdm clears all bars of the terminal and draws them again afterwards; where there is none it does nothing.
     with live_display_aside(trainer), tqdm.external_write_mode():
         yield

@@ -266,4 +266,4 @@ class Forecast(Shown):
         raise ValueError(f"no LR of this run is known, so there is no curve to draw: print the forecast ({why})")
 
     def _repr_html_(self) -> str:
-        return super()._repr_html_() if self.previews() else in_html(self.table, None, "")
+        return super()._repr_html_() if self.previews() else in_html(self.table, lambda: None, "")

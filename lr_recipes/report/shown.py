@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from base64 import b64encode
+from collections.abc import Callable
 from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -19,19 +20,23 @@ class Shown:
     plot: Any
 
     def _repr_html_(self) -> str:  # the name that IPython looks for
-        return in_html(self.table, self.plot(), "its curve")
+        return in_html(self.table, self.plot, "its curve")
 
 
-def in_html(text: str, figure: Figure | None, alt: str) -> str:
-    """Return what a notebook shows: text as it is, and below it a picture, where there is one.
+def in_html(text: str, draw: Callable[[], Figure | None], alt: str) -> str:
+    """Return what a notebook shows: text as it is, and below it a picture, where there is one, or what it needs.
 
     Args:
         text: shown in columns, in the colours of the notebook.
-        figure: the picture.
+        draw: draws the picture, if there is one.
         alt: read out in place of the picture.
     """
     # Said of the text itself: not every notebook's page sets what is within it in a font of one width.
     shown = f'<pre style="font-family: monospace; line-height: 1.25">{html.escape(text)}</pre>'
+    try:
+        figure = draw()
+    except ImportError as error:  # there is no matplotlib
+        return f"{shown}<p>{html.escape(str(error))}</p>"
     # In inches a figure is as large as on paper, of 96 pixels each; its own are finer, for screens that can show them.
     return shown if figure is None else shown + as_card(as_png(figure), round(figure.get_figwidth() * 96), alt)
 

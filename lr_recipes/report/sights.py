@@ -29,14 +29,14 @@ _AS_GOOD_AS_EQUAL = (
 def as_html(one: Any) -> str:
     """Return what a notebook shows of a schedule, a curve or a plan."""
     if isinstance(one, Schedule):
-        return in_html(_knobs(one), form_of(one), "the form of the schedule")
+        return in_html(_knobs(one), lambda: form_of(one), "the form of the schedule")
     if isinstance(one, Plan):
         groups = [f"group{number}" for number in range(len(one.base_lrs))]
         title = type(one.schedule).__name__ if isinstance(one.schedule, Schedule) else repr(one.schedule)
         shown = Preview(one, groups, "step", title)
     else:
         shown = _of_curve(one)
-    return in_html(shown.table, shown.plot(), "its curve")
+    return in_html(shown.table, shown.plot, "its curve")
 
 
 def _knobs(schedule: Schedule) -> str:
@@ -54,6 +54,8 @@ def form_of(schedule: Schedule) -> Figure | None:
             shown: Preview = preview(schedule, _UPDATES)
             longer = schedule.resolve(4 * _UPDATES)
             figure = shown.plot()
+    except ImportError:
+        raise
     except Exception:  # it needs epochs, a peak, or is somebody's own: the words are there
         return None
     shares = range(0, _UPDATES, 50)

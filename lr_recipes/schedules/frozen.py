@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from abc import ABCMeta
+from collections.abc import Mapping, Sequence
 from dataclasses import FrozenInstanceError
 from typing import Any, TypeVar
 
@@ -17,6 +18,16 @@ from lr_recipes.checks import explains_arguments
 from lr_recipes.plan.sight import Sight
 
 Kind = TypeVar("Kind")
+
+
+def _optimizer(who: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
+    """What to say of ``Cosine(optimizer, 1000)``, which is how torch's schedulers are made."""
+    if not any(hasattr(value, "param_groups") for value in (*args, *kwargs.values())):
+        return None
+    return (
+        f"{who} takes no optimizer: write {who}(...).bind(optimizer, 1000), or take the class of this name in "
+        f"lr_recipes.lr_scheduler, as in lr_scheduler.{who}(optimizer, total_steps=1000)"
+    )
 
 
 class _KeepsSetattr(ABCMeta):  # abstract, so that a class made from a schedule and an `abc.ABC` has no two metaclasses
@@ -27,7 +38,7 @@ class _KeepsSetattr(ABCMeta):  # abstract, so that a class made from a schedule 
 
     def __setattr__(cls, name: str, value: Any) -> None:
         if name not in ("__setattr__", "__delattr__"):
-            super().__setattr__(name, explains_arguments(value) if name == "__init__" else value)
+            super().__setattr__(name, explains_arguments(value, _optimizer) if name == "__init__" else value)
 
 
 class Frozen(Sight, metaclass=_KeepsSetattr):

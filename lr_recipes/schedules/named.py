@@ -53,8 +53,18 @@ else:
     Name = Literal[tuple(NAMED)]
 
 
-def schedule_named(name: str) -> Schedule:
+if TYPE_CHECKING:
+    Name = str  # a program may write them otherwise, as ``OneCycle``, and find them in a variable
+else:
+    Name = Literal[tuple(NAMED)]  # what LightningCLI lists, and refuses others before it makes anything
+
+
+def schedule_named(name: str, what: str = "schedule") -> Schedule:
     """Return the schedule of a name: of a file of ``conf/schedule``, or of a class, which is the file of that name.
+
+    Args:
+        name: what was given.
+        what: what it was given for.
 
     Raises:
         ValueError: there is none of this name; the message lists those that there are.
@@ -66,17 +76,17 @@ def schedule_named(name: str) -> Schedule:
     known = {_letters(one): one for one in NAMED}
     if _letters(name) not in known:
         typed, near = checks.brief(name).strip("'"), checks.nearest(name.lower(), NAMED)
-        raise ValueError(f"schedule={typed} is unknown{near}; choose one of {', '.join(NAMED)}")
+        raise ValueError(f"{what}={typed} is unknown{near}; choose one of {', '.join(NAMED)}")
     return NAMED[known[_letters(name)]]
 
 
-def as_schedule(given: Any) -> Any:
+def as_schedule(given: Any, what: str = "schedule") -> Any:
     """Return a schedule for its name; anything else as it is.
 
     Raises:
         ValueError: see ``schedule_named``.
     """
-    return schedule_named(given) if isinstance(given, str) else given
+    return schedule_named(given, what) if isinstance(given, str) else given
 
 
 def _letters(name: str) -> str:

@@ -188,6 +188,26 @@ def test_a_scheduler_of_torch_by_its_class(tmp_path: Path) -> None:
     assert used(made) == STAIRS
 
 
+@pytest.mark.parametrize(
+    ("typed", "answer"),
+    [
+        (["schedule=Cosin"], "'cosine', 'cosine_restarts', 'exponential'"),
+        (["schedule=Cosine", "schedule.warmpu=5%"], "Problem with given class_path 'lr_recipes.schedules.Cosine'"),
+        (["schedule={SGD: warmup_cosin}"], "'warmup_constant', 'warmup_cosine'"),
+        (["schedule=lr_recipes.lr_scheduler.Cosine"], "does not correspond to a subclass of Schedule"),
+    ],
+    ids=["class", "knob", "name for an optimizer", "class of another kind"],
+)
+def test_a_wrong_word_is_refused_before_anything_is_made(
+    typed: list[str], answer: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [f"--trainer.callbacks={SCHEDULER}", *(f"--trainer.callbacks.{one}" for one in typed)]
+    with pytest.raises(SystemExit) as ended:
+        LightningCLI(Net, Data, run=False, args=words)
+    assert ended.value.code == 2
+    assert answer in capsys.readouterr().err
+
+
 # A schedule as the `--lr_scheduler` of the command line
 
 

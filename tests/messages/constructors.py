@@ -83,6 +83,21 @@ CONSTRUCTORS = {
         ["Cosine has no argument 'warmpu'", "min_lr_ratio", "total_steps"],
         {"did you mean 'warmup'?": lambda: follows(schedules.Cosine(warmup=4), warmup=4, total_steps=16)},
     ),
+    "a total without its name": Case(
+        lambda: lr_scheduler.Cosine(one_weight(), 16),
+        ["16 is given to Cosine without a name: if it is the total"],
+        {"write Cosine(optimizer, total_steps=16)": lambda: follows(schedules.Cosine(), total_steps=16)},
+    ),
+    "a schedule that is given the optimizer": Case(
+        lambda: schedules.Cosine(one_weight(), 16),  # type: ignore[misc]
+        ["Cosine takes no optimizer"],
+        {
+            "write Cosine(...).bind(optimizer, 1000)": lambda: schedules.Cosine().bind(one_weight(), 16),
+            "lr_recipes.lr_scheduler, as in lr_scheduler.Cosine(optimizer, total_steps=1000)": lambda: follows(
+                schedules.Cosine(), total_steps=16
+            ),
+        },
+    ),
     "a misspelt class": Case(
         lambda: made("Cosin", total_steps=16),
         ["no class 'Cosin'", "OneCycle"],
