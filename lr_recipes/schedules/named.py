@@ -46,17 +46,12 @@ NAMED: dict[str, Schedule] = {
 }
 
 # The type of a parameter that takes a name. LightningCLI learns the names from it, and so refuses a misspelt one, or a
-# misspelt knob beside a right one, where it reads what was typed: with a sentence of each way in, and no traceback.
+# misspelt knob beside a right one, where it reads what was typed: with a sentence of each way in, and no traceback. A
+# program may write one otherwise, as ``OneCycle``, or have it in a variable.
 if TYPE_CHECKING:
     Name = str
 else:
     Name = Literal[tuple(NAMED)]
-
-
-if TYPE_CHECKING:
-    Name = str  # a program may write them otherwise, as ``OneCycle``, and find them in a variable
-else:
-    Name = Literal[tuple(NAMED)]  # what LightningCLI lists, and refuses others before it makes anything
 
 
 def schedule_named(name: str, what: str = "schedule") -> Schedule:
