@@ -28,7 +28,7 @@ train: $(SETUP) ## train the default recipe: linear warmup, cosine decay (ARGS="
 	$(PYTHON) train.py schedule=warmup_cosine $(ARGS)
 
 test: $(SETUP) ## run the tests on two cores (ARGS="-k horizon")
-	$(PYTHON) -m pytest -n 2 $(ARGS)
+	$(PYTHON) -m pytest -n 2 --dist worksteal $(ARGS)
 
 # What pyproject.toml calls "name>=version" is installed at that version, and the rest at the newest that goes with it.
 # That old libraries use what new ones have deprecated is not ours to mend.

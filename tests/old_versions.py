@@ -8,6 +8,7 @@ from importlib.metadata import version
 import pytest
 from packaging.version import Version
 
+MESSAGES = "test_messages.py::test_a_message_has_the_value_and_the_limit_and_its_advice_helps"
 # Package, the version that can, why -> tests, by how their names begin.
 LEFT_OUT = {
     ("torch", "2.7", "its SGD takes no LR of shape (1,)"): ["optimizer/test_follow.py::test_tensor_lr_keeps_its_type"],
@@ -18,9 +19,12 @@ LEFT_OUT = {
     ("torch", "2.7", "its refusal of code has other words"): [
         "report/test_checkpoint_file.py::test_what_cannot_be_read_costs_one_sentence[code of the system]",
     ],
+    ("torch", "2.7", "its ChainedScheduler takes no epoch"): [
+        "foretold/test_random_setups.py::test_the_forecast_of_a_random_set_up_is_what_plain_lightning_does[2]",
+    ],
     ("lightning", "2.6", "it has no WeightAveraging"): [
-        "test_messages.py::test_a_message_has_the_value_and_the_limit_and_its_advice_helps[callback: weights that",
-        "test_messages.py::test_a_message_has_the_value_and_the_limit_and_its_advice_helps[in a module: averaged",
+        f"{MESSAGES}[callback: weights that",
+        f"{MESSAGES}[constructor: in a module: averaged",
     ],
     ("lightning", "2.6", "its bar fails with the newest rich"): [
         "callbacks/test_learning_rate_logger.py::test_progress_bar_shows_the_used_lr_as_text",

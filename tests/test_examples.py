@@ -89,7 +89,7 @@ IGNORED = [
     "The '.*_dataloader' does not have many workers",  # depends on the machine
     "Checkpoint directory .* exists and is not empty",  # a run that goes on in its folder
     "The dirpath has changed from .*branch",  # a branch has a folder of its own
-    "'.*' deprecated - use '.*'",  # matplotlib 3.8 beside the newest pyparsing
+    "'.*' (argument is )?deprecated",  # matplotlib 3.8 beside the newest pyparsing
     r"Final phase max_transition_epoch \(4\) will be overidden",  # finetuning-scheduler asks for it
 ]
 

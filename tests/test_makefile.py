@@ -36,7 +36,7 @@ def test_help_lists_every_target_with_a_description(arguments: list[str]) -> Non
     [
         (["train"], "train.py schedule=warmup_cosine"),
         (["train", "ARGS=schedule=one_cycle optimizer.lr=0.1"], "one_cycle optimizer.lr=0.1"),
-        (["test", "ARGS=-k horizon"], "-m pytest -n 2 -k horizon"),
+        (["test", "ARGS=-k horizon"], "-m pytest -n 2 --dist worksteal -k horizon"),
         (["lint"], "-m mypy"),
         (["docs"], "--conf-dir docs . build/docs"),
         (["guarantees"], "-m benchmarks.guarantees"),
@@ -73,7 +73,9 @@ def test_the_oldest_are_what_pyproject_names(tmp_path: Path) -> None:
     assert {"torch", "lightning", "pytorch-lightning", "hydra-core"} <= {name for name, _ in found}
     assert found == lowest
     assert "CONSTRAINTS=.venv-oldest.txt" in rest[0]
-    assert any(re.match(r"\.venv-oldest/bin/python -m pytest -n 2 .* -k horizon$", line) for line in rest)
+    assert any(
+        re.match(r"\.venv-oldest/bin/python -m pytest -n 2 --dist worksteal .* -k horizon$", line) for line in rest
+    )
 
 
 def test_without_a_python_that_is_new_enough_setup_says_so(tmp_path: Path) -> None:

@@ -24,13 +24,14 @@ from lr_recipes.plan.resume import POLICIES
 from lr_recipes.plan.state import BOUND
 from lr_recipes.report.words import in_words
 from lr_recipes.schedules import Schedule
+from lr_recipes.schedules.named import as_schedule
 
 AnyTrainer = TypeVar("AnyTrainer")
 # What TrainingArguments say of the LR beside its peak -> what is left as it is.
 _OF_THE_ARGUMENTS = {"lr_scheduler_type": "linear", "warmup_steps": 0, "warmup_ratio": None, "lr_scheduler_kwargs": {}}
 
 
-def scheduled(trainer: AnyTrainer, schedule: Schedule, resume: str = "error") -> AnyTrainer:
+def scheduled(trainer: AnyTrainer, schedule: Schedule | str, resume: str = "error") -> AnyTrainer:
     """Let a Trainer of transformers follow a schedule, and record what its updates use; return the Trainer.
 
     The optimizer stays as the Trainer makes it, with its groups; its ``learning_rate`` is the peak. Lengths are
@@ -40,7 +41,7 @@ def scheduled(trainer: AnyTrainer, schedule: Schedule, resume: str = "error") ->
 
     Args:
         trainer: any ``transformers.Trainer``, before it trains; a second call takes the place of the first.
-        schedule: what to follow.
+        schedule: what to follow, or its name, as ``"warmup_cosine"``.
         resume: what to do when a checkpoint was made with another plan: ``"error"`` stops and shows both;
             ``"checkpoint"`` follows the old plan to its end; ``"config"`` follows the new one from the restored
             position on; ``"restart"`` begins a new one at position 0, over what is left of the run.
@@ -61,6 +62,7 @@ def scheduled(trainer: AnyTrainer, schedule: Schedule, resume: str = "error") ->
             f"trainer={checks.brief(trainer)}: must be a transformers.Trainer, as in "
             "scheduled(Trainer(model, args, ...), schedules.Cosine(warmup='5%'))"
         )
+    schedule = as_schedule(schedule)
     if not isinstance(schedule, Schedule):
         raise TypeError(
             f"schedule={checks.brief(schedule)}: must be one of lr_recipes.schedules, as in "

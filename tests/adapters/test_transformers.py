@@ -169,9 +169,8 @@ def test_a_second_training_begins_anew() -> None:
 
 
 def test_a_second_schedule_takes_the_place_of_the_first() -> None:
-    linear = schedules.Linear()
-    done = run(scheduled(scheduled(new_trainer(), COSINE), linear))
-    assert done.used == planned(linear, RUN)
+    done = run(scheduled(scheduled(new_trainer(), COSINE), "linear"))
+    assert done.used == planned(schedules.Linear(), RUN)
 
 
 def test_a_plateau_is_given_its_metric(capsys: pytest.CaptureFixture[str]) -> None:
