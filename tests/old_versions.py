@@ -8,7 +8,6 @@ from importlib.metadata import version
 import pytest
 from packaging.version import Version
 
-MESSAGES = "test_messages.py::test_a_message_has_the_value_and_the_limit_and_its_advice_helps"
 # Package, the version that can, why -> tests, by how their names begin.
 LEFT_OUT = {
     ("torch", "2.7", "its SGD takes no LR of shape (1,)"): ["optimizer/test_follow.py::test_tensor_lr_keeps_its_type"],
@@ -22,17 +21,8 @@ LEFT_OUT = {
     ("torch", "2.7", "its ChainedScheduler takes no epoch"): [
         "foretold/test_random_setups.py::test_the_forecast_of_a_random_set_up_is_what_plain_lightning_does[2]",
     ],
-    ("lightning", "2.6", "it has no WeightAveraging"): [
-        f"{MESSAGES}[callback: weights that",
-        f"{MESSAGES}[constructor: in a module: averaged",
-    ],
-    ("lightning", "2.6", "its bar fails with the newest rich"): [
-        "callbacks/test_learning_rate_logger.py::test_progress_bar_shows_the_used_lr_as_text",
-        "callbacks/test_learning_rate_logger.py::test_rich_prints_the_lr",
-    ],
-    ("lightning", "2.6", "it writes no last.ckpt where it counts no steps"): [
-        "callbacks/test_resume.py::test_optimizers_whose_steps_lightning_does_not_count_resume_too",
-        "callbacks/test_learning_rate_logger.py::test_files_of_optimizers_without_a_plan_go_on_in_a_resumed_run[True]",
+    ("torch", "2.7", "it writes the type of an LR in another way"): [
+        "recipes/app/test_validation.py::test_a_wrong_key_or_value_is_refused_before_anything_is_built[overrides17",
     ],
 }
 

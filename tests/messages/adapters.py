@@ -70,8 +70,8 @@ ADAPTERS: dict[str, Case] = {
         {"scheduled(Trainer(model, args, ...), schedules.Cosine(warmup='5%'))": lambda: scheduled(STEADY)},
     ),
     "no schedule for a Trainer": Case(
-        lambda: scheduled("cosine"),
-        ["schedule='cosine'", "must be one of lr_recipes.schedules"],
+        lambda: scheduled(3),
+        ["schedule=3", "must be one of lr_recipes.schedules"],
         {"schedules.Cosine(warmup='5%')": lambda: scheduled(schedules.Cosine(warmup="5%"))},
     ),
     "Trainer with a scheduler": Case(
