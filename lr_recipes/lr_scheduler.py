@@ -37,8 +37,8 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from lr_recipes import checks, schedules
 from lr_recipes.optimizer.as_built import give_back
 from lr_recipes.optimizer.clock import check_kind
-from lr_recipes.optimizer.follow import PHASES_OF_TORCH, BoundSchedule
-from lr_recipes.optimizer.groups import built_lrs, note_base
+from lr_recipes.optimizer.follow import BoundSchedule
+from lr_recipes.optimizer.groups import built_lrs
 from lr_recipes.plan.horizon import Horizon, HorizonError
 from lr_recipes.plan.loop import Start
 from lr_recipes.plan.plan import Plan
@@ -170,11 +170,7 @@ class TorchStyle(BoundSchedule):
         """See to it, at the first ticks, that they come from a loop, and that it trains."""
         self._ticks += 1
         here: Any = inspect.currentframe()
-        if here.f_back.f_back.f_globals.get("__name__") == LRScheduler.__module__:
-            raise ValueError(
-                f"{self.schedule!r} is stepped by a scheduler of torch, such as ChainedScheduler, whose parts multiply "
-                f"the LR that they find, and this one writes the LR of its plan: {PHASES_OF_TORCH}"
-            )
+        self._refuse_torch(here.f_back.f_back.f_globals.get("__name__"))
         # The first tick may come before the update, in loops of torch 1.0; a gradient scaler may skip more than one,
         # but there are gradients then.
         idle = not self.clock.stepped and all(p.grad is None for g in self.optimizer.param_groups for p in g["params"])
@@ -206,10 +202,6 @@ class TorchStyle(BoundSchedule):
         run = self._run
         if run is not None and not BOUND.fault(state_dict) and "start" in state_dict:
             self._begin_at(run, Start(*state_dict["start"]))
-        # An optimizer's state, which comes first, brings the peaks of its run along: that other ones were built here is
-        # to be seen.
-        for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=False):
-            note_base(group, base)
         if self.restore(state_dict, resume=self.resume) and self.resume == "restart" and run is not None:
             self._begin_at(run, run.now())
             self.refresh()

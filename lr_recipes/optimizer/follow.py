@@ -39,7 +39,7 @@ from lr_recipes.plan.resume import BEGIN_ANEW, Chosen, choose
 from lr_recipes.plan.state import BOUND, ResumeError, damaged
 
 _ACCELERATE = "accelerate.scheduler"  # the module of Accelerate's wrapper of a scheduler
-PHASES_OF_TORCH = "give the phases to schedules.Sequence, with those of torch as TorchSchedule(factory=...)"
+_PHASES = "give the phases to schedules.Sequence, with those of torch as TorchSchedule(factory=...)"
 
 
 class BoundSchedule(LRScheduler):
@@ -186,7 +186,7 @@ class BoundSchedule(LRScheduler):
 
     @last_epoch.setter
     def last_epoch(self, position: int) -> None:
-        also = f". torch's SequentialLR sets it to -1, and cannot run this schedule: {PHASES_OF_TORCH}"
+        also = f". torch's SequentialLR sets it to -1, and cannot run this schedule: {_PHASES}"
         # Nothing is written: with torch's schedulers too it is a mere attribute.
         self.clock.position = _checked_position(f"last_epoch={brief(position)}", position, also)
 
@@ -267,8 +267,8 @@ class BoundSchedule(LRScheduler):
             self._check_bound()
         if not self._order_checked:
             self._check_caller()
-        if epoch is None and clock.counting and not clock.stepped:
-            return  # a tick within the first window of accumulation
+            if epoch is None and clock.counting and not clock.stepped:
+                return  # a tick of Accelerate's within the first window of accumulation
         if epoch is None:
             clock.position += 1  # update `position` was just done, also where the clock counts from here on
             self.write(clock.position)
@@ -292,10 +292,14 @@ class BoundSchedule(LRScheduler):
                 UserWarning,
                 stacklevel=3,
             )
+        self._refuse_torch(caller)
+
+    def _refuse_torch(self, caller: str | None) -> None:
+        """Refuse to be a part of a scheduler of torch: ``caller`` is the module that has called ``step``."""
         if caller == LRScheduler.__module__:
             raise ValueError(
                 f"{self.schedule!r} is stepped by a scheduler of torch, such as ChainedScheduler, whose parts multiply "
-                f"the LR that they find, and this one writes the LR of its plan: {PHASES_OF_TORCH}"
+                f"the LR that they find, and this one writes the LR of its plan: {_PHASES}"
             )
 
     def _check_bound(self) -> None:

@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -262,22 +263,23 @@ def _drawn(picture: Path, notes: Sequence[dict[str, Any]]) -> str:
     from lr_recipes.report.picture import figure_of_several, save_figure  # matplotlib takes a second to import
 
     names = labels([note["settings"] for note in notes], [str(note["number"]) for note in notes])
-    curves = {name: points for name, note in zip(names, notes, strict=True) if (points := _used(note))}
+    curves = {name: points for name, note in zip(names, notes, strict=True) if (points := _used(note["folder"]))}
     if not curves:
         return ""
     save_figure(figure_of_several(curves, f"{counted(len(curves), 'run')}: the LR that each update used"), picture)
     return f"\nDrawn: {shown(picture)}"
 
 
-def _used(note: dict[str, Any]) -> list[tuple[int, float]]:
+@cache  # the table, the file and the picture ask, of runs that are over
+def _used(folder: str) -> list[tuple[int, float]]:
     """Updates and the LRs that they used, of the group with the highest and of the first optimizer."""
-    records = sorted(Path(note["folder"]).glob("lr*.csv"))
+    records = sorted(Path(folder).glob("lr*.csv"))
     rows = sample_rows(records[0], _DRAWN_OF_A_RUN) if records else []
     return [(int(row["step"]), max(float(row[key] or 0) for key in row if key.startswith("lr/"))) for row in rows]
 
 
 def _last_lr(note: dict[str, Any]) -> str:
-    points = _used(note)
+    points = _used(note["folder"])
     return f"{points[-1][1]:.3g}" if points else ""
 
 
