@@ -29,6 +29,7 @@ from lr_recipes.optimizer.groups import (
     note_base,
     own_tensor_lrs,
     read_lrs,
+    refuse_own_warmup,
     write_lr,
     write_momentum,
 )
@@ -497,10 +498,11 @@ def _names_in(state: Any) -> str:
 
 
 def check_plan(plan: Plan, optimizer: Optimizer) -> None:
-    """Refuse a plan for what an optimizer's groups do not have.
+    """Refuse a plan for what an optimizer's groups do not have, or would not use.
 
     Raises:
-        ValueError: the plan moves the momentum and the optimizer has none.
+        ValueError: the plan moves the momentum and the optimizer has none; or it has a warmup of its own.
     """
+    refuse_own_warmup(optimizer)
     if plan.moves_momentum:
         check_momentum(optimizer)
