@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule
-from lightning.pytorch.callbacks import EMAWeightAveraging, WeightAveraging
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, WeightAveraging
 from schedulefree import AdamWScheduleFree, AdamWScheduleFreeClosure, SGDScheduleFree
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import StepLR
 
 from examples.schedule_free import ScheduleFree
-from lr_recipes import LearningRateLogger, LearningRateScheduler, LearningRateWarmup, forecast, schedules
+from lr_recipes import LearningRateScheduler, LearningRateWarmup, forecast, schedules
 from lr_recipes.callbacks.learning_rate_range_test import LearningRateRangeTest
 from lr_recipes.report.lr_csv import read_rows
-from tests.callbacks.harness import PEAK, Tiny, fit, keep_all, loader, messages, plan, quiet_trainer
+from tests.callbacks.harness import PEAK, Tiny, fit, keep_all, loader, messages, plan, quiet_trainer, record_lrs
 
 pytestmark = pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended")
 COSINE, WARMUP = schedules.Cosine(warmup=4), schedules.Fixed(warmup=4)
@@ -46,7 +46,7 @@ AVERAGES: dict[str, Callable[[], Callback]] = {
 
 def trained(folder: Path, module: Any, schedule: Any, *callbacks: Callback, **arguments: Any) -> Any:
     """Train 2 epochs of 8 batches that validate twice an epoch; every update must use what was planned."""
-    callbacks = (*callbacks, keep_all(folder), LearningRateLogger(folder, plot=False))
+    callbacks = (*callbacks, keep_all(folder), record_lrs(folder))
     options = {"max_epochs": 2, "val_check_interval": 0.5, "val": loader(2), **arguments}
     run = fit(schedule, module=module, callbacks=callbacks, **options)
     assert [float(row["lr/group0"]) for row in read_rows(folder / "lr.csv")] == pytest.approx(plan(schedule, 16))
@@ -102,6 +102,52 @@ def test_a_range_test_leaves_no_trace_in_the_average(tmp_path: Path) -> None:
     assert same(weights(swept.module), weights(trained(tmp_path, Bowl(), COSINE, EMAWeightAveraging(decay=0.9)).module))
 
 
+class Two(Bowl):
+    """Muon for a matrix and AdamW for a vector, stepped together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.weights = nn.ParameterList([nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(2))])
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> None:
+        both: Any = self.optimizers()
+        for optimizer in both:
+            optimizer.zero_grad()
+        self.manual_backward(self.loss(batch))
+        for optimizer in both:
+            optimizer.step()
+
+    def configure_optimizers(self) -> Any:
+        matrix, vector = self.weights
+        return [torch.optim.Muon([matrix], lr=0.02), torch.optim.AdamW([vector], lr=0.003)]
+
+
+BOTH: dict[str, Any] = {"schedule": {"Muon": COSINE, "AdamW": WARMUP}, "options": {"total_steps": 16}}
+
+
+def test_muon_beside_adamw_is_recorded_and_resumed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    callbacks = [ModelCheckpoint(tmp_path, "{epoch}", save_top_k=-1), record_lrs(tmp_path)]
+    options = {**BOTH, "max_epochs": 2, "val": loader(2), "callbacks": callbacks}
+    whole = fit(module=Two(), **options)
+    resumed = fit(module=Two(), **options, ckpt_path=tmp_path / "epoch=0.ckpt")
+    assert same(weights(resumed.module), weights(whole.module))
+    assert messages(caplog).count("used = planned on 16 of 16 updates, schedule complete") == 4
+    muon, adamw = ([*read_rows(tmp_path / f"lr-{name}.csv")] for name in BOTH["schedule"])
+    assert [float(row["lr/group0"]) for row in muon] == pytest.approx(plan(COSINE, 16, base=0.02))
+    assert [float(row["lr/group0"]) for row in adamw] == pytest.approx(plan(WARMUP, 16, base=0.003))
+    assert {(row["momentum/group0"], row["weight_decay/group0"]) for row in muon} == {("0.95", "0.1")}
+
+
+@pytest.mark.parametrize(("every", "averaged"), [(1, 16), (2, 0)])
+def test_an_average_counts_the_steps_of_all_muon_s_neighbours(every: int, averaged: int) -> None:
+    average = EMAWeightAveraging(decay=0.9, update_every_n_steps=every)
+    fit(module=Two(), **BOTH, max_epochs=2, val=loader(2), callbacks=[average])
+    assert average._average_model is not None
+    assert int(average._average_model.n_averaged) == averaged
+
+
 # Schedule-free
 
 FREE: dict[str, Any] = {"adamw": AdamWScheduleFree, "sgd": SGDScheduleFree, "closure": AdamWScheduleFreeClosure}
@@ -132,6 +178,16 @@ def test_our_warmup_is_theirs(kind: Any, tmp_path: Path) -> None:
     ours = trained(tmp_path, Free(lambda p: kind(p, lr=PEAK)), WARMUP)
     theirs = fit(module=Free(lambda p: kind(p, lr=PEAK, warmup_steps=4)), max_epochs=2, val=loader(2))
     assert same(weights(ours.module), weights(theirs.module))
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_those_that_need_no_hooks_are_right_without_accumulation(accumulate: int) -> None:
+    options: dict[str, Any] = {"max_epochs": 2, "val": loader(2), "accumulate_grad_batches": accumulate}
+    hooks = fit(WARMUP, module=Free(lambda p: AdamWScheduleFree(p, lr=PEAK)), **options)
+    none = fit(WARMUP, module=Bowl(lambda p: AdamWScheduleFreeClosure(p, lr=PEAK)), **options)
+    assert hooks.used == none.used
+    near = [torch.allclose(*both) for both in zip(weights(hooks.module), weights(none.module), strict=True)]
+    assert near == [accumulate == 1] * 2
 
 
 OWN = Callable[[], Callback]
