@@ -173,6 +173,16 @@ def test_a_schedule_free_run_is_saved_and_resumed_at_what_it_validates(kind: Any
         assert same(weights(resumed.module), weights(whole.module))
 
 
+def test_a_range_test_leaves_the_modes_as_they_are(tmp_path: Path) -> None:
+    def module() -> Any:
+        return Free(lambda p: AdamWScheduleFree(p, lr=PEAK))
+
+    sweep = LearningRateRangeTest(num_training_steps=20, apply=False, plot=False, dirpath=tmp_path)
+    swept = trained(tmp_path, module(), WARMUP, sweep)
+    assert sweep.result is not None
+    assert same(weights(swept.module), weights(trained(tmp_path, module(), WARMUP).module))
+
+
 @pytest.mark.parametrize("kind", [AdamWScheduleFree, SGDScheduleFree])
 def test_our_warmup_is_theirs(kind: Any, tmp_path: Path) -> None:
     ours = trained(tmp_path, Free(lambda p: kind(p, lr=PEAK)), WARMUP)
