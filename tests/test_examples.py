@@ -51,6 +51,7 @@ EPOCH = 57  # updates: 1,797 digits in batches of 32
 ADAM = {"lr.csv": {"lr/group0": peak(3e-3)}}
 RUNS = {
     "accelerate_loop.py": Run([complete(4 * 29)], ADAM),
+    "averaged_weights.py": Run([complete(6 * 50)], ADAM),
     "fabric_loop.py": Run(["schedule ended at 50%", complete(4 * EPOCH)], ADAM),
     "fine_tuning.py": Run(
         [f"{complete(4 * EPOCH)}, group body joined at update {EPOCH}"],
@@ -63,6 +64,10 @@ RUNS = {
     "hydra_application/main.py": Run([complete(3 * EPOCH)], ADAM),
     "lightning_cli/main.py": Run([complete(3 * EPOCH)], ADAM),
     "lightning_script.py": Run([complete(5 * EPOCH)], ADAM),
+    "muon_and_adamw.py": Run(
+        [complete(4 * EPOCH)],
+        {"lr-Muon.csv": {"lr/group0": peak(2e-2)}, "lr-AdamW.csv": {"lr/group0": peak(3e-3)}},
+    ),
     "optuna_sweep.py": Run(["best of 6 trials, of which", "and schedules.Cosine(warmup='"], {}),
     "plain_loop.py": Run(["schedule ended at 50%", complete(4 * 29)], ADAM),
     "range_test_then_train.py": Run(["as the peak of a schedule", complete(3 * EPOCH)], {}),
@@ -70,6 +75,7 @@ RUNS = {
         [complete(6 * EPOCH), f"resumed at update {3 * EPOCH}", complete(4 * EPOCH)],
         {"long/lr.csv": {"lr/group0": peak(3e-3)}, "branch/lr.csv": {"lr/group0": peak(3e-3)}},
     ),
+    "schedule_free.py": Run([complete(6 * 50)], {"lr.csv": {"lr/group0": peak(1e-2)}}),
     "several_optimizers.py": Run(
         [complete(4 * (EPOCH // 2)), complete(4 * EPOCH)],
         {"lr-Adam.csv": {"lr/group0": peak(2e-3)}, "lr-RMSprop.csv": {"lr/group0": peak(1e-3)}},

@@ -157,6 +157,35 @@ def check_lrs(optimizer: Optimizer) -> None:
             )
 
 
+def warms_up_itself(optimizer: Optimizer) -> tuple[str, str, int] | None:
+    """Return the optimizer's class, a group whose LR it warms up by itself, and over how many updates; else ``None``.
+
+    Schedule-free optimizers do: their step multiplies ``lr`` on its way to the parameters and leaves it in the group as
+    it is, where the product is not to be seen.
+    """
+    for name, group in zip(group_names(optimizer), optimizer.param_groups, strict=True):
+        updates = group.get("warmup_steps") or 0
+        if updates > group.get("k", 0):  # how many they have done
+            return type(optimizer).__name__, name, updates
+    return None
+
+
+def refuse_own_warmup(optimizer: Optimizer) -> None:
+    """Refuse an optimizer that multiplies the LR that it is given by a warmup of its own.
+
+    Raises:
+        ValueError: it does; says how to build it.
+    """
+    found = warms_up_itself(optimizer)
+    if found is not None:
+        who, name, updates = found
+        raise ValueError(
+            f"{who} has warmup_steps={updates} in {name}: its own step multiplies the LR of its "
+            f"first {updates} updates, so they would use less than is planned. Build it with warmup_steps=0, and let "
+            f"the schedule warm up, as in schedules.Fixed(warmup={updates}), which comes to the same LRs"
+        )
+
+
 def write_lr(group: Group, lr: Any) -> None:
     """Set a group's LR; a tensor is filled in place and stays the same object."""
     present = group["lr"]
