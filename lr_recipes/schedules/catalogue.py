@@ -21,6 +21,7 @@ from lr_recipes import checks
 from lr_recipes.plan.curve import Factor, Shape
 from lr_recipes.plan.horizon import Duration, Horizon, Marks
 from lr_recipes.schedules.base import Length, Schedule, Span, ToFloor, as_tuple, from_description, plain_length
+from lr_recipes.schedules.ways import WAYS, way
 
 __all__ = [
     "Cosine",
@@ -38,7 +39,6 @@ __all__ = [
 ]
 
 _LISTED = 10_000  # cycles that are phases of their own; more are one phase, for nobody reads so many names
-DECAY_TYPES = ("linear", "cosine", "1-sqrt", "exponential", "square")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -275,7 +275,7 @@ class WarmupStableDecay(ToFloor):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check_length("decay", minimum=1)
-        self.check_one_of("decay_type", DECAY_TYPES)
+        self.check_one_of("decay_type", WAYS)
         if self.decay_type == "exponential" and not self.min_lr_ratio and not self.min_lr:
             raise ValueError("decay_type='exponential' never reaches 0: give a floor, as in min_lr_ratio=0.01")
 
@@ -289,20 +289,8 @@ class WarmupStableDecay(ToFloor):
                 f"warmup={self.warmup!r} ({checks.counted(span.warmup, 'update')}) and decay={self.decay!r} "
                 f"({length:,}) do not fit into the {total:,} updates of the run: shorten one of them or train longer"
             )
-        decay, phases = self._decay(span.floor), [("stable", span.warmup), ("decay", start)]
+        decay, phases = way(self.decay_type, 1.0, span.floor), [("stable", span.warmup), ("decay", start)]
         return Shape(lambda t: 1.0 if t < start else decay((t - start) / length), span.floor, phases)
-
-    def _decay(self, floor: float) -> Callable[[float], float]:
-        """The factor as a function of the decay's progress."""
-        if self.decay_type == "exponential":
-            return lambda q: floor**q
-        fall: Callable[[float], float] = {
-            "linear": lambda q: 1 - q,
-            "cosine": lambda q: (1 + math.cos(math.pi * q)) / 2,
-            "1-sqrt": lambda q: 1 - math.sqrt(q),
-            "square": lambda q: 1 - q * q,
-        }[self.decay_type]
-        return lambda q: floor + (1 - floor) * fall(q)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

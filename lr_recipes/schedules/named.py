@@ -22,6 +22,7 @@ from lr_recipes.schedules.catalogue import (
     Step,
     WarmupStableDecay,
 )
+from lr_recipes.schedules.drawn import Ramp
 from lr_recipes.schedules.plateau import Plateau
 
 # The files say the same, with a comment on every knob; `tests/test_conf.py` holds both together.
@@ -36,6 +37,7 @@ NAMED: dict[str, Schedule] = {
     "one_cycle": OneCycle(),
     "plateau": Plateau(),
     "polynomial": Polynomial(power=2.0),
+    "ramp": Ramp(end=0.1),
     "step": Step(step_size="10 epochs"),
     "warmup_constant": Fixed(warmup="1 epoch"),
     "warmup_cosine": Cosine(warmup="5%"),

@@ -227,6 +227,14 @@ SCHEDULES: dict[str, Case] = {
             )
         },
     ),
+    "exponential ramp to nothing": Case(
+        lambda: schedules.Ramp(end=0, shape="exponential"),
+        ["shape='exponential' never reaches end=0"],
+        {
+            "as in 0.01": lambda: trained(schedules.Ramp(end=0.01, shape="exponential")),
+            "take 'cosine'": lambda: trained(schedules.Ramp(end=0, shape="cosine")),
+        },
+    ),
     "warmup and decay that do not fit": Case(
         lambda: fit(schedules.WarmupStableDecay(warmup=8, decay=10), max_epochs=2),
         ["warmup=8 (8 updates)", "decay=10 (10)", "the 16 updates of the run"],

@@ -43,6 +43,7 @@ from lr_recipes.schedules import (
     Plateau,
     PlateauState,
     Polynomial,
+    Ramp,
     Schedule,
     Sequence,
     Step,
@@ -64,7 +65,7 @@ few = settings(many, max_examples=10, suppress_health_check=[HealthCheck.filter_
 
 
 class Row(NamedTuple):
-    """A schedule on a run, and what some updates must use; ``jumps`` and ``rises`` say what its shape may do."""
+    """A schedule on a run, and what some updates must use; the last three say what its shape may do."""
 
     id: str
     schedule: Schedule
@@ -72,6 +73,7 @@ class Row(NamedTuple):
     factors: dict[int, float]
     jumps: bool = False  # between two updates it may change at once
     rises: bool = False  # it may go up again after the warmup
+    top: float = 1  # it never goes above
 
     @property
     def curve(self) -> Curve:
@@ -210,6 +212,21 @@ TABLE = [
         {0: 0.04, 29: 1, 58: 0.04, 99: 4e-6}, rises=True),
     Row("one_cycle: a warmup multiplies", OneCycle(warmup=10, cycle_momentum=False), RUN,
         {0: 0.004, 29: 1, 99: 4e-6}, rises=True),
+
+    Row("ramp: update T is the first at its end", Ramp(end=0.2), RUN, {0: 1, 50: 0.6, 99: 0.208, 100: 0.2, FAR: 0.2}),
+    Row("ramp: above 1", Ramp(end=10, shape="cosine"), RUN, {0: 1, 25: 5.5 - 4.5 * 0.5**0.5, 50: 5.5, 100: 10, FAR: 10},
+        rises=True, top=10),
+    Row("ramp: exponential", Ramp(start=0.01, end=100, shape="exponential"), RUN,
+        {0: 0.01, 25: 0.1, 50: 1, 75: 10, 100: 100}, rises=True, top=100),
+    Row("ramp: 1-sqrt, from above 1", Ramp(start=4, end=2, shape="1-sqrt"), RUN, {0: 4, 25: 3, 64: 2.4, 100: 2}, top=4),
+    Row("ramp: square", Ramp(start=0, end=1, shape="square"), RUN, {0: 0, 50: 0.25, 90: 0.81, 100: 1}, rises=True),
+    Row("ramp: a warmup leads to its start, update W-1 and W use it", Ramp(start=0.5, end=0.1, warmup=20), RUN,
+        {0: 0.025, 9: 0.25, 19: 0.5, 20: 0.5, 60: 0.3, 100: 0.1}),
+    Row("ramp: length, from the end of the warmup on", Ramp(end=2, length="4 epochs", warmup="1 epoch"), RUN,
+        {9: 1, 10: 1, 30: 1.5, 49: 1.975, 50: 2, 99: 2, FAR: 2}, rises=True, top=2),
+    Row("ramp: length, needs no total", Ramp(end=0.5, length="1 epoch"), ENDLESS, {0: 1, 5: 0.75, 10: 0.5, FAR: 0.5}),
+    Row("ramp: a length beyond the run is not reached", Ramp(end=0, length=200), RUN, {50: 0.75, 100: 0.5, FAR: 0.5}),
+    Row("ramp: a run of one update", Ramp(end=3), Horizon(total_steps=1), {0: 1, 1: 3}, rises=True, top=3),
 
     # A plateau's cuts come from metrics, not from positions.
     Row("plateau", Plateau(), ENDLESS, {0: 1, FAR: 1}),
@@ -372,13 +389,13 @@ def another_example_if_it_does_not_fit() -> Iterator[None]:
 @few
 @given(run=runs, warmup=st.integers(0, 50), warmup_type=st.sampled_from(WARMUP_TYPES))
 def test_factor_on_any_run(row: Row, run: Horizon, warmup: int, warmup_type: str) -> None:
-    """In [0, 1]; never rising after the warmup where it must not; constant from the end on."""
+    """In [0, 1], or as far up as it says; never rising after the warmup where it must not; constant from the end on."""
     with another_example_if_it_does_not_fit():
         schedule = dataclasses.replace(row.schedule, warmup=warmup, warmup_type=warmup_type, warmup_start_factor=None)
         curve = schedule.resolve(run, peak=PEAK)
     total = run.total_steps or 0
     values = [curve(n) for n in range(total + 3)]
-    assert all(0 <= value <= 1 for value in values)
+    assert all(0 <= value <= row.top for value in values)
     assert values[total:] == [curve.end] * 3
     if not row.rises:
         assert all(
@@ -449,6 +466,14 @@ def test_a_run_that_is_all_warmup_ends_where_the_warmup_leads(
     wanted = curve(9) if end is None else end
     assert [curve(10), curve(FAR), curve.end] == [wanted] * 3
     assert curve(9) == wanted or start is not None  # who gives a start is one step below the peak at the last update
+
+
+@pytest.mark.behaviour("B60")
+@pytest.mark.parametrize("length", [None, "5 steps"])
+def test_a_ramp_of_a_run_that_is_all_warmup_ends_at_its_start(length: str | None) -> None:
+    with pytest.warns(UserWarning, match="more than half of the run is warmup"):
+        curve = Ramp(start=2, end=5, length=length, warmup="100%").resolve(Horizon(total_steps=10))
+    assert [curve(0), curve(9), curve(10), curve(FAR)] == [0.2, 2, 2, 2]
 
 
 @pytest.mark.behaviour("B60")
@@ -583,6 +608,8 @@ each_total = pytest.mark.parametrize("total", TOTALS)
         (Polynomial(power=3), lambda o, T: lr_scheduler.PolynomialLR(o, T, power=3)),
         (Linear(), lambda o, T: lr_scheduler.PolynomialLR(o, T, power=1)),
         (Linear(min_lr_ratio=0.2), lambda o, T: lr_scheduler.LinearLR(o, 1, 0.2, total_iters=T)),
+        (Ramp(start=0.3, end=0.9), lambda o, T: lr_scheduler.LinearLR(o, 0.3, 0.9, total_iters=T)),
+        (Ramp(start=0.3, end=0.9, length=30), lambda o, T: lr_scheduler.LinearLR(o, 0.3, 0.9, total_iters=30)),
         (CosineRestarts(cycle=11), lambda o, T: lr_scheduler.CosineAnnealingWarmRestarts(o, 11)),
         (
             CosineRestarts(cycle=7, cycle_mult=2, min_lr_ratio=0.1),
@@ -819,7 +846,7 @@ BAD = {
         "linear, cosine, exponential, constant"),
     "warmup_type None": (lambda: Cosine(warmup_type=None), "warmup_type=None:", "must be one of linear"),
     "decay_type": (lambda: WarmupStableDecay(decay_type="1-sqr"), "decay_type='1-sqr' (did you mean '1-sqrt'?)",
-        "linear, cosine, 1-sqrt, exponential, square"),
+        "linear, cosine, 1-sqrt, square, exponential"),
     "anneal_strategy": (lambda: OneCycle(anneal_strategy="cosine"), "anneal_strategy='cosine'", "cos, linear"),
     "mode": (lambda: Plateau(mode="mim"), "mode='mim' (did you mean 'min'?)", "min, max"),
     "threshold_mode": (lambda: Plateau(threshold_mode="relative"), "threshold_mode='relative'", "rel, abs"),
@@ -878,6 +905,13 @@ BAD = {
         "one milestone fewer"),
     "phase after the end": (lambda: resolve(Sequence(schedules=[Fixed(), Linear()], milestones=[500])),
         "milestones=[500]", "begin at update 500", "the run does 100", "train longer"),
+
+    "ramp without an end": (lambda: resolve(Ramp(end=2), total=None), "Ramp needs to know", "total_steps=1000"),
+    "ramp from below 0": (lambda: Ramp(end=1, start=-0.1), "start=-0.1", "at least 0"),
+    "exponential ramp to 0": (lambda: Ramp(end=0, shape="exponential"), "shape='exponential' never reaches end=0",
+        "as in 0.01", "'cosine'"),
+    "ramp's shape": (lambda: Ramp(end=2, shape="cosin"), "shape='cosin' (did you mean 'cosine'?)",
+        "linear, cosine, 1-sqrt, square, exponential"),
 
     "factory": (lambda: TorchSchedule(factory="StepLR"), "factory='StepLR'", "functools.partial(StepLR, step_size=30)"),
     "factory of something else": (lambda: resolve(TorchSchedule(factory=lambda optimizer: 3)), "factory made a int",

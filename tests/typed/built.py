@@ -93,6 +93,8 @@ LENGTHS: list[Any] = [
 SHARES = [0, 0.0, 0.1, 0.5, 1, 1.0, 1e-9]
 _SAME: dict[tuple[str, ...], list[Any]] = {
     ("warmup", "step_size", "every", "timescale", "decay", "cycle", "duration", "given"): LENGTHS,
+    ("end", "start"): [0, 0.1, 1, 2.5, 100],
+    ("length",): [None, *LENGTHS],
     ("warmup_start_factor", "min_lr_ratio"): [None, *SHARES],
     ("gamma", "pct_start", "base_momentum", "max_momentum", "factor", "cycle_decay", "threshold"): SHARES,
     ("three_phase", "cycle_momentum", "plot", "apply", "replace", "summary"): [True, False],
@@ -105,6 +107,7 @@ GOOD: dict[str, list[Any]] = {
     "warmup_type": ["linear", "cosine", "exponential", "constant", "quadratic"],
     "decay_type": ["linear", "cosine", "1-sqrt", "exponential", "square"],
     "anneal_strategy": ["cos", "linear"],
+    "shape": ["linear", "cosine", "1-sqrt", "square", "exponential"],
     "milestones": [["50%", "75%"], [1, 2], ["1 epoch"], [99], ["100%"]],
     "schedules": [[schedules.Fixed(), schedules.Linear()], [schedules.Cosine(warmup=3), schedules.Step(step_size=2)]],
     "factory": [partial(StepLR, step_size=3), partial(OneCycleLR, max_lr=1.0, total_steps=200), StepLR],
