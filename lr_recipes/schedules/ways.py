@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 Way = Callable[[float], float]
 
@@ -17,22 +17,23 @@ _LEFT: dict[str, Way] = {
 WAYS = (*_LEFT, "exponential")
 
 
-def check_way(name: str, ends: Mapping[str, float], argument: str) -> None:
+def check_way(argument: str, name: str, start: float, end: float) -> None:
     """Refuse an exponential way that begins or ends at 0.
 
     Args:
-        name: one of ``WAYS``.
-        ends: the factors that it leads from and to, by what they are called.
         argument: what ``name`` was given for.
+        name: one of ``WAYS``.
+        start: the factor that it leads from.
+        end: the factor that it leads to.
 
     Raises:
-        ValueError: the way has no such end; the message says which other one has.
+        ValueError: there is no such way; the message says what there is.
     """
-    for end, factor in ends.items():
-        if name == "exponential" and factor == 0:
-            raise ValueError(
-                f"{argument}='exponential' never reaches {end}=0: give a factor above 0, as in 0.01, or take 'cosine'"
-            )
+    if name == "exponential" and 0 in (start, end):
+        raise ValueError(
+            f"{argument}='exponential' from {start:g} to {end:g}: it never reaches 0, so give factors above 0, as in "
+            "0.01, or take 'cosine'"
+        )
 
 
 def way(name: str, start: float, end: float) -> Way:
@@ -42,6 +43,7 @@ def way(name: str, start: float, end: float) -> Way:
         >>> [way("cosine", 1, 3)(q) for q in (0, 0.5, 1)], way("exponential", 1, 100)(0.5)
         ([1.0, 2.0, 3.0], 10.0)
     """
+    start, end = float(start), float(end)
     if start == end:  # to the last bit, so that a factor that does not change is seen not to
         return lambda q: start
     if name == "exponential":
