@@ -211,7 +211,8 @@ def rescaled_position(saved: dict[str, Any], horizon: Horizon) -> int:
 
 def _equal_in_words(saved: dict[str, Any], configured: Plan) -> bool:
     state = configured.state()
-    return all(saved[part] == state[part] for part in ("schedule", "base_lrs", "peak", "horizon"))
+    facts = Horizon().describe() | saved["horizon"]  # one that a version did not save was not known to it
+    return facts == state["horizon"] and all(saved[part] == state[part] for part in ("schedule", "base_lrs", "peak"))
 
 
 def read_plan(saved: dict[str, Any], own: Source) -> Plan:
@@ -220,7 +221,7 @@ def read_plan(saved: dict[str, Any], own: Source) -> Plan:
     Raises:
         ResumeError: its schedule is not known here, or the plan cannot be made.
     """
-    facts = {name: saved["horizon"][name] for name in Horizon().describe()}
+    facts = {name: saved["horizon"].get(name) for name in Horizon().describe()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what it warns of was said when the plan was made
         try:
