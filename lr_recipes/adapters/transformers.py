@@ -18,7 +18,7 @@ from lr_recipes.optimizer.clock import check_kind
 from lr_recipes.optimizer.follow import BoundSchedule
 from lr_recipes.optimizer.groups import built_lrs, copies, group_names
 from lr_recipes.optimizer.internals import innermost
-from lr_recipes.plan.horizon import Horizon, HorizonError
+from lr_recipes.plan.horizon import Horizon, HorizonError, read_tokens
 from lr_recipes.plan.plan import Plan
 from lr_recipes.plan.resume import POLICIES
 from lr_recipes.plan.state import BOUND
@@ -72,7 +72,7 @@ def scheduled(
             "schedules.Cosine(warmup='5%')"
         )
     checks.one_of("resume", resume, POLICIES)
-    tokens = Horizon(tokens_per_sample=tokens_per_sample).tokens_per_sample
+    tokens = read_tokens("tokens_per_sample", tokens_per_sample)
     _refuse_owners(trainer, schedule)
     kind = _callback_kind()
     trainer.remove_callback(kind)

@@ -41,7 +41,7 @@ from lr_recipes.callbacks.lightning import (
 from lr_recipes.callbacks.telling import warn
 from lr_recipes.optimizer import internals
 from lr_recipes.optimizer.clock import Clock, completed_updates, is_watched
-from lr_recipes.plan.horizon import Horizon, HorizonError
+from lr_recipes.plan.horizon import Horizon, HorizonError, read_tokens
 from lr_recipes.plan.loop import Limits, Start
 from lr_recipes.plan.state import ResumeError, damaged
 
@@ -651,10 +651,9 @@ def tokens_per_sample_of(data: Any, module: Any) -> float | None:
         ValueError: what it says is no positive number.
     """
     for one in (data, module):
-        tokens = checks.plain(getattr(one, "tokens_per_sample", None))
-        if tokens is not None:
-            checks.number(f"{type(one).__name__}.tokens_per_sample", tokens, 0, checks.MOST, above=True)
-            return float(tokens) if isinstance(tokens, float) else int(tokens)
+        said = read_tokens(f"{type(one).__name__}.tokens_per_sample", getattr(one, "tokens_per_sample", None))
+        if said is not None:
+            return said
     return None
 
 

@@ -35,10 +35,10 @@ from lr_recipes.optimizer.groups import (
     group_names,
     honours_scales,
     read_lrs,
-    read_momentum,
-    write_momentum,
+    write_number,
 )
-from lr_recipes.plan.horizon import Horizon, HorizonError, read_total
+from lr_recipes.plan.built import Built
+from lr_recipes.plan.horizon import Horizon, HorizonError, read_tokens, read_total
 from lr_recipes.plan.plan import INTERVALS, Plan
 from lr_recipes.plan.resume import BEGIN_ANEW, POLICIES, Chosen, choose, rescaled_position
 from lr_recipes.plan.state import BOUND, COUNT, TEXT, ByName, Entries, ResumeError, checksum_of, damaged, whole
@@ -119,12 +119,11 @@ class LearningRateScheduler(Remembering):
         self.interval = checks.one_of("interval", interval, INTERVALS)
         self.resume = checks.one_of("resume", resume, POLICIES)
         self.total_steps = _checked_total(total_steps)
-        self.tokens_per_sample = Horizon(tokens_per_sample=tokens_per_sample).tokens_per_sample
+        self.tokens_per_sample = read_tokens("tokens_per_sample", tokens_per_sample)
         checks.flag("replace", replace)
         self.replace = replace
         self.bound: dict[str, BoundSchedule] = {}
-        self._base_lrs: dict[str, list[float]] = {}
-        self._momenta: dict[str, list[float | None]] = {}
+        self._built: dict[str, Built] = {}
         self._built_before: dict[str, list[float]] = {}  # base LRs at the start, of optimizers that have been rebuilt
         self._noting = ExitStack()
         self._epoch, self._fit_begins = -1, False
@@ -158,10 +157,7 @@ class LearningRateScheduler(Remembering):
                 "schedule: return one, or remove the LearningRateScheduler"
             )
         self._become_owner(fit, pl_module)
-        self._base_lrs = {name: built_lrs(one) for name, one in fit.optimizers.items()}
-        self._momenta = {
-            name: [read_momentum(group) for group in one.param_groups] for name, one in fit.optimizers.items()
-        }
+        self._built = {name: built_lrs(one) for name, one in fit.optimizers.items()}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Resolve the plan, write the first LRs, and print it: now the data are set up and all state is restored.
@@ -292,7 +288,7 @@ class LearningRateScheduler(Remembering):
 
     def _choose(self, fit: Fit, saved: dict[str, Any], plan: Plan) -> Chosen:
         if saved.get("built_lrs") == plan.base_lrs:  # the settings are the same, and then it was rebuilt with others
-            plan = plan.schedule.plan(plan.horizon, saved["base_lrs"], saved["peak"])
+            plan = plan.schedule.plan(plan.horizon, Built.read(saved["base_lrs"], saved.get("built")), saved["peak"])
         # How long an epoch was is no setting: what is known by now is right.
         argument = as_typed("LearningRateScheduler", "LearningRateScheduler(..., resume='checkpoint')")
         return choose(saved, plan, self.resume, self._origin, reloads=fit.reloads, argument=argument)
@@ -340,12 +336,14 @@ class LearningRateScheduler(Remembering):
             ValueError: a schedule does not fit the run, or an optimizer is named that there is not.
         """
         names = list(base_lrs)
+        built = {name: Built.of(lrs) for name, lrs in base_lrs.items()}
         totals = spread(self.total_steps, names, "total_steps")
         plans = {}
         with advised or advising(automatic, _HOW_TO_GIVE):
             for name, schedule in spread(self.schedule, names, "schedule").items():
+                others = [one.names for other, one in built.items() if other != name]
                 run = horizon(totals.get(name), tokens_per_sample=self.tokens_per_sample)
-                plans[name] = plan_for(schedule, run, base_lrs[name], fast_dev_run)
+                plans[name] = plan_for(schedule, run, built[name].beside(others), fast_dev_run)
         return plans
 
     def _plans(self, fit: Fit) -> dict[str, Plan]:
@@ -356,15 +354,16 @@ class LearningRateScheduler(Remembering):
             fast_dev_run=bool(fit.trainer.fast_dev_run),  # type: ignore[attr-defined]
         )
 
-    def _bases(self, fit: Fit, name: str) -> list[float]:
+    def _bases(self, fit: Fit, name: str) -> Built:
         """Base LRs: as built. In a run that starts fresh an LR finder may have changed them since the fit began."""
         now = built_lrs(fit.optimizers[name])
         if not fit.trainer.ckpt_path:
             return now
         # Of a checkpoint's run the groups now hold the `initial_lr` of the checkpoint: what this run's settings say was
         # noted before that, and a peak that has changed is a difference to be told.
-        built = self._base_lrs[name]
-        return built + now[len(built) :]  # a finetuning callback may have brought groups of the checkpoint back since
+        return self._built[name].followed_by(
+            now
+        )  # a finetuning callback may have brought groups of the checkpoint back since
 
     def _go_on(self, fit: Fit, earlier: dict[str, Any]) -> None:
         """Go on where a checkpoint or an earlier fit stopped, if there is one, unless a new schedule begins here."""
@@ -375,7 +374,7 @@ class LearningRateScheduler(Remembering):
             self.bound[name].go_on(state)
         if self.resume == "config":
             self._keep_share_of_data(fit.trainer, saved)
-        self._stop_cycling_momentum(earlier)
+        self._let_go(earlier)
 
     def _go_on_rebuilt(self, fit: Fit, name: str) -> None:
         """Follow the plan on an optimizer that has been rebuilt, from the LRs that it was built with."""
@@ -399,14 +398,16 @@ class LearningRateScheduler(Remembering):
             if position != bound.position:  # to set it also writes the LR, and an LR that is held must stay
                 bound.position = position
 
-    def _stop_cycling_momentum(self, saved: dict[str, Any]) -> None:
-        """Where the checkpoint's schedule moved the momentum and this one does not, go back to what was built."""
+    def _let_go(self, saved: dict[str, Any]) -> None:
+        """Where the checkpoint's schedule moved what this one leaves alone, go back to what was built."""
         for name, bound in self.bound.items():
-            ours = self.resume in ("config", "restart") and saved.get(name, {}).get("cycles_momentum", False)
-            for group, momentum in zip(bound.optimizer.param_groups, self._momenta[name], strict=False):
-                cycled = ours or as_built.momentum_is_theirs(group)  # the checkpoint may be of a run with torch's own
-                if cycled and momentum is not None and not bound.plan.moves_momentum:
-                    write_momentum(group, momentum)
+            moved = _moved_by(saved.get(name, {})) if self.resume in ("config", "restart") else set()
+            for key, values in self._built[name].others.items():
+                for group, value in zip(bound.optimizer.param_groups, values, strict=False):
+                    # The checkpoint may be of a run with a scheduler of torch's that moved the momentum.
+                    theirs = key in moved or (key == "momentum" and as_built.momentum_is_theirs(group))
+                    if theirs and value is not None and key not in bound.plan.moves:
+                        write_number(group, key, value)
 
     # One owner
 
@@ -555,6 +556,12 @@ def check_optimizers(saved: Iterable[str], ours: Iterable[str], origin: str = "c
             "go on with the same optimizers and the same mapping of schedules, or begin new schedules at position 0 "
             "with resume='restart'"
         )
+
+
+def _moved_by(saved: dict[str, Any]) -> set[str]:
+    """The hyper-parameters that a saved plan moves beside the LR."""
+    moved = {*saved.get("next_others", ())}
+    return moved | {"momentum"} if saved.get("cycles_momentum", False) else moved
 
 
 def position_in(horizon: Horizon, saved: dict[str, Any], max_steps: int | None) -> int:

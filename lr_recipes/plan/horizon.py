@@ -200,11 +200,9 @@ class Horizon:
         epochs = steps_per_epoch if isinstance(steps_per_epoch, Epochs) else checks.plain(steps_per_epoch)
         if isinstance(epochs, Sequence) and not isinstance(epochs, (str, bytes, Epochs)):
             epochs = tuple(epochs)
-        samples, tokens = checks.plain(samples_per_step), checks.plain(tokens_per_sample)  # numpy's numbers too
+        samples, tokens = checks.plain(samples_per_step), read_tokens("tokens_per_sample", tokens_per_sample)
         _check_counts("steps_per_epoch", epochs)
         _check_counts("samples_per_step", samples)
-        if tokens is not None:
-            checks.number("tokens_per_sample", tokens, 0, checks.MOST, above=True)
         if isinstance(epochs, (tuple, Epochs)):
             epochs = _without_repeats(epochs if isinstance(epochs, Epochs) else Epochs.of(epochs))
         facts = {"steps_per_epoch": epochs, "samples_per_step": samples, "tokens_per_sample": tokens}
@@ -435,6 +433,18 @@ def read_total(given: Any) -> Any:
             "or a length in another unit, as in total_steps='90 epochs'"
         )
     return length
+
+
+def read_tokens(name: str, given: Any) -> float | None:
+    """Read how many tokens a sample has: a positive number, which need not be whole, or ``None``.
+
+    Raises:
+        ValueError: it is neither; with the ``name`` of what was given.
+    """
+    given = checks.plain(given)
+    if given is not None:
+        checks.number(name, given, 0, checks.MOST, above=True)
+    return int(given) if isinstance(given, float) and given.is_integer() else given
 
 
 def _check_counts(name: str, given: Any) -> None:

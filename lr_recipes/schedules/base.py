@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lr_recipes import checks
+from lr_recipes.plan.built import Built
 from lr_recipes.plan.curve import Curve, Factor, Shape
 from lr_recipes.plan.horizon import Duration, Horizon
 from lr_recipes.plan.plan import Plan, Reaction
@@ -173,7 +174,7 @@ class Schedule(Frozen):
         self._check_shape(made, warmup)
         if warmup and warmup == total:  # no update is the shape's own: the run ends where the warmup leads
             end = self._ramp_end(warmup) * (made.end if made.during_warmup else 1)
-            made = Shape(made.factor, end, made.phases, made.momentum, made.during_warmup)
+            made = made._replace(end=end)
         return Curve(made, self._ramp(warmup), warmup, total)
 
     def plan(self, horizon: Horizon | int | str, base_lrs: abc.Sequence[float], peak: float | None = None) -> Plan:
@@ -181,7 +182,7 @@ class Schedule(Frozen):
 
         Args:
             horizon: the facts about the run, or its number of updates.
-            base_lrs: the base LR of each parameter group.
+            base_lrs: the base LR of each parameter group; ``Built`` where more is known of them than that.
             peak: what an absolute floor is measured against; by default the largest base LR.
 
         Raises:
@@ -189,7 +190,7 @@ class Schedule(Frozen):
         """
         self._check_saved()
         horizon = Horizon.of(horizon)
-        top = max(base_lrs) if peak is None else peak
+        top = Built.of(base_lrs).peak() if peak is None else peak
         return Plan.of(self, horizon, self.resolve(horizon, peak=top), base_lrs, top, self.reaction())
 
     def bind(self, optimizer: Any, horizon: Horizon | int | str) -> BoundSchedule:

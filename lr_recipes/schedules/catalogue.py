@@ -382,7 +382,7 @@ class OneCycle(Schedule):
 
     Example:
         >>> curve = OneCycle(pct_start=0.5, anneal_strategy="linear").resolve(Horizon(total_steps=20))
-        >>> round(curve(0), 3), curve(9), round(curve.momentum(9), 3)
+        >>> round(curve(0), 3), curve(9), round(curve.beside["momentum"](9), 3)
         (0.04, 1.0, 0.85)
     """
 
@@ -427,9 +427,9 @@ class OneCycle(Schedule):
         names = ("up", "down", "final")
         # The update at a turn is the last of its phase; the next phase begins with the first one after it.
         firsts = [0, *(max(math.floor(end) + 1, 0) for end in ends[:-1])]
-        momentum = self._pieces(ends, momenta) if self.cycle_momentum else None
+        beside = {"momentum": self._pieces(ends, momenta)} if self.cycle_momentum else {}
         phases = list(zip(names, firsts, strict=False))
-        return Shape(factor, factor(total - 1), phases, momentum, during_warmup=True)
+        return Shape(factor, factor(total - 1), phases, during_warmup=True, beside=beside)
 
     def _pieces(self, ends: abc.Sequence[float], values: abc.Sequence[float]) -> Factor:
         """Curve through ``values``, the first at position 0 and the others at ``ends``; flat after the last."""
@@ -509,7 +509,7 @@ class Sequence(Schedule):
             for k, (phase, part) in enumerate(zip(self.schedules, parts, strict=True), start=1)
         ]
         for phase, curve in zip(self.schedules, curves, strict=True):
-            if curve.momentum is not None:
+            if curve.beside:
                 raise ValueError(
                     f"schedules: the phase {checks.brief(phase)} moves the momentum too, which cannot change phase by "
                     "phase: set its cycle_momentum=False"

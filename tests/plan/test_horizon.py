@@ -372,6 +372,12 @@ def test_what_is_no_total(given_total: str, parts: list[str]) -> None:
     assert [part for part in parts if part not in str(caught.value)] == []
 
 
+def test_tokens_are_whole_where_they_can_be() -> None:
+    """As a command line that takes fractions makes 2048.0 of them."""
+    assert str(Horizon(tokens_per_sample=2048.0).tokens_per_sample) == "2048"
+    assert Horizon(tokens_per_sample=np.float32(312.5)).tokens_per_sample == 312.5
+
+
 @pytest.mark.parametrize("value", [0, -1, "10", True, math.inf, math.nan])
 def test_bad_tokens(value: Any) -> None:
     with pytest.raises(ValueError, match=f"^tokens_per_sample={value!r}: must be .*above 0"):

@@ -256,7 +256,14 @@ def test_factors(row: Row) -> None:
 
 def test_every_public_schedule_is_in_the_table() -> None:
     public = {getattr(schedules, name) for name in schedules.__all__}
-    made_of = {schedules.Schedule, schedules.ToFloor, schedules.Shape, schedules.Span}
+    made_of = {
+        schedules.ByGroup,
+        schedules.Hyperparameters,
+        schedules.Schedule,
+        schedules.ToFloor,
+        schedules.Shape,
+        schedules.Span,
+    }
     assert {type(row.schedule) for row in TABLE} == public - made_of
 
 
@@ -633,15 +640,15 @@ def test_one_cycle_equals_torch(knobs: dict[str, Any], total: int) -> None:
         return lr_scheduler.OneCycleLR(optimizer, max_lr=1.0, total_steps=total, **strategy)
 
     curve = OneCycle(**knobs).resolve(Horizon(total_steps=total))
-    assert curve.momentum is not None
-    momenta = [curve.momentum(n) for n in range(total)]
+    assert "momentum" in curve.beside
+    momenta = [curve.beside["momentum"](n) for n in range(total)]
     same([curve(n) for n in range(total)], used(total, attach, momentum=0.9))
     same(momenta, used(total, attach, "momentum", momentum=0.9))
     same(momenta, used(total, attach, "beta1", Adam))
 
 
 def test_one_cycle_leaves_momentum_alone_on_request() -> None:
-    assert OneCycle(cycle_momentum=False).resolve(RUN).momentum is None
+    assert OneCycle(cycle_momentum=False).resolve(RUN).beside == {}
 
 
 def test_equals_optax() -> None:
