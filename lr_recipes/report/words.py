@@ -99,8 +99,12 @@ def _factors(plan: Plan, phase: Phase) -> str:
 
 
 def _peak_and_floor(plan: Plan, group: int, end: str) -> str:
-    base = plan.base_lrs[group]
-    return f"peak LR {base:g}, {end} {base * plan.end_factor:.3g}"
+    base, curve = plan.base_lrs[group], plan.curve
+    last = base * plan.end_factor
+    highest = max(plan.end_factor, *(curve(phase.first) for phase in curve.phases))
+    if highest > 1 + 1e-9:  # more than rounding: the base LR is no peak
+        return f"base LR {base:g}, LR {base * curve(0):.3g} -> {last:.3g}"
+    return f"peak LR {base:g}, {end} {last:.3g}"
 
 
 def _first_and_last(plan: Plan, group: int) -> str:

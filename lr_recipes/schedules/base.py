@@ -410,6 +410,31 @@ def plain_length(value: Any) -> Any:
     return str(value) if isinstance(value, Duration) else value
 
 
+def as_milestones(given: Any, example: str, minimum: int = 1) -> tuple[Length, ...]:
+    """Milestones as a tuple of plain values, each a duration."""
+    milestones = as_tuple(given, "milestones", example)
+    for milestone in milestones:
+        Duration.parse(milestone, "milestones", minimum)
+    return tuple(map(plain_length, milestones))
+
+
+def rising_steps(milestones: abc.Sequence[Length], horizon: Horizon) -> list[int]:
+    """Milestones in steps; they must rise, whatever their units."""
+    steps = [horizon.steps(milestone, "milestones") for milestone in milestones]
+    for before, after, given in zip(steps, steps[1:], milestones[1:], strict=False):
+        if after <= before:
+            raise ValueError(
+                f"milestones={checks.brief(list(milestones))}: {given!r} does not come after the one before it; sort "
+                "them"
+            )
+    return steps
+
+
+def at_least(floor: float, factor: Factor) -> Factor:
+    """A factor that does not fall below the floor; where there is none, the same function."""
+    return (lambda t: max(factor(t), floor)) if floor else factor
+
+
 def _to_plain(value: Any) -> Any:
     """A list for a tuple, as it comes back from a file."""
     if isinstance(value, (list, tuple)):
