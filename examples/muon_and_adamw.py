@@ -1,4 +1,4 @@
-"""Muon for the matrices, AdamW for the rest: two optimizers that are stepped together, each with its own peak LR.
+"""Muon for the hidden matrices, AdamW for the rest: two optimizers, stepped together, and a schedule by group for both.
 
 python muon_and_adamw.py
 """
@@ -28,9 +28,14 @@ class Classifier(LightningModule):
         adamw.step()
 
     def configure_optimizers(self):
-        hidden = [self.net[0].weight]  # torch's Muon takes matrices only, and is not meant for the last layer
-        rest = [p for p in self.parameters() if p is not self.net[0].weight]
-        return [torch.optim.Muon(hidden, lr=0.02, weight_decay=0.01), torch.optim.AdamW(rest, lr=3e-3)]
+        hidden, norm, _, head = self.net
+        # torch's Muon takes matrices only, and is not meant for the last layer.
+        muon = torch.optim.Muon([{"params": [hidden.weight], "name": "hidden"}], lr=0.02, weight_decay=0.01)
+        groups = [
+            {"params": [head.weight], "name": "head"},
+            {"params": [hidden.bias, norm.weight, norm.bias, head.bias], "weight_decay": 0.0, "name": "vectors"},
+        ]
+        return [muon, torch.optim.AdamW(groups, lr=3e-3)]
 
 
 def main() -> None:
@@ -38,8 +43,11 @@ def main() -> None:
     digits = TensorDataset(torch.tensor(images).float() / 16, torch.tensor(labels))
     loader = DataLoader(digits, batch_size=32, shuffle=True)
     scheduler = LearningRateScheduler(
-        {"Muon": schedules.WarmupStableDecay(decay="40%"), "AdamW": schedules.Cosine(warmup="10%")},
-        total_steps=4 * len(loader),  # of each of them: in manual optimization only the module knows
+        schedules.ByGroup(
+            groups={"hidden": schedules.WarmupStableDecay(decay="40%")},
+            default=schedules.Cosine(warmup="10%"),
+        ),
+        total_steps=4 * len(loader),  # of each of the two: in manual optimization only the module knows
     )
     trainer = Trainer(max_epochs=4, accelerator="cpu", callbacks=[scheduler, LearningRateLogger()])
     trainer.fit(Classifier(), loader)

@@ -53,7 +53,7 @@ def main() -> None:
     digits = TensorDataset(torch.tensor(images).float() / 16, torch.tensor(labels))
     train, val = random_split(digits, [1600, 197])
     callbacks = [LearningRateScheduler(schedules.Fixed(warmup="5%")), LearningRateLogger()]
-    trainer = Trainer(max_epochs=6, accelerator="cpu", callbacks=callbacks)
+    trainer = Trainer(max_epochs=4, accelerator="cpu", callbacks=callbacks)
     trainer.fit(Classifier(), DataLoader(train, batch_size=32, shuffle=True), DataLoader(val, batch_size=197))
 
 

@@ -123,7 +123,13 @@ class Two(Bowl):
         return [torch.optim.Muon([matrix], lr=0.02), torch.optim.AdamW([vector], lr=0.003)]
 
 
-BOTH: dict[str, Any] = {"schedule": {"Muon": COSINE, "AdamW": WARMUP}, "options": {"total_steps": 16}}
+# A momentum that warms up from 0.85 to 0.95, and a weight decay that falls to 0: as nanochat trains with Muon.
+MUON = schedules.Hyperparameters(
+    lr=COSINE,
+    momentum=schedules.Fixed(warmup=4, warmup_start_factor=0.85 / 0.95),
+    weight_decay=schedules.Linear(),
+)
+BOTH: dict[str, Any] = {"schedule": {"Muon": MUON, "AdamW": WARMUP}, "options": {"total_steps": 16}}
 
 
 def test_muon_beside_adamw_is_recorded_and_resumed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -137,7 +143,10 @@ def test_muon_beside_adamw_is_recorded_and_resumed(tmp_path: Path, caplog: pytes
     muon, adamw = ([*read_rows(tmp_path / f"lr-{name}.csv")] for name in BOTH["schedule"])
     assert [float(row["lr/group0"]) for row in muon] == pytest.approx(plan(COSINE, 16, base=0.02))
     assert [float(row["lr/group0"]) for row in adamw] == pytest.approx(plan(WARMUP, 16, base=0.003))
-    assert {(row["momentum/group0"], row["weight_decay/group0"]) for row in muon} == {("0.95", "0.1")}
+    shares = [min(n / 4, 1) for n in range(16)]
+    momenta = [(1 - share) * 0.85 + share * 0.95 for share in shares]
+    assert [float(row["momentum/group0"]) for row in muon] == pytest.approx(momenta)
+    assert [float(row["weight_decay/group0"]) for row in muon] == pytest.approx([0.1 * (1 - n / 16) for n in range(16)])
 
 
 @pytest.mark.parametrize(("every", "averaged"), [(1, 16), (2, 0)])
