@@ -231,7 +231,7 @@ class Schedule(Frozen):
 
     def read(self, description: dict[str, Any]) -> Schedule:
         """Build any schedule from what its ``describe()`` returned; see ``from_description``."""
-        return from_description(description)
+        return from_description(description, type(self))
 
     # What a schedule of one's own defines
 
@@ -359,15 +359,19 @@ class ToFloor(Schedule):
         return self.min_lr / peak if self.min_lr else 0.0
 
 
-def from_description(description: dict[str, Any]) -> Schedule:
+def from_description(description: dict[str, Any], own: type[Schedule] = Schedule) -> Schedule:
     """Build a schedule from what ``describe()`` returned.
+
+    Args:
+        description: what it returned.
+        own: the class that is meant by its name, where several have been given the same one.
 
     Example:
         >>> from lr_recipes.schedules import Cosine
         >>> from_description(Cosine(warmup="10%").describe())
         Cosine(warmup='10%')
     """
-    known = {kind.__name__: kind for kind in kinds_of(Schedule)}
+    known = {kind.__name__: kind for kind in [*kinds_of(Schedule), own]}
     # By class name among all that have been imported: a checkpoint names no module, so a schedule may move.
     name = description.get("schedule") if isinstance(description, dict) else None
     if not isinstance(name, str) or name not in known:

@@ -205,8 +205,9 @@ class Custom(ToFloor):
 
     @property
     def _name(self) -> str:
-        name: str = describe_call(self.function)["calls"]
-        return name
+        call = describe_call(self.function)
+        given = [*map(str, call["args"]), *(f"{name}={value}" for name, value in call["kwargs"].items())]
+        return f"{call['calls']}({', '.join(given)})" if given else str(call["calls"])
 
     # In a pickle the function stands by its reference, which `weights_only=True` refuses; a path would be imported.
 
@@ -217,12 +218,12 @@ class Custom(ToFloor):
 
     def describe(self) -> dict[str, Any]:
         # Its values too, for a function may change and keep its name; to six digits, for processors round otherwise.
-        values = [float(f"{value:.6g}") for value in self._samples()]
-        return {**super().describe(), "function": {**describe_call(self.function), "factors": values}}
+        values = ", ".join(f"{value:.6g}" for value in self._samples())
+        return {**super().describe(), "function": f"{self._name}: {values}"}
 
     @classmethod
     def from_fields(cls, fields: dict[str, Any]) -> Schedule:
-        raise not_from_a_checkpoint(fields["function"]["calls"])
+        raise not_from_a_checkpoint(str(fields["function"]).partition(":")[0])
 
     def _samples(self) -> list[float]:
         return [self._at(k / _SAMPLES) for k in range(_SAMPLES + 1)]
