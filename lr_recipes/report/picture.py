@@ -164,7 +164,7 @@ def _draw_number(axis: Axes, rows: Rows, kind: str, sharing: Mapping[Values, Seq
     for (curve, names), style in zip(sharing.items(), itertools.cycle(STYLES), strict=False):
         label, marker = _label(names), marker_of(curve)
         axis.plot(_steps(rows), curve, color=GREY, linestyle=style, linewidth=1.6, marker=marker, label=label)
-    axis.set_ylabel(kind)
+    axis.set_ylabel(kind, fontsize=8)  # which is longer than the panel is high otherwise
     if [*sharing.values()] != [[*_series(rows, "lr/")]]:
         axis.legend(frameon=False, fontsize=7, ncols=2, handlelength=3)
 
@@ -204,8 +204,8 @@ def _draw_phases(axes: Sequence[Axes], rows: Rows) -> None:
     if len(begins) > _MANY:
         return
     starts, last = _steps(begins), int(rows[-1]["step"])
-    for axis, start in itertools.product(axes, starts[1:]):
-        axis.axvline(start, color=COLOURS[0] if of_first else "0.6", linewidth=0.7, zorder=0)
+    for axis, start in itertools.product(axes[:1] if of_first else axes, starts[1:]):
+        axis.axvline(start, color=colour if of_first else "0.6", linewidth=0.7, zorder=0)
     middles = [(start + end) / 2 for start, end in zip(starts, [*starts[1:], last], strict=True)]
     names = [row["phase"] for row in begins]
     above = axes[0].get_xaxis_transform()  # x in updates, y as a share of the axis

@@ -24,7 +24,7 @@ from lr_recipes.schedules.named import as_schedule
 __all__ = ["ByGroup", "Hyperparameters"]
 
 _KNOWN_AS = {"betas[0]": "momentum", "beta1": "momentum", "beta2": "betas[1]"}  # other words -> what a plan calls it
-_NO_WARMUP = ("warmup", "warmup_type", "warmup_start_factor")
+NO_WARMUP = ("warmup", "warmup_type", "warmup_start_factor")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -33,7 +33,7 @@ class Combined(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in _NO_WARMUP:
+        for name in NO_WARMUP:
             if getattr(self, name) != type(self).__dataclass_fields__[name].default:
                 raise ValueError(
                     f"{name}={checks.brief(getattr(self, name))}: {type(self).__name__} has no warmup of its own: give "
@@ -41,7 +41,7 @@ class Combined(Schedule):
                 )
 
     def describe(self) -> dict[str, Any]:
-        fields = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in _NO_WARMUP}
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in NO_WARMUP}
         return {name: _in_plain(value) for name, value in fields.items()}
 
     @classmethod
@@ -228,7 +228,7 @@ class Hyperparameters(Combined):
         if not isinstance(self.lr, Schedule):
             raise ValueError(f"lr={checks.brief(self.lr)}: must be a schedule, as in Cosine(warmup='5%')")
         for name, one in self.others.items():
-            if name in _NO_WARMUP:
+            if name in NO_WARMUP:
                 raise ValueError(
                     f"{name}={checks.brief(one)}: Hyperparameters has no warmup of its own: give it to a schedule "
                     "within, as in lr=Cosine(warmup='5%')"
