@@ -31,6 +31,7 @@ from lr_recipes.optimizer.groups import (
     own_tensor_lrs,
     read_lrs,
     read_number,
+    refuse_own_warmup,
 )
 from lr_recipes.plan.curve import Curve
 from lr_recipes.plan.horizon import Horizon
@@ -513,11 +514,13 @@ def _names_in(state: Any) -> str:
 
 
 def check_plan(plan: Plan, optimizer: Optimizer) -> None:
-    """Refuse a plan for what an optimizer's groups do not have, or cannot hold.
+    """Refuse a plan for what an optimizer's groups do not have, cannot hold, or would not use.
 
     Raises:
-        ValueError: the plan moves a number that a group does not have; or a momentum to 1 or above.
+        ValueError: the plan moves a number that a group does not have; or a momentum to 1 or above; or the optimizer
+            has a warmup of its own.
     """
+    refuse_own_warmup(optimizer)
     for line in plan.others:
         group = optimizer.param_groups[line.group]
         if read_number(group, line.key) is None:

@@ -102,6 +102,7 @@ class Plan(Sight):
         built: what the groups were built with.
         peak: the largest base LR at the start; an absolute floor is measured against it.
         reaction: how it reacts to a metric; ``None`` where it is a function of the position alone.
+        by_name: whether the schedule says by name what each group follows, even where that is one curve by now.
     """
 
     schedule: Source
@@ -111,6 +112,7 @@ class Plan(Sight):
     built: Built
     peak: float
     reaction: Reaction[Any] | None = None
+    by_name: bool = False
 
     @classmethod
     def of(
@@ -141,7 +143,7 @@ class Plan(Sight):
         """Return the plan of several plans, each of which is for the groups whose indices are given with it."""
         lines = _in_order(line._replace(group=groups[line.group]) for plan, groups in parts for line in plan.lines)
         first = next(plan for plan, groups in parts if 0 in groups)
-        return cls(schedule, horizon, first.curve, lines, built, max(plan.peak for plan, _ in parts))
+        return cls(schedule, horizon, first.curve, lines, built, max(plan.peak for plan, _ in parts), by_name=True)
 
     def with_lines(self, schedule: Source, lines: Iterable[Line]) -> Plan:
         """Return the plan with further lines, made from a schedule that says them too."""
@@ -211,7 +213,8 @@ class Plan(Sight):
     @cached_property
     def is_one_curve(self) -> bool:
         """Whether the curve says all that there is to say, of any group."""
-        return self.uniform and all(line.curve is self.curve.beside.get(line.key) for line in self.others)
+        beside = all(line.curve is self.curve.beside.get(line.key) for line in self.others)
+        return self.uniform and beside and not self.by_name
 
     @cached_property
     def curves(self) -> dict[Curve, list[int]]:

@@ -229,8 +229,9 @@ def rescaled_position(saved: dict[str, Any], horizon: Horizon) -> int:
 
 def _equal_in_words(saved: dict[str, Any], configured: Plan) -> bool:
     state = configured.state()
-    parts = all(saved[part] == state[part] for part in ("schedule", "base_lrs", "peak", "horizon"))
-    return parts and saved.get("built") == state.get("built")
+    facts = Horizon().describe() | saved["horizon"]  # one that a version did not save was not known to it
+    parts = all(saved[part] == state[part] for part in ("schedule", "base_lrs", "peak"))
+    return parts and facts == state["horizon"] and saved.get("built") == state.get("built")
 
 
 def read_plan(saved: dict[str, Any], own: Source) -> Plan:
@@ -239,7 +240,7 @@ def read_plan(saved: dict[str, Any], own: Source) -> Plan:
     Raises:
         ResumeError: its schedule is not known here, or the plan cannot be made.
     """
-    facts = {name: saved["horizon"][name] for name in Horizon().describe()}
+    facts = {name: saved["horizon"].get(name) for name in Horizon().describe()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what it warns of was said when the plan was made
         try:

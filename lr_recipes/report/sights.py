@@ -17,7 +17,6 @@ from lr_recipes.plan.plan import Plan, Source
 from lr_recipes.report.preview import Preview, preview
 from lr_recipes.report.shown import in_html
 from lr_recipes.schedules import Schedule
-from lr_recipes.schedules.combined import NO_WARMUP, Combined
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,9 +43,7 @@ def as_html(one: Any) -> str:
 
 def _knobs(schedule: Schedule) -> str:
     """The schedule as somebody would write it, and every knob that it has."""
-    without = NO_WARMUP if isinstance(schedule, Combined) else ()
-    fields = [field for field in dataclasses.fields(schedule) if field.init and field.name not in without]
-    knobs = [(field.name, getattr(schedule, field.name)) for field in fields]
+    knobs = [(field.name, getattr(schedule, field.name)) for field in dataclasses.fields(schedule) if field.init]
     width = max(len(name) for name, _ in knobs)
     return "\n".join([repr(schedule), *(f"  {name:<{width}}  {value!r}" for name, value in knobs)])
 

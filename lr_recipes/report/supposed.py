@@ -82,7 +82,7 @@ def groups_meant(schedule: Schedule) -> list[str]:
 
 def _keys_in(schedule: Schedule) -> Iterator[int | str]:
     if isinstance(schedule, ByGroup):
-        yield from schedule.groups
+        yield from [*schedule.groups, *schedule.late]
     for _, one in _made_of(schedule, ""):
         yield from _keys_in(one)
 
@@ -99,7 +99,11 @@ def leaves_of(schedule: Schedule, key: str = "lr") -> Iterator[tuple[str, Schedu
 def _made_of(schedule: Schedule, key: str) -> list[tuple[str, Schedule]]:
     """The schedules that one is made of, each with the number that it moves where the one moves ``key``."""
     if isinstance(schedule, ByGroup):
-        return [(key, one) for one in [*schedule.groups.values(), schedule.default] if one is not None]
+        return [
+            (key, one)
+            for one in [*schedule.groups.values(), *schedule.late.values(), schedule.default]
+            if one is not None
+        ]
     return [(key, schedule.lr), *schedule.others.items()] if isinstance(schedule, Hyperparameters) else []
 
 

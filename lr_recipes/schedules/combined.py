@@ -24,24 +24,19 @@ from lr_recipes.schedules.named import as_schedule
 __all__ = ["ByGroup", "Hyperparameters"]
 
 _KNOWN_AS = {"betas[0]": "momentum", "beta1": "momentum", "beta2": "betas[1]"}  # other words -> what a plan calls it
-NO_WARMUP = ("warmup", "warmup_type", "warmup_start_factor")
+_NO_WARMUP = ("warmup", "warmup_type", "warmup_start_factor")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Combined(Schedule):
     """What both have: schedules within, which have the warmups."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in NO_WARMUP:
-            if getattr(self, name) != type(self).__dataclass_fields__[name].default:
-                raise ValueError(
-                    f"{name}={checks.brief(getattr(self, name))}: {type(self).__name__} has no warmup of its own: give "
-                    "it to a schedule within, as in Cosine(warmup='5%')"
-                )
+    warmup: int | str = field(default=0, init=False, repr=False)
+    warmup_type: str = field(default="linear", init=False, repr=False)
+    warmup_start_factor: float | None = field(default=None, init=False, repr=False)
 
     def describe(self) -> dict[str, Any]:
-        fields = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in NO_WARMUP}
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in _NO_WARMUP}
         return {name: _in_plain(value) for name, value in fields.items()}
 
     @classmethod
@@ -75,10 +70,13 @@ class ByGroup(Combined):
         groups: group -> its schedule. A word is the name of a group, else a regular expression that matches the whole
             of it; a number is its index. Of several optimizers, the groups of any of them.
         default: the schedule of all other groups; without one they keep the LR that they were built with.
+        late: the same as ``groups``, for those that join later: here a key may mean no group yet.
+
+    A group without a name is ``group0``, ``group1``, ... by its index.
 
     Raises:
-        ValueError: a key is no group's, or two keys are of the same group (when the plan is made); or a schedule within
-            reacts to a metric.
+        ValueError: a key of ``groups`` is no group's, or two keys are of the same group (when the plan is made); or a
+            schedule within reacts to a metric.
 
     Example:
         >>> from lr_recipes.schedules import Cosine, Linear
@@ -88,26 +86,25 @@ class ByGroup(Combined):
         [0.045, 0.005, 1.0]
     """
 
-    groups: Mapping[int | str, Schedule]
+    groups: Mapping[int | str, Schedule] = field(default_factory=dict)
     default: Schedule | None = None
+    late: Mapping[int | str, Schedule] = field(default_factory=dict)
 
     __hash__ = Combined.__hash__
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(self.groups, Mapping) or not self.groups:
-            raise ValueError(
-                f"groups={checks.brief(self.groups)}: must be a mapping from groups to schedules that is not empty, as "
-                "in {'head': Linear(), 0: Cosine()}"
-            )
-        groups = {checks.plain(key): as_schedule(one, f"groups[{key!r}]") for key, one in self.groups.items()}
-        object.__setattr__(self, "groups", groups)  # the class is frozen; this is still its construction
-        object.__setattr__(self, "default", as_schedule(self.default, "default"))
-        for key, one in groups.items():
-            _check_key(key)
-            _check_part(f"groups[{checks.brief(key)}]", one)
+        for name in ("groups", "late"):
+            object.__setattr__(self, name, _checked_groups(name, getattr(self, name)))  # the class is frozen; this is
+        object.__setattr__(self, "default", as_schedule(self.default, "default"))  # still its construction
+        if not self._all:
+            raise ValueError("groups={}: must name at least one group, as in {'head': Linear(), 0: Cosine()}")
         if self.default is not None:
             _check_part("default", self.default)
+
+    @property
+    def _all(self) -> dict[int | str, Schedule]:
+        return {**self.groups, **self.late}
 
     def shape(self, span: Span) -> Shape:
         raise ValueError(
@@ -131,7 +128,7 @@ class ByGroup(Combined):
 
     def _followed(self, built: Built) -> list[tuple[Schedule | None, list[int]]]:
         """The schedules within, and the groups that follow each; ``None`` for those that no schedule is given for."""
-        keys = {key: self._matches(key, built.names) for key in self.groups}
+        keys = {key: self._matches(key, built.names) for key in self._all}
         if not built.settled:
             self._check_known(keys, built)
         of: dict[int, int | str] = {}
@@ -145,18 +142,19 @@ class ByGroup(Combined):
                 of[group] = key
         rest = [group for group in range(len(built)) if group not in of]
         followed: list[tuple[Schedule | None, list[int]]] = [
-            (one, [group for group in range(len(built)) if of.get(group) == key]) for key, one in self.groups.items()
+            (one, [group for group in range(len(built)) if of.get(group) == key]) for key, one in self._all.items()
         ]
         return [(one, groups) for one, groups in [*followed, (self.default, rest)] if groups]
 
     def _check_known(self, keys: Mapping[int | str, Sequence[int]], built: Built) -> None:
         everywhere = list(dict.fromkeys(chain(built.names, *built.elsewhere)))
         for key, matched in keys.items():
-            if matched or any(self._matches(key, names) for names in built.elsewhere):
+            if matched or key in self.late or any(self._matches(key, names) for names in built.elsewhere):
                 continue
             near = checks.nearest(key, everywhere) if isinstance(key, str) else ""
             raise ValueError(
-                f"groups: there is no group {key!r}{near}; groups are {checks.one_line(', '.join(everywhere))}"
+                f"groups: there is no group {key!r}{near}; groups are {checks.one_line(', '.join(everywhere))}. One "
+                f"that joins later is given as late={{{key!r}: ...}}"
             )
 
     @staticmethod
@@ -228,7 +226,7 @@ class Hyperparameters(Combined):
         if not isinstance(self.lr, Schedule):
             raise ValueError(f"lr={checks.brief(self.lr)}: must be a schedule, as in Cosine(warmup='5%')")
         for name, one in self.others.items():
-            if name in NO_WARMUP:
+            if name in _NO_WARMUP:
                 raise ValueError(
                     f"{name}={checks.brief(one)}: Hyperparameters has no warmup of its own: give it to a schedule "
                     "within, as in lr=Cosine(warmup='5%')"
@@ -286,16 +284,29 @@ def _left_alone(horizon: Horizon, built: Built) -> Plan:
     return Plan.of(Fixed(), horizon, curve, built, built.peak())
 
 
-def _check_key(key: Any) -> None:
+def _checked_groups(name: str, given: Any) -> dict[int | str, Schedule]:
+    if not isinstance(given, Mapping):
+        raise ValueError(
+            f"{name}={checks.brief(given)}: must be a mapping from groups to schedules, as in "
+            "{'head': Linear(), 0: Cosine()}"
+        )
+    groups = {checks.plain(key): as_schedule(one, f"{name}[{checks.brief(key)}]") for key, one in given.items()}
+    for key, one in groups.items():
+        _check_key(name, key)
+        _check_part(f"{name}[{checks.brief(key)}]", one)
+    return groups
+
+
+def _check_key(name: str, key: Any) -> None:
     if isinstance(key, int) and not isinstance(key, bool) and key >= 0:
         return
     if not isinstance(key, str):
-        raise ValueError(f"groups: {checks.brief(key)} is no group: give its name, or its index from 0")
+        raise ValueError(f"{name}: {checks.brief(key)} is no group: give its name, or its index from 0")
     try:
         re.compile(key)
     except re.error as error:
         raise ValueError(
-            f"groups: {checks.brief(key)} is no regular expression ({error}): write a group's name, or put a \\ before "
+            f"{name}: {checks.brief(key)} is no regular expression ({error}): write a group's name, or put a \\ before "
             "what is to stand for itself"
         ) from None
 

@@ -20,6 +20,7 @@ from lr_recipes.schedules import (
     Linear,
     OneCycle,
     Plateau,
+    Ramp,
     Schedule,
     Sequence,
     Shape,
@@ -51,6 +52,17 @@ BLOCKS: dict[str, tuple[Schedule, Horizon, str]] = {
           stable    updates 12,000 to 959,999      factor 1
           decay     updates 960,000 to 1,199,999   factor 1 -> 4.17e-06
           group0    peak LR 0.1, floor 0
+        """,
+    ),
+    "above the base LR": (
+        Ramp(end=10, length="50%", warmup="5%"),
+        RUN,
+        """
+        Learning-rate plan for AdamW: 1,000 updates (10 epochs of 100 updates)
+          warmup    updates 0 to 49      factor 0.02 -> 1
+          ramp      updates 50 to 549    factor 1 -> 9.98
+          constant  updates 550 to 999   factor 10
+          group0    base LR 0.1, LR 0.002 -> 1
         """,
     ),
     "up and down": (

@@ -150,7 +150,8 @@ def test_a_group_that_leaves_takes_nothing_with_it() -> None:
         ({"head": Linear(), ".*": Cosine()}, "two schedules for one group: head"),
         ({"he(ad": Linear()}, "'he[(]ad' is no regular expression"),
         ({-1: Linear()}, "-1 is no group: give its name, or its index from 0"),
-        ({}, "must be a mapping from groups to schedules that is not empty"),
+        ({}, "groups={}: must name at least one group"),
+        (["head"], r"groups=.'head'.: must be a mapping from groups to schedules"),
         ({"head": 0.1}, "must be a schedule"),
         ({"head": Plateau()}, "reacts to a metric decides for all groups"),
     ],
@@ -161,8 +162,8 @@ def test_what_is_no_schedule_by_group_is_refused(groups: Any, why: str) -> None:
 
 
 def test_a_warmup_belongs_to_a_schedule_within() -> None:
-    with pytest.raises(ValueError, match="warmup=3: ByGroup has no warmup of its own"):
-        ByGroup(groups={0: Fixed()}, warmup=3)
+    with pytest.raises(TypeError, match="ByGroup has no argument 'warmup'; it takes groups, default, late"):
+        ByGroup(groups={0: Fixed()}, warmup=3)  # type: ignore[call-arg]
     with pytest.raises(ValueError, match="warmup=3: Hyperparameters has no warmup of its own"):
         Hyperparameters(lr=Fixed(), warmup=3)
 
