@@ -310,7 +310,7 @@ class LearningRateScheduler(Remembering):
             plan, total = bound.plan, bound.horizon.total_steps
             horizon = replace(plan.horizon, steps_per_epoch=fit.horizon(total).steps_per_epoch)
             if horizon != plan.horizon:
-                bound.follow(plan.schedule.plan(horizon, plan.base_lrs, plan.peak))
+                bound.follow(plan.over(horizon))
                 if bound.every_update:  # else the LR is held until the epoch's first batch
                     bound.refresh()
 

@@ -150,7 +150,7 @@ class BoundSchedule(LRScheduler):
 
     @base_lrs.setter
     def base_lrs(self, base_lrs: Sequence[float]) -> None:
-        self.follow(self.plan.schedule.plan(self.plan.horizon, base_lrs))
+        self.follow(self.plan.schedule.plan(self.plan.horizon, self.plan.built.with_lrs(base_lrs)))
         self._bound_to = self.plan.base_lrs
 
     @property
@@ -435,7 +435,8 @@ class BoundSchedule(LRScheduler):
     def _configured(self) -> Plan:
         """The plan with the peaks that this run has given: an optimizer that is loaded before brings its own along."""
         bases = self._bound_to
-        same = bases == self.plan.base_lrs or len(bases) != len(self.plan.base_lrs)  # groups have joined or left since
+        now = self.plan.built
+        same = bases.equals(now, self.plan.moves) or len(bases) != len(now)  # groups have joined or left since
         return self.plan if same else self.plan.regrouped(bases)
 
     def _choose(self, state_dict: dict[str, Any], configured: Plan, resume: str) -> Chosen:
