@@ -38,7 +38,7 @@ from lr_recipes.optimizer.groups import (
     write_number,
 )
 from lr_recipes.plan.built import Built
-from lr_recipes.plan.horizon import Horizon, HorizonError
+from lr_recipes.plan.horizon import Horizon, HorizonError, read_tokens, read_total
 from lr_recipes.plan.plan import INTERVALS, Plan
 from lr_recipes.plan.resume import BEGIN_ANEW, POLICIES, Chosen, choose, rescaled_position
 from lr_recipes.plan.state import BOUND, COUNT, TEXT, ByName, Entries, ResumeError, checksum_of, damaged, whole
@@ -48,10 +48,7 @@ from lr_recipes.schedules.named import Name, as_schedule
 
 # More updates than any schedule's warmup: `fast_dev_run` trains one batch and must not fail over lengths.
 _LONG_RUN = 10**6
-_HOW_TO_GIVE_THE_TOTAL = (
-    "LearningRateScheduler(..., total_steps=...), or callbacks.learning_rate_scheduler.total_steps=... "
-    "on a command line"
-)
+_HOW_TO_GIVE = "LearningRateScheduler(..., {0}=...), or callbacks.learning_rate_scheduler.{0}=... on a command line"
 
 
 def _checksum_of_rest(state: dict[str, Any]) -> int:
@@ -83,8 +80,10 @@ class LearningRateScheduler(Remembering):
             ``"error"`` stops and shows both; ``"checkpoint"`` follows the old plan to its end; ``"config"`` follows the
             new one from the restored position on; ``"restart"`` begins a new one at position 0, over what is left of
             the run, and does so in each further fit of a Trainer.
-        total_steps: total number of updates, for runs whose end the Trainer does not know; with several optimizers
-            also a mapping like that of ``schedule``.
+        total_steps: total number of updates, or a length such as ``"10B tokens"``, for runs whose end the Trainer does
+            not know; with several optimizers also a mapping like that of ``schedule``.
+        tokens_per_sample: tokens in a sample (their mean, where samples differ), for lengths in tokens; by default what
+            the data module, or else the LightningModule, has as an attribute of this name.
         replace: take over from schedulers that the module itself returns. By default two owners are an error.
 
     Raises:
@@ -111,7 +110,8 @@ class LearningRateScheduler(Remembering):
         interval: str = "step",
         resume: str = "error",
         *,
-        total_steps: int | Mapping[int | str, int] | None = None,
+        total_steps: int | str | Mapping[int | str, int | str] | None = None,
+        tokens_per_sample: float | None = None,
         replace: bool = False,
     ) -> None:
         super().__init__()
@@ -119,6 +119,7 @@ class LearningRateScheduler(Remembering):
         self.interval = checks.one_of("interval", interval, INTERVALS)
         self.resume = checks.one_of("resume", resume, POLICIES)
         self.total_steps = _checked_total(total_steps)
+        self.tokens_per_sample = read_tokens("tokens_per_sample", tokens_per_sample)
         checks.flag("replace", replace)
         self.replace = replace
         self.bound: dict[str, BoundSchedule] = {}
@@ -309,14 +310,14 @@ class LearningRateScheduler(Remembering):
             plan, total = bound.plan, bound.horizon.total_steps
             horizon = replace(plan.horizon, steps_per_epoch=fit.horizon(total).steps_per_epoch)
             if horizon != plan.horizon:
-                bound.follow(plan.schedule.plan(horizon, plan.base_lrs, plan.peak))
+                bound.follow(plan.over(horizon))
                 if bound.every_update:  # else the LR is held until the epoch's first batch
                     bound.refresh()
 
     def plans(
         self,
         base_lrs: Mapping[str, Sequence[float]],
-        horizon: Callable[[int | None], Horizon],
+        horizon: Callable[..., Horizon],
         *,
         automatic: bool = True,
         advised: AbstractContextManager[None] | None = None,
@@ -326,7 +327,7 @@ class LearningRateScheduler(Remembering):
 
         Args:
             base_lrs: what the groups of each optimizer were built with, by the optimizer's name.
-            horizon: makes the horizon, from the total or, where none is given, ``None``.
+            horizon: makes the horizon, from the total and other facts by name, which are ``None`` where none is given.
             automatic: whether it is the Trainer that decides when an optimizer steps.
             advised: puts it into words when a fact about the run is missing; by default, in those for any Trainer.
             fast_dev_run: whether the run only shows that the code runs, however long the plan is.
@@ -338,19 +339,20 @@ class LearningRateScheduler(Remembering):
         built = {name: Built.of(lrs) for name, lrs in base_lrs.items()}
         totals = spread(self.total_steps, names, "total_steps")
         plans = {}
-        with advised or advising(automatic, _HOW_TO_GIVE_THE_TOTAL):
+        with advised or advising(automatic, _HOW_TO_GIVE):
             chosen = spread(self.schedule, names, "schedule")
             for name, schedule in chosen.items():
                 # A schedule by group may be meant for the groups of another optimizer that follows it too.
                 others = [built[other].names for other, one in chosen.items() if other != name and one is schedule]
-                plans[name] = plan_for(schedule, horizon(totals.get(name)), built[name].beside(others), fast_dev_run)
+                run = horizon(totals.get(name), tokens_per_sample=self.tokens_per_sample)
+                plans[name] = plan_for(schedule, run, built[name].beside(others), fast_dev_run)
         return plans
 
     def _plans(self, fit: Fit) -> dict[str, Plan]:
         return self.plans(
             {name: self._bases(fit, name) for name in fit.optimizers},
             fit.horizon,
-            advised=fit.advising(_HOW_TO_GIVE_THE_TOTAL),
+            advised=fit.advising(_HOW_TO_GIVE),
             fast_dev_run=bool(fit.trainer.fast_dev_run),  # type: ignore[attr-defined]
         )
 
@@ -611,9 +613,5 @@ def _checked_schedule(given: Any) -> Schedule | dict[int | str, Schedule]:
 def _checked_total(given: Any) -> Any:
     given = checks.plain(given)
     for value in given.values() if isinstance(given, Mapping) else [given]:
-        if value is not None and not checks.is_whole(value):
-            raise ValueError(
-                f"total_steps={checks.brief(value)}: must be a whole number of updates, at least 1, or None"
-            )
-        checks.countable("total_steps", value or 0)
+        read_total(value)
     return given

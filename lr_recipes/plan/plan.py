@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from lr_recipes.checks import counted
 from lr_recipes.plan.built import Built
-from lr_recipes.plan.curve import Curve
+from lr_recipes.plan.curve import AS_BUILT, Curve
 from lr_recipes.plan.horizon import Horizon
 from lr_recipes.plan.sight import Sight
 from lr_recipes.plan.state import Form
@@ -43,6 +43,11 @@ class Line(NamedTuple):
     base: float
     curve: Curve
     peak: float
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether a schedule is given for it; else it stays as built."""
+        return self.curve.phases[0].name != AS_BUILT
 
 
 class Source(Protocol):
@@ -175,6 +180,15 @@ class Plan(Sight):
                 "with requires_grad=False; or give the schedule one setting for all groups"
             ) from error
 
+    def over(self, horizon: Horizon) -> Plan:
+        """Return the plan of the same schedule on the same groups over another run, its floors where they were."""
+        return self.schedule.plan(horizon, self._measured, self.peak)
+
+    @property
+    def _measured(self) -> Built:
+        """What the groups were built with, floors and all."""
+        return self.built if self.is_one_curve else self.built.measured(self._peaks_of(range(len(self.built))))
+
     def _peaks_of(self, was: Sequence[int | None]) -> dict[str, list[float | None]]:
         """What floors of each group are measured against, of groups that were some of this plan's."""
         peaks: dict[str, list[float | None]] = {}
@@ -275,13 +289,11 @@ class Plan(Sight):
         }
         if self.is_one_curve:
             return state
-        built = self.built.measured(self._peaks_of(range(len(self.built))))
-        return {**state, "built": built.describe(self.moves)}
+        return {**state, "built": self._measured.describe(self.moves)}
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Curves are functions, which cannot be pickled: a copy is made from what they were made from.
-        built = self.built if self.is_one_curve else self.built.measured(self._peaks_of(range(len(self.built))))
-        return _made_anew, (self.schedule, self.horizon, built, self.peak)
+        return _made_anew, (self.schedule, self.horizon, self._measured, self.peak)
 
 
 def _made_anew(schedule: Source, horizon: Horizon, base_lrs: Sequence[float], peak: float) -> Plan:

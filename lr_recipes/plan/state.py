@@ -172,6 +172,7 @@ def whole(least: int) -> Value:
 
 COUNT, LENGTH = whole(0), whole(1)
 NUMBER = Value("a number", _is_number)  # infinity and not-a-number are some
+AMOUNT = Value("a positive number", lambda value: checks.is_finite(value) and 0 < value <= checks.MOST)
 TEXT = Value("a string", lambda value: isinstance(value, str))
 FLAG = Value("true or false", lambda value: isinstance(value, bool))
 # Of parameters of 32 bits, torch refuses to step by more.
@@ -201,7 +202,8 @@ _HORIZON = Entries(
         "steps_per_epoch": Maybe(_EPOCHS),
         "samples_per_step": Maybe(LENGTH),
         "source": TEXT,
-    }
+    },
+    {"tokens_per_sample": Maybe(AMOUNT)},
 )
 PLAN_ENTRIES: dict[str, Form] = {"schedule": _SCHEDULE, "base_lrs": ListOf(RATE), "peak": RATE, "horizon": _HORIZON}
 _BY_KEY = ByName(TEXT, ListOf(Maybe(RATE)))

@@ -15,7 +15,7 @@ from typing import Any
 
 from lr_recipes import checks
 from lr_recipes.plan.built import Built
-from lr_recipes.plan.curve import Curve, Shape
+from lr_recipes.plan.curve import AS_BUILT, Curve, Shape
 from lr_recipes.plan.horizon import Horizon
 from lr_recipes.plan.plan import Line, Plan, Reaction
 from lr_recipes.schedules.base import Schedule, Span, from_description
@@ -119,11 +119,17 @@ class ByGroup(Combined):
         horizon, built = Horizon.of(horizon), Built.of(base_lrs)
         if not built:
             raise ValueError(f"{self!r} is by group, and there are no groups here: give one schedule for all")
-        parts = [(one.plan(horizon, built.groups(groups)), groups) for one, groups in self._followed(built)]
+        parts = [
+            (
+                _left_alone(horizon, built.groups(groups)) if one is None else one.plan(horizon, built.groups(groups)),
+                groups,
+            )
+            for one, groups in self._followed(built)
+        ]
         return Plan.merged(self, horizon, built, parts)
 
-    def _followed(self, built: Built) -> list[tuple[Schedule, list[int]]]:
-        """The schedules within, and the groups that follow each."""
+    def _followed(self, built: Built) -> list[tuple[Schedule | None, list[int]]]:
+        """The schedules within, and the groups that follow each; ``None`` for those that no schedule is given for."""
         keys = {key: self._matches(key, built.names) for key in self._all}
         if not built.settled:
             self._check_known(keys, built)
@@ -137,11 +143,10 @@ class ByGroup(Combined):
                     )
                 of[group] = key
         rest = [group for group in range(len(built)) if group not in of]
-        followed = [
+        followed: list[tuple[Schedule | None, list[int]]] = [
             (one, [group for group in range(len(built)) if of.get(group) == key]) for key, one in self._all.items()
         ]
-        default: Any = self.default or Fixed()
-        return [(one, groups) for one, groups in [*followed, (default, rest)] if groups]
+        return [(one, groups) for one, groups in [*followed, (self.default, rest)] if groups]
 
     def _check_known(self, keys: Mapping[int | str, Sequence[int]], built: Built) -> None:
         everywhere = list(dict.fromkeys(chain(built.names, *built.elsewhere)))
@@ -208,7 +213,7 @@ class Hyperparameters(Combined):
         given = {"weight_decay": weight_decay, "momentum": momentum, **more}
         found: dict[str, Any] = {}
         for name, one in [*(others or {}).items(), *given.items()]:
-            key = _KNOWN_AS.get(name, name)
+            key = name_of_number(name)
             if one is not None and key in found:
                 raise ValueError(f"two schedules for one number: {key} is given twice, at last as {name!r}")
             if one is not None:
@@ -267,6 +272,17 @@ class Hyperparameters(Combined):
             moved = one.plan(horizon, built.groups(there).of_key(key))
             lines += (line._replace(key=key, group=there[line.group]) for line in moved.lines if line.key == "lr")
         return plan.with_lines(self, lines)
+
+
+def name_of_number(name: str) -> str:
+    """Return what a plan calls a number of a group: momentum and Adam's beta1 go by one name."""
+    return _KNOWN_AS.get(name, name)
+
+
+def _left_alone(horizon: Horizon, built: Built) -> Plan:
+    """The plan of groups that keep what they were built with."""
+    curve = Curve(Shape(lambda t: 1.0, 1.0, [(AS_BUILT, 0)]), lambda t: 1.0, 0, horizon.total_steps)
+    return Plan.of(Fixed(), horizon, curve, built, built.peak())
 
 
 def _checked_groups(name: str, given: Any) -> dict[int | str, Schedule]:

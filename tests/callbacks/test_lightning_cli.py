@@ -210,10 +210,25 @@ def test_a_scheduler_of_torch_by_its_class(tmp_path: Path) -> None:
     assert used(made) == STAIRS
 
 
+@pytest.mark.parametrize("schedule", [
+    schedules.Custom(function="math.cos", warmup="25%"),
+    schedules.Piecewise(milestones=[0, "50%"], factors=[1, 0.5], interpolation=["cosine"]),
+    schedules.Ramp(end=0.5, shape="cosine", length="1 epoch"),
+    schedules.CosineRestarts(cycles=4),
+], ids=lambda value: type(value).__name__)  # fmt: skip
+def test_a_shape_whose_knobs_are_of_several_types(schedule: Schedule, tmp_path: Path) -> None:
+    described = schedule.describe()
+    knobs = {name: value for name, value in described.items() if name != "schedule" and value is not None}
+    if "function" in knobs:
+        knobs["function"] = "math.cos"
+    made = cli(tmp_path, callbacks=owner({"class_path": described["schedule"], "init_args": knobs}))
+    assert made.trainer.callbacks[0].schedule == schedule
+
+
 @pytest.mark.parametrize(
     ("typed", "answer"),
     [
-        (["schedule=Cosin"], "'cosine', 'cosine_restarts', 'exponential'"),
+        (["schedule=Cosin"], "'cosine', 'cosine_restarts', 'custom'"),
         (["schedule=Cosine", "schedule.warmpu=5%"], "Problem with given class_path 'lr_recipes.schedules.Cosine'"),
         (["schedule={SGD: warmup_cosin}"], "'warmup_constant', 'warmup_cosine'"),
         (["schedule=lr_recipes.lr_scheduler.Cosine"], "does not correspond to a subclass of Schedule"),

@@ -304,6 +304,28 @@ def test_another_weight_decay_is_a_question_where_the_plan_moves_it() -> None:
         BOTH.bind(adamw(weight_decay=0.25), RUN).load_state_dict(saved)
 
 
+def test_so_it_is_where_the_optimizer_was_loaded_first() -> None:
+    optimizer = adamw()
+    bound = BOTH.bind(optimizer, RUN)
+    bound.attach()
+    steps(optimizer)
+    saved, loaded = bound.state_dict(), optimizer.state_dict()
+    again = adamw(weight_decay=0.25)
+    bound = BOTH.bind(again, RUN)
+    again.load_state_dict(loaded)
+    with pytest.raises(ResumeError, match="weight_decay as built"):
+        bound.load_state_dict(saved)
+    bound.restore(saved, resume="config")
+    assert again.param_groups[0]["weight_decay"] == pytest.approx(0.25 * linear(1))
+
+
+def test_other_peaks_leave_the_groups_their_names() -> None:
+    bound = BOTH.bind(adamw(), RUN)
+    bound.base_lrs = [0.02, 0.2, 0.002]
+    bound.refresh()
+    assert bound.get_last_lr() == BOTH.plan(RUN, Built([0.02, 0.2, 0.002], ["body", "head", "norm"])).lrs(0)
+
+
 @pytest.mark.parametrize("part", ["next_others", "built"])
 def test_a_damaged_state_is_known_for_one(part: str) -> None:
     saved = BOTH.bind(adamw(), RUN).state_dict()

@@ -36,7 +36,7 @@ from lr_recipes.sweep.result import RangeTest, Sweep
 _OURS = str(Path(lr_recipes.__file__).parent)
 _LONGEST = 2000  # characters of a message
 _SECONDS = 60.0
-RUN = Horizon(total_steps=100, steps_per_epoch=10, samples_per_step=8)
+RUN = Horizon(total_steps=100, steps_per_epoch=10, samples_per_step=8, tokens_per_sample=20)
 UPDATES = 100
 
 
@@ -87,12 +87,17 @@ LENGTHS: list[Any] = [
     "2 epochs",
     "0.5ep",
     "40 samples",
+    "800 tokens",
     "1.5 epochs",
     Duration(10, "%"),
 ]
 SHARES = [0, 0.0, 0.1, 0.5, 1, 1.0, 1e-9]
 _SAME: dict[tuple[str, ...], list[Any]] = {
     ("warmup", "step_size", "every", "timescale", "decay", "cycle", "duration", "given"): LENGTHS,
+    ("end", "start"): [0, 0.1, 1, 2.5, 100],
+    ("length",): [None, *LENGTHS],
+    ("cycles",): [None, 1, 3, 10**6],
+    ("beta", "exponent"): [1e-9, 0.5, 1, 2.5, 1e300],
     ("warmup_start_factor", "min_lr_ratio"): [None, *SHARES],
     ("gamma", "pct_start", "base_momentum", "max_momentum", "factor", "cycle_decay", "threshold"): SHARES,
     ("three_phase", "cycle_momentum", "plot", "apply", "replace", "summary"): [True, False],
@@ -105,16 +110,21 @@ GOOD: dict[str, list[Any]] = {
     "warmup_type": ["linear", "cosine", "exponential", "constant", "quadratic"],
     "decay_type": ["linear", "cosine", "1-sqrt", "exponential", "square"],
     "anneal_strategy": ["cos", "linear"],
+    "shape": ["linear", "cosine", "1-sqrt", "square", "exponential"],
     "milestones": [["50%", "75%"], [1, 2], ["1 epoch"], [99], ["100%"]],
     "schedules": [[schedules.Fixed(), schedules.Linear()], [schedules.Cosine(warmup=3), schedules.Step(step_size=2)]],
     "factory": [partial(StepLR, step_size=3), partial(OneCycleLR, max_lr=1.0, total_steps=200), StepLR],
     "interval": ["step", "epoch"],
-    "mode": ["min", "max", "exponential", "linear"],
+    "interpolation": ["linear", "step", "exponential", ["cosine"], ["1-sqrt", "square"]],
+    "factors": [[1, 0.5], [0.1, 2.0], [1], [0, 1, 0]],
+    "function": [math.cos, "math.exp", lambda p: 1 - p],
+    "mode": ["min", "max", "exponential", "linear", "triangular", "triangular2", "exp_range"],
     "threshold_mode": ["rel", "abs"],
     "monitor": ["val_loss"],
-    "total_steps": [None, 1, 100, 10**6],
+    "total_steps": [None, 1, 100, 10**6, "100 steps", "1M samples", "3 epochs", "10B tokens"],
     "steps_per_epoch": [None, 1, 10, [10, 7], (3, 3, 3)],
     "samples_per_step": [None, 1, 8],
+    "tokens_per_sample": [None, 1, 2048, 312.5],
     "source": ["", "words"],
     "schedule": [schedules.Fixed(), schedules.Cosine(warmup="10%"), schedules.Plateau(), {"a": schedules.Linear()}],
     "resume": ["error", "checkpoint", "config", "restart"],
