@@ -108,6 +108,12 @@ class ByGroup(Combined):
     def _all(self) -> dict[int | str, Schedule]:
         return {**self.groups, **self.late}  # type: ignore[dict-item] # no names any more
 
+    @property
+    def within(self) -> list[Schedule]:
+        """The schedules that it is made of."""
+        default: Any = self.default
+        return [*self._all.values(), *([] if default is None else [default])]
+
     def shape(self, span: Span) -> Shape:
         raise ValueError(
             f"{self!r} has a curve for each group: ask its plan(horizon, lrs), or preview(...), and not resolve(...)"
@@ -146,7 +152,8 @@ class ByGroup(Combined):
         followed: list[tuple[Schedule | None, list[int]]] = [
             (one, [group for group in range(len(built)) if of.get(group) == key]) for key, one in self._all.items()
         ]
-        return [(one, groups) for one, groups in [*followed, (self.default, rest)] if groups]
+        default: Any = self.default  # no name any more
+        return [(one, groups) for one, groups in [*followed, (default, rest)] if groups]
 
     def _check_known(self, keys: Mapping[int | str, Sequence[int]], built: Built) -> None:
         everywhere = list(dict.fromkeys(chain(built.names, *built.elsewhere)))
