@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from hydra.utils import instantiate
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
@@ -32,6 +33,13 @@ def joining(schedule: Schedule) -> None:
 
 def within(one: Any) -> Schedule:
     return ByGroup(groups={"head": one})
+
+
+def instantiated(**further: str) -> Schedule:
+    path = "lr_recipes.schedules"
+    head = {"_target_": f"{path}.Linear", "warmup": 3}
+    made: Any = instantiate({"_target_": f"{path}.ByGroup", "groups": {"head": head}, **further})
+    return made  # type: ignore[no-any-return]
 
 
 COMBINED: dict[str, Case] = {
@@ -87,6 +95,11 @@ COMBINED: dict[str, Case] = {
         lambda: within(0.1),
         ["groups['head']=0.1"],
         {"must be a schedule, as in Cosine(warmup='5%')": lambda: on_two(within(Cosine(warmup="10%")))},
+    ),
+    "a config for a group": Case(
+        instantiated,
+        ["groups['head']={", "must be a schedule"],
+        {"in Hydra's YAML add `_convert_: all` to the outermost": lambda: instantiated(_convert_="all")},
     ),
     "a plateau for a group": Case(
         lambda: within(Plateau()),
