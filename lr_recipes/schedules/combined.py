@@ -108,6 +108,11 @@ class ByGroup(Combined):
     def _all(self) -> dict[int | str, Schedule]:
         return {**self.groups, **self.late}  # type: ignore[dict-item] # no names any more
 
+    @property
+    def within(self) -> list[Schedule]:
+        """The schedules that it is made of."""
+        return [*self._all.values(), *([self.default] if isinstance(self.default, Schedule) else [])]
+
     def shape(self, span: Span) -> Shape:
         raise ValueError(
             f"{self!r} has a curve for each group: ask its plan(horizon, lrs), or preview(...), and not resolve(...)"
@@ -143,10 +148,11 @@ class ByGroup(Combined):
                     )
                 of[group] = key
         rest = [group for group in range(len(built)) if group not in of]
+        default = self.default if isinstance(self.default, Schedule) else None  # which is no name any more
         followed: list[tuple[Schedule | None, list[int]]] = [
             (one, [group for group in range(len(built)) if of.get(group) == key]) for key, one in self._all.items()
         ]
-        return [(one, groups) for one, groups in [*followed, (self.default, rest)] if groups]
+        return [(one, groups) for one, groups in [*followed, (default, rest)] if groups]
 
     def _check_known(self, keys: Mapping[int | str, Sequence[int]], built: Built) -> None:
         everywhere = list(dict.fromkeys(chain(built.names, *built.elsewhere)))
