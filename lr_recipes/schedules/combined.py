@@ -111,8 +111,7 @@ class ByGroup(Combined):
     @property
     def within(self) -> list[Schedule]:
         """The schedules that it is made of."""
-        default: Any = self.default
-        return [*self._all.values(), *([] if default is None else [default])]
+        return [*self._all.values(), *([self.default] if isinstance(self.default, Schedule) else [])]
 
     def shape(self, span: Span) -> Shape:
         raise ValueError(
@@ -149,10 +148,10 @@ class ByGroup(Combined):
                     )
                 of[group] = key
         rest = [group for group in range(len(built)) if group not in of]
+        default = self.default if isinstance(self.default, Schedule) else None  # which is no name any more
         followed: list[tuple[Schedule | None, list[int]]] = [
             (one, [group for group in range(len(built)) if of.get(group) == key]) for key, one in self._all.items()
         ]
-        default: Any = self.default  # no name any more
         return [(one, groups) for one, groups in [*followed, (default, rest)] if groups]
 
     def _check_known(self, keys: Mapping[int | str, Sequence[int]], built: Built) -> None:

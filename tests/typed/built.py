@@ -140,6 +140,7 @@ GOOD: dict[str, list[Any]] = {
     "optimizer": [None, 0, "Adam"],
     "horizon": [RUN, Horizon(total_steps=100), Horizon(total_steps=1000, steps_per_epoch=[10, 7])],
     "lr": [None, 0.1, 1, {"a": 0.1, "b": 1e-3}, schedules.Linear(warmup=3), "one_cycle", schedules.Plateau()],
+    "built": [None, {}, {"weight_decay": 0.1}, {"beta2": {"group0": 0.9}}, {"momentum": 0.9}],
     "groups": [{0: schedules.Linear()}, {"group0": schedules.Cosine(), 1: "step"}, {"group.*": "fixed"}],
     "late": [{}, {"group7": schedules.Linear()}, {5: "cosine"}],
     "default": [None, "one_cycle", schedules.Fixed(warmup=3)],
