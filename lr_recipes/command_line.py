@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import lr_recipes
 from lr_recipes import checks, schedules
-from lr_recipes.plan.horizon import Duration, Horizon, HorizonError
+from lr_recipes.plan.horizon import EXAMPLES, Horizon, HorizonError
 from lr_recipes.report.checkpoint import inspect_checkpoint
 from lr_recipes.report.picture import save_figure
 from lr_recipes.report.preview import preview
@@ -40,9 +40,10 @@ Keys:
   schedule           a name, or several with commas to compare them:
 {names}
   schedule.KNOB      a value of the schedule, such as schedule.warmup=10%
-  total_steps        optimizer updates in the run; also 'N epochs' where steps_per_epoch is given
+  total_steps        optimizer updates in the run; or its length, as in 90ep or '10B tokens'
   steps_per_epoch    updates in an epoch, for lengths in epochs
   samples_per_step   samples that one update sees, for lengths in samples
+  tokens_per_sample  tokens in a sample, for lengths in tokens
   lr                 base LR of the optimizer; without it, LRs are shares of the peak
   picture            file to draw, such as preview.png
   csv                file to write the LR of every update to
@@ -50,7 +51,8 @@ Keys:
 Examples:
   lr-recipes preview schedule=warmup_cosine total_steps=10000
   lr-recipes preview schedule=step,cosine,one_cycle total_steps=90ep steps_per_epoch=100 picture=all.png
-  lr-recipes preview schedule=warmup_linear schedule.warmup='500 steps' total_steps=10000 lr=0.001"""
+  lr-recipes preview schedule=warmup_linear schedule.warmup='500 steps' total_steps=10000 lr=0.001
+  lr-recipes preview schedule=cosine total_steps=10Btok samples_per_step=512 tokens_per_sample=2048"""
 
 INSPECT_USAGE = """\
 Shows what a checkpoint of Lightning's holds about learning rates.
@@ -84,9 +86,10 @@ was found, 0 where nothing was, 2 for what cannot be read.
 Keys:
   schedule           the schedule that was planned; lr-recipes preview names them
   schedule.KNOB      a value of the schedule, such as schedule.warmup=10%
-  total_steps        optimizer updates in the run; also 'N epochs'
+  total_steps        optimizer updates in the run; or its length, as in 90ep or '10B tokens'
   steps_per_epoch    updates in an epoch, for lengths in epochs
   samples_per_step   samples that one update sees, for lengths in samples
+  tokens_per_sample  tokens in a sample, for lengths in tokens
   lr                 base LR of every group; without it, that with which the plan
                      fits where it is highest
   column             the name of the LR, where it cannot be told from others
@@ -99,15 +102,10 @@ Examples:
 
 HELP_WORDS = {"-h", "--help", "help"}
 VERSION_WORDS = {"-V", "--version"}
-KEYS = ("schedule", "total_steps", "steps_per_epoch", "samples_per_step", "lr", "picture", "csv")
-AUDIT_KEYS = ("schedule", "total_steps", "steps_per_epoch", "samples_per_step", "lr", "column", "picture")
+FACTS = tuple(EXAMPLES)
+KEYS = ("schedule", *FACTS, "lr", "picture", "csv")
+AUDIT_KEYS = ("schedule", *FACTS, "lr", "column", "picture")
 _TEXTS = ("schedule", "picture", "csv", "column")  # keys whose values are text, whatever they look like
-# What to type for a fact that a schedule asks for.
-_TYPED = {
-    "steps_per_epoch": "steps_per_epoch=100",
-    "samples_per_step": "samples_per_step=256",
-    "total_steps": "total_steps=10000",
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -207,7 +205,7 @@ def _audit(typed: Sequence[str]) -> int:
     of_a_plan = [*(f"schedule.{knob}" for knob in asked.knobs), *(["lr"] if asked.lr is not None else [])]
     if of_a_plan and not asked.schedules:
         raise ValueError(f"{of_a_plan[0]} is of a plan, and no schedule is given: add schedule=NAME, or leave it out")
-    horizon, planned = horizon_from(asked), None
+    horizon, planned = Horizon(**asked.horizon), None
     record = read_record(path, asked.column)
     if horizon.total_steps is None and record.total is not None:
         horizon = dataclasses.replace(horizon, total_steps=record.total, source="as the record says")
@@ -232,7 +230,9 @@ def _preview(typed: Sequence[str]) -> int:
     _check_lr(asked)
     several = len(found) > 1
     name = next(iter(found))
-    shown = preview(found if several else found[name], horizon_from(asked), asked.lr, title="" if several else name)
+    shown = preview(
+        found if several else found[name], Horizon(**asked.horizon), asked.lr, title="" if several else name
+    )
     print(shown)
     if asked.csv:
         shown.to_csv(asked.csv)
@@ -290,7 +290,7 @@ def read_request(typed: Iterable[str], keys: Sequence[str] = KEYS) -> Request:
                 f"{checks.brief(key)} is unknown{checks.nearest(key, keys)}; there are {', '.join(keys)}, schedule.KNOB"
             )
     names = [name.strip() for name in values.get("schedule", "").split(",") if name.strip()]
-    facts = {name: _as_count(values.get(name)) for name in _TYPED}
+    facts = {name: _as_count(values.get(name)) for name in FACTS}
     return Request(names, knobs, facts, values.get("lr"), *(values.get(name) for name in ("picture", "csv", "column")))
 
 
@@ -299,20 +299,6 @@ def _check_lr(asked: Request) -> None:
         raise ValueError(
             f"schedule.min_lr={checks.brief(asked.knobs['min_lr'])} needs the base LR: give it, as in lr=0.001"
         )
-
-
-def horizon_from(asked: Request) -> Horizon:
-    """Return the horizon that the facts make; the total may be given in another unit."""
-    facts = {name: asked.horizon[name] for name in ("steps_per_epoch", "samples_per_step")}
-    for name, value in facts.items():
-        if value is not None and not checks.is_whole(value):
-            raise ValueError(f"{name}={checks.brief(value)}: must be a whole number of at least 1")
-    given = asked.horizon["total_steps"]
-    if given is None:
-        return Horizon(**facts)
-    if Duration.parse(given, "total_steps", minimum=1).unit == "%":
-        raise ValueError(f"total_steps={given!r}: percent of what? Give a number of updates, as in total_steps=10000")
-    return Horizon(total_steps=Horizon(**facts).steps(given, "total_steps"), **facts)
 
 
 def schedule_names() -> list[str]:
@@ -376,7 +362,7 @@ def _as_count(value: Any) -> Any:
 def _explained(error: ValueError | OSError | ImportError) -> str:
     """A mistake in words that fit this command line: facts about the run are typed here, and files named."""
     if isinstance(error, HorizonError):
-        return f"{error.needs}: give it, as in {_TYPED[error.fact]}"
+        return f"{error.needs}: give it, as in {error.fact}={EXAMPLES[error.fact]}"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename} cannot be written ({error.strerror}): choose another path"
     return str(error)

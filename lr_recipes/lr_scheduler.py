@@ -39,7 +39,7 @@ from lr_recipes.optimizer.as_built import give_back
 from lr_recipes.optimizer.clock import check_kind
 from lr_recipes.optimizer.follow import BoundSchedule
 from lr_recipes.optimizer.groups import built_lrs
-from lr_recipes.plan.horizon import Horizon, HorizonError
+from lr_recipes.plan.horizon import EXAMPLES, Horizon, HorizonError
 from lr_recipes.plan.loop import Start
 from lr_recipes.plan.plan import Plan
 from lr_recipes.plan.resume import POLICIES
@@ -54,10 +54,10 @@ _LIGHTNING = ("lightning.pytorch", "pytorch_lightning")
 # What each class takes beside the knobs of its schedule -> type, default, what it says.
 _FACTS: dict[str, tuple[Any, Any, str]] = {
     "total_steps": (
-        int | None,
+        int | str | None,
         None,
-        "optimizer updates in the whole run; may be left out where the schedule needs no total, and in a\n"
-        "        Lightning module, where it comes from the Trainer.",
+        'optimizer updates in the whole run, or its length, such as ``"10B tokens"``; may be left out where the\n'
+        "        schedule needs no total, and in a Lightning module, where it comes from the Trainer.",
     ),
     "steps_per_epoch": (
         int | abc.Sequence[int] | None,
@@ -68,6 +68,12 @@ _FACTS: dict[str, tuple[Any, Any, str]] = {
         int | None,
         None,
         "samples that one update sees, for lengths in samples; in a Lightning module the Trainer's.",
+    ),
+    "tokens_per_sample": (
+        float | None,
+        None,
+        "tokens in a sample, for lengths in tokens; in a Lightning module its attribute of this name, or the\n"
+        "        data module's.",
     ),
     "resume": (
         str,
@@ -144,16 +150,15 @@ class TorchStyle(BoundSchedule):
         if any(library in sys.modules for library in _LIGHTNING):
             from lr_recipes.callbacks.configured import RunOfTrainer  # imports Lightning
 
-            self._run = RunOfTrainer.that_is_configured(schedule, facts, f"{who}, total_steps=...)")
+            self._run = RunOfTrainer.that_is_configured(schedule, facts, f"{who}, {{}}=...)")
             if self._run is not None:
                 self._start = self._run.start()
                 return self._run.plan(schedule, bases, self._start)
         try:
             return schedule.plan(Horizon(**facts), bases)
         except HorizonError as error:
-            values = {"total_steps": "1000", "steps_per_epoch": "100", "samples_per_step": "256"}
             or_steps = "" if error.fact == "total_steps" else ", or write the length in steps ('500 steps')"
-            raise error.advised(f"Give it, {who}, {error.fact}={values[error.fact]}){or_steps}") from None
+            raise error.advised(f"Give it, {who}, {error.fact}={EXAMPLES[error.fact]}){or_steps}") from None
 
     def step(self, epoch: Any = None) -> None:
         """Do nothing: the optimizer's own updates move the schedule. ``step(n)`` goes to position n.

@@ -112,11 +112,12 @@ def test_values_are_read_as_in_a_config(typed: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("given", "updates"),
     [("10000", 10_000), ("10k", 10_000), ("1e4", 10_000), ("10_000", 10_000), ("500 steps", 500), ("90ep", 9000),
-     ("1M samples", 3906)],
+     ("1M samples", 3906), ("10M tokens", 39), ("10Mtok", 39)],
 )  # fmt: skip
 def test_the_total_is_given_in_any_unit(given: str, updates: int, capsys: pytest.CaptureFixture[str]) -> None:
-    facts = ("steps_per_epoch=100", "samples_per_step=256")
-    assert f": {updates:,} updates\n" in printed(capsys, "schedule=cosine", f"total_steps={given}", *facts)
+    facts = ("steps_per_epoch=100", "samples_per_step=256", "tokens_per_sample=1000")
+    source = f" ({given})" if given in ("90ep", "1M samples", "10M tokens", "10Mtok") else ""
+    assert f": {updates:,} updates{source}\n" in printed(capsys, "schedule=cosine", f"total_steps={given}", *facts)
 
 
 def test_several_schedules_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -171,7 +172,7 @@ def test_help_names_keys_and_schedules(arguments: list[str], capsys: pytest.Capt
     examples = [
         line.split() for line in out.splitlines() if line.startswith("  lr-recipes preview") and "NAME" not in line
     ]
-    assert len(examples) == 3
+    assert len(examples) == 4
 
 
 def test_the_examples_of_the_help_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -241,18 +242,20 @@ def test_letters_that_a_terminal_has_not_are_written_out(tmp_path: Path) -> None
         (["preview", "schedule=cosine", "optimizer.lr=1"], "'optimizer.lr' is unknown; there are schedule,"),
         (["preview", "schedule=step", "schedule.gama=1"], "schedule=step has no 'gama' (did you mean 'gamma'?)"),
         (["preview", "schedule=cosine"],
-         "Cosine needs to know how many updates the run will do: give it, as in total_steps=10000"),
+         "Cosine needs to know how many updates the run will do: give it, as in total_steps=1000"),
         (["preview", "schedule=warmup_cosine"],
-         "warmup='5%' needs to know how many updates the run will do: give it, as in total_steps=10000"),
+         "warmup='5%' needs to know how many updates the run will do: give it, as in total_steps=1000"),
         (["preview", "schedule=step", "total_steps=100"],
          "step_size='10 epochs' needs steps_per_epoch: give it, as in steps_per_epoch=100"),
         (["preview", "schedule=cosine", "schedule.warmup=10k samples", "total_steps=100"],
          "warmup='10000 samples' needs samples_per_step: give it, as in samples_per_step=256"),
         (["preview", "schedule=cosine", "total_steps=5 epochs"],
          "total_steps='5 epochs' needs steps_per_epoch: give it, as in steps_per_epoch=100"),
+        (["preview", "schedule=cosine", "total_steps=5M tokens", "samples_per_step=8"],
+         "total_steps='5000000 tokens' needs tokens_per_sample: give it, as in tokens_per_sample=2048"),
         (["preview", "schedule=cosine", "total_steps=10%"], "total_steps='10%': percent of what? Give a number of"),
-        (["preview", "schedule=cosine", "total_steps=0"], "total_steps=0: a length must be positive and finite"),
-        (["preview", "schedule=cosine", "total_steps=1.5"], "total_steps=1.5: 1.5 of what?"),
+        (["preview", "schedule=cosine", "total_steps=0"], "total_steps=0: must be a whole number of at least 1"),
+        (["preview", "schedule=cosine", "total_steps=1.5"], "total_steps=1.5: must be a whole number of at least 1"),
         (["preview", "schedule=cosine", "total_steps=many"], "total_steps='many' cannot be read"),
         (["preview", "schedule=cosine", "total_steps=9", "steps_per_epoch=0"], "steps_per_epoch=0: must be a whole"),
         (["preview", "schedule=cosine", "total_steps=9", "samples_per_step=x"], "samples_per_step='x': must be a"),

@@ -139,6 +139,15 @@ def test_facts_of_the_run_are_keyword_arguments() -> None:
     assert scheduler.horizon == Horizon(steps_per_epoch=5, samples_per_step=32)
 
 
+def test_tokens_are_a_fact_and_a_total() -> None:
+    optimizer, facts = one_weight(), {"samples_per_step": 32, "tokens_per_sample": 50}
+    scheduler = lr_scheduler.Linear(optimizer, warmup="3.2k tokens", total_steps="16k tokens", **facts)
+    assert scheduler.horizon == Horizon(total_steps=10, source="16k tokens", **facts)
+    assert used(optimizer, 10) == plan(schedules.Linear(warmup=2), 10)
+    with pytest.raises(ValueError, match=r"warmup='3200 tokens' needs samples_per_step.*samples_per_step=256\)"):
+        lr_scheduler.Linear(one_weight(), warmup="3.2k tokens", total_steps=10)
+
+
 def test_last_epoch_is_the_last_update_that_is_done() -> None:
     optimizer = one_weight()
     lr_scheduler.Cosine(optimizer, total_steps=TOTAL, last_epoch=6)
@@ -374,7 +383,8 @@ def test_signature_and_docstring_are_the_schedules(name: str) -> None:
     assert first == "optimizer"
     assert parameters[first].annotation is Optimizer
     fields = {one.name for one in dataclasses.fields(schedule) if one.init}
-    assert set(others) == fields | {"total_steps", "steps_per_epoch", "samples_per_step", "resume", "last_epoch"}
+    facts = {"total_steps", "steps_per_epoch", "samples_per_step", "tokens_per_sample"}
+    assert set(others) == fields | facts | {"resume", "last_epoch"}
     assert kind.__init__.__annotations__.keys() == parameters.keys()
     assert inspect.getdoc(kind).startswith(inspect.getdoc(schedule).splitlines()[0])
     assert [one for one in parameters if f"\n    {one}: " not in inspect.getdoc(kind)] == []

@@ -18,13 +18,13 @@ from accelerate.state import AcceleratorState
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from lightning.fabric import Fabric
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningCLI
 from omegaconf import OmegaConf
 from torch.optim import SGD, Optimizer
 from torch.utils.data import DataLoader
 
-from lr_recipes import Horizon, LearningRateScheduler, schedules
+from lr_recipes import Horizon, LearningRateScheduler, lr_scheduler, schedules
 from lr_recipes.command_line import main
 from lr_recipes.optimizer.groups import read_lrs
 from tests.adapters import trainers
@@ -42,6 +42,7 @@ RUN_BY = {
     "docs/fabric.md": "test_page_code.py",
     "docs/forecast.md": "benchmarks/test_forecast_pages.py",
     "docs/hydra.md": "test_page_code.py",
+    "docs/lengths.md": "test_page_code.py",
     "docs/lightning_cli.md": "callbacks/test_lightning_cli.py",
     "docs/own_schedule.md": "schedules/test_own.py",
     "docs/plain_loop.md": "test_page_code.py",
@@ -145,6 +146,23 @@ def test_plain_loop() -> None:
     assert scope["recording"].close() == "used = planned on 12 of 12 updates, schedule complete"
     exec(saving, scope)
     assert torch.load("last.pt", weights_only=True)["scheduler"] == scope["scheduler"].state_dict()
+
+
+def test_lengths(capsys: pytest.CaptureFixture[str]) -> None:
+    data, callback, totals = blocks("docs/lengths.md")
+    scope = {**parts(), "LightningDataModule": LightningDataModule, "LearningRateScheduler": LearningRateScheduler}
+    scope |= {"Horizon": Horizon, "lr_scheduler": lr_scheduler}
+    for block in (data, callback, totals):
+        exec(block, scope)
+    assert (scope["Texts"].tokens_per_sample, scope["callback"].tokens_per_sample) == (2048, 2048)
+    (words,) = typed("docs/lengths.md", "lr-recipes")
+    assert main(words) == 0
+    assert "Learning-rate plan for cosine: 9,537 updates (10Btok)" in capsys.readouterr().out
+    run = Horizon(total_steps=1000, steps_per_epoch=10, samples_per_step=8, tokens_per_sample=9)
+    table = re.findall(r"^\| (`.*?) \| (.*?) \|", text_of("docs/lengths.md"), re.M)
+    lengths = re.findall(r'`"?([^"`]+)"?`', " ".join(map(" ".join, table)))
+    assert len(lengths) == 12
+    assert all(run.steps(length) for length in lengths)
 
 
 def test_accelerate() -> None:

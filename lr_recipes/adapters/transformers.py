@@ -18,7 +18,7 @@ from lr_recipes.optimizer.clock import check_kind
 from lr_recipes.optimizer.follow import BoundSchedule
 from lr_recipes.optimizer.groups import built_lrs, copies, group_names
 from lr_recipes.optimizer.internals import innermost
-from lr_recipes.plan.horizon import Horizon, HorizonError
+from lr_recipes.plan.horizon import Horizon, HorizonError, read_tokens
 from lr_recipes.plan.plan import Plan
 from lr_recipes.plan.resume import POLICIES
 from lr_recipes.plan.state import BOUND
@@ -31,7 +31,9 @@ AnyTrainer = TypeVar("AnyTrainer")
 _OF_THE_ARGUMENTS = {"lr_scheduler_type": "linear", "warmup_steps": 0, "warmup_ratio": None, "lr_scheduler_kwargs": {}}
 
 
-def scheduled(trainer: AnyTrainer, schedule: Schedule | str, resume: str = "error") -> AnyTrainer:
+def scheduled(
+    trainer: AnyTrainer, schedule: Schedule | str, resume: str = "error", *, tokens_per_sample: float | None = None
+) -> AnyTrainer:
     """Let a Trainer of transformers follow a schedule, and record what its updates use; return the Trainer.
 
     The optimizer stays as the Trainer makes it, with its groups; its ``learning_rate`` is the peak. Lengths are
@@ -45,6 +47,7 @@ def scheduled(trainer: AnyTrainer, schedule: Schedule | str, resume: str = "erro
         resume: what to do when a checkpoint was made with another plan: ``"error"`` stops and shows both;
             ``"checkpoint"`` follows the old plan to its end; ``"config"`` follows the new one from the restored
             position on; ``"restart"`` begins a new one at position 0, over what is left of the run.
+        tokens_per_sample: tokens in a sample (their mean, where samples differ), for lengths in tokens.
 
     Raises:
         TypeError: it is no Trainer, or no schedule.
@@ -69,10 +72,11 @@ def scheduled(trainer: AnyTrainer, schedule: Schedule | str, resume: str = "erro
             "schedules.Cosine(warmup='5%')"
         )
     checks.one_of("resume", resume, POLICIES)
+    tokens = read_tokens("tokens_per_sample", tokens_per_sample)
     _refuse_owners(trainer, schedule)
     kind = _callback_kind()
     trainer.remove_callback(kind)
-    trainer.add_callback(kind(trainer, schedule, resume))
+    trainer.add_callback(kind(trainer, schedule, resume, tokens))
     return trainer
 
 
@@ -170,7 +174,7 @@ class _Followed(BoundSchedule):
         plan, horizon = self._built, self._built.horizon
         if first:
             horizon = horizon.part(first, max((horizon.total_steps or 0) - first, 1))
-        self.follow(plan.schedule.plan(horizon, plan.base_lrs, plan.peak))
+        self.follow(plan.over(horizon))
 
 
 class _Follower:
@@ -179,8 +183,8 @@ class _Follower:
     Together with ``TrainerCallback`` it is one of the Trainer's callbacks.
     """
 
-    def __init__(self, trainer: Any, schedule: Schedule, resume: str) -> None:
-        self._trainer, self._schedule, self._resume = trainer, schedule, resume
+    def __init__(self, trainer: Any, schedule: Schedule, resume: str, tokens_per_sample: float | None) -> None:
+        self._trainer, self._schedule, self._resume, self._tokens = trainer, schedule, resume, tokens_per_sample
         self._loader: Any = None
         self._metrics: set[str] = set()
         self._recording: Recording | None = None
@@ -231,10 +235,14 @@ class _Follower:
             )
         try:
             return schedule.plan(self._horizon(total), built_lrs(optimizer))
-        except HorizonError as error:  # the Trainer always knows the total
+        except HorizonError as error:  # the Trainer always knows the total, and the samples in an update
+            steps = "write the length in steps ('500 steps') or as a share of the run ('5%')"
+            if error.fact == "tokens_per_sample":
+                raise error.advised(
+                    f"Give it, scheduled(trainer, schedule, tokens_per_sample=2048), or {steps}"
+                ) from error
             raise error.advised(
-                "The Trainer's loader has no length, so nobody knows how long an epoch is: write the length in steps "
-                "('500 steps') or as a share of the run ('5%')"
+                f"The Trainer's loader has no length, so nobody knows how long an epoch is: {steps}"
             ) from error
 
     def _horizon(self, total: int) -> Horizon:
@@ -250,7 +258,13 @@ class _Follower:
             if args.max_steps <= 0:
                 source = f"{args.num_train_epochs:g} epochs of {checks.counted(epoch, 'update')}"
         samples = trainer.get_total_train_batch_size(args)
-        return Horizon(total_steps=total, steps_per_epoch=epoch, samples_per_step=samples, source=source)
+        return Horizon(
+            total_steps=total,
+            steps_per_epoch=epoch,
+            samples_per_step=samples,
+            tokens_per_sample=self._tokens,
+            source=source,
+        )
 
     # As a callback
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 from lr_recipes.callbacks.fit import advising_for, goes_on_from, horizon_of, limits_of
@@ -27,7 +26,7 @@ class RunOfTrainer:
     Args:
         trainer: the Trainer.
         facts: those about the run that are given; the others are the Trainer's.
-        how_to_give: the total, in words.
+        how_to_give: a fact, in words, with ``{}`` in the place of its name.
     """
 
     def __init__(self, trainer: Trainer, facts: Mapping[str, Any], how_to_give: str) -> None:
@@ -61,10 +60,9 @@ class RunOfTrainer:
             with suppress(HorizonError):  # who has said all that is needed is not made to load the data
                 return schedule.plan(Horizon(**given), base_lrs)
         limits = self._limits(trainer)._replace(start=start or Start())
-        horizon = horizon_of(trainer, limits, given.get("total_steps"))
         fast = bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
         with advising_for(trainer, self._how_to_give):
-            return plan_for(schedule, replace(horizon, **given), base_lrs, fast)
+            return plan_for(schedule, horizon_of(trainer, limits, **given), base_lrs, fast)
 
     def is_under_way(self) -> bool:
         """Whether the Trainer can be asked how long it trains, and is not trying something out."""

@@ -41,7 +41,7 @@ from lr_recipes.callbacks.lightning import (
 from lr_recipes.callbacks.telling import warn
 from lr_recipes.optimizer import internals
 from lr_recipes.optimizer.clock import Clock, completed_updates, is_watched
-from lr_recipes.plan.horizon import Horizon, HorizonError
+from lr_recipes.plan.horizon import Horizon, HorizonError, read_tokens
 from lr_recipes.plan.loop import Limits, Start
 from lr_recipes.plan.state import ResumeError, damaged
 
@@ -336,16 +336,17 @@ class Fit:
 
     # The horizon
 
-    def horizon(self, total_steps: int | None = None) -> Horizon:
+    def horizon(self, total_steps: int | str | None = None, **given: Any) -> Horizon:
         """Return the horizon of the fit; from ``on_train_start`` on, when its data are set up.
 
         Args:
             total_steps: the total, where it is given and not taken from the Trainer.
+            given: other facts that are given; what is ``None`` is the Trainer's.
 
         Raises:
             HorizonError: the number of updates cannot be told, and guessing would train with a wrong LR.
         """
-        return horizon_of(self.trainer, self._limits(), total_steps)
+        return horizon_of(self.trainer, self._limits(), total_steps, **given)
 
     @property
     def automatic(self) -> bool:
@@ -359,9 +360,9 @@ class Fit:
         except HorizonError:  # it needs no total
             return None
 
-    def advising(self, total: str = "") -> AbstractContextManager[None]:
+    def advising(self, how: str = "") -> AbstractContextManager[None]:
         """Put it into words that fit the Trainer when a fact about the run is missing; see ``advising_for``."""
-        return advising_for(self.trainer, total)
+        return advising_for(self.trainer, how)
 
     # Lengths of epochs that do not follow from the loader's
 
@@ -584,12 +585,13 @@ def limits_of(trainer: Trainer) -> Limits:
         automatic=trainer.lightning_module.automatic_optimization,
         reload_every=trainer.reload_dataloaders_every_n_epochs,  # type: ignore[attr-defined]
         changes=changes_of_accumulation(callbacks_of(trainer)),
+        tokens_per_sample=tokens_per_sample_of(getattr(trainer, "datamodule", None), trainer.lightning_module),
     )
 
 
-def horizon_of(trainer: Trainer, limits: Limits, total_steps: int | None = None) -> Horizon:
+def horizon_of(trainer: Trainer, limits: Limits, total_steps: int | str | None = None, **given: Any) -> Horizon:
     """Return the horizon that follows from the limits of a Trainer; see ``Fit.horizon``."""
-    horizon = limits._replace(automatic=is_automatic(trainer)).horizon(total_steps)
+    horizon = limits._replace(automatic=is_automatic(trainer)).horizon(total_steps, **given)
     if total_steps is None and _accumulates_by_itself(trainer):
         own = f"{type(trainer.strategy).__name__} accumulates gradients by its own rule"
         return replace(horizon, source=f"{own}, so updates cannot be counted from the loader")
@@ -642,34 +644,48 @@ def batch_size_of(loader: Any) -> int | None:
     return size if isinstance(size, int) else None
 
 
-def advising_for(trainer: Trainer, total: str = "") -> AbstractContextManager[None]:
+def tokens_per_sample_of(data: Any, module: Any) -> float | None:
+    """Return the tokens in a sample, as the data module says, or else the LightningModule; ``None`` where neither does.
+
+    Raises:
+        ValueError: what it says is no positive number.
+    """
+    for one in (data, module):
+        said = read_tokens(f"{type(one).__name__}.tokens_per_sample", getattr(one, "tokens_per_sample", None))
+        if said is not None:
+            return said
+    return None
+
+
+def advising_for(trainer: Trainer, how: str = "") -> AbstractContextManager[None]:
     """Put it into words that fit a Trainer when a fact about the run is missing.
 
     Args:
         trainer: the Trainer, whose training data are set up.
-        total: how the total can be given to whoever asks, where it can.
+        how: as in ``advising``.
     """
     sized = batch_size_of(trainer.train_dataloader) is not None
-    return advising(is_automatic(trainer), total, reloads(trainer), sized)
+    return advising(is_automatic(trainer), how, reloads(trainer), sized)
 
 
 @contextmanager
-def advising(automatic: bool, total: str = "", reloads: bool = False, sized: bool = False) -> Iterator[None]:
+def advising(automatic: bool, how: str = "", reloads: bool = False, sized: bool = False) -> Iterator[None]:
     """Put it into words that fit a Trainer when a fact about the run is missing.
 
     Args:
         automatic: whether it is the Trainer that decides when an optimizer steps.
-        total: how the total can be given to the callback that asks, where it can.
+        how: how a fact can be given to the callback that asks, where it can, with ``{}`` in the place of its name.
         reloads: whether the Trainer makes its loader anew between epochs.
         sized: whether the loader says how large a batch is.
     """
     try:
         yield
     except HorizonError as error:
-        raise error.advised(_advice(automatic, error.fact, total, reloads, sized)) from None
+        raise error.advised(_advice(automatic, error.fact, how, reloads, sized)) from None
 
 
-def _advice(automatic: bool, fact: str, total: str, reloads: bool, sized: bool) -> str:
+def _advice(automatic: bool, fact: str, how: str, reloads: bool, sized: bool) -> str:
+    total = how.format("total_steps")
     if fact == "total_steps":
         given = f"give the total: {total}" if total else "write the length in steps, as in '500 steps'"
         # Without a total to give, a length is asked for, and not a schedule. Where epochs have no known length either,
@@ -686,6 +702,9 @@ def _advice(automatic: bool, fact: str, total: str, reloads: bool, sized: bool) 
     if not automatic:
         even = f"; or {total}, a multiple of Trainer(max_epochs=...)" if total and fact == "steps_per_epoch" else ""
         return f"{steps}: the Trainer does not decide when an optimizer steps{even}"
+    if fact == "tokens_per_sample":
+        argument = how and f"{how.format(fact)}, or "
+        return f"{steps}, or say it: {argument}an attribute {fact} of the data module or the LightningModule"
     if fact == "samples_per_step" and sized:  # the loader has one, and the accumulation differs between epochs
         return f"{steps}, or in epochs ('2 epochs')"
     return f"{steps}, or give the loader a {'length' if fact == 'steps_per_epoch' else 'batch_size'}"

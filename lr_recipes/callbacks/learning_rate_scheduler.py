@@ -35,10 +35,10 @@ from lr_recipes.optimizer.groups import (
     group_names,
     honours_scales,
     read_lrs,
-    read_momentum,
-    write_momentum,
+    write_number,
 )
-from lr_recipes.plan.horizon import Horizon, HorizonError
+from lr_recipes.plan.built import Built
+from lr_recipes.plan.horizon import Horizon, HorizonError, read_tokens, read_total
 from lr_recipes.plan.plan import INTERVALS, Plan
 from lr_recipes.plan.resume import BEGIN_ANEW, POLICIES, Chosen, choose, rescaled_position
 from lr_recipes.plan.state import BOUND, COUNT, TEXT, ByName, Entries, ResumeError, checksum_of, damaged, whole
@@ -48,10 +48,7 @@ from lr_recipes.schedules.named import Name, as_schedule
 
 # More updates than any schedule's warmup: `fast_dev_run` trains one batch and must not fail over lengths.
 _LONG_RUN = 10**6
-_HOW_TO_GIVE_THE_TOTAL = (
-    "LearningRateScheduler(..., total_steps=...), or callbacks.learning_rate_scheduler.total_steps=... "
-    "on a command line"
-)
+_HOW_TO_GIVE = "LearningRateScheduler(..., {0}=...), or callbacks.learning_rate_scheduler.{0}=... on a command line"
 
 
 def _checksum_of_rest(state: dict[str, Any]) -> int:
@@ -83,8 +80,10 @@ class LearningRateScheduler(Remembering):
             ``"error"`` stops and shows both; ``"checkpoint"`` follows the old plan to its end; ``"config"`` follows the
             new one from the restored position on; ``"restart"`` begins a new one at position 0, over what is left of
             the run, and does so in each further fit of a Trainer.
-        total_steps: total number of updates, for runs whose end the Trainer does not know; with several optimizers
-            also a mapping like that of ``schedule``.
+        total_steps: total number of updates, or a length such as ``"10B tokens"``, for runs whose end the Trainer does
+            not know; with several optimizers also a mapping like that of ``schedule``.
+        tokens_per_sample: tokens in a sample (their mean, where samples differ), for lengths in tokens; by default what
+            the data module, or else the LightningModule, has as an attribute of this name.
         replace: take over from schedulers that the module itself returns. By default two owners are an error.
 
     Raises:
@@ -111,7 +110,8 @@ class LearningRateScheduler(Remembering):
         interval: str = "step",
         resume: str = "error",
         *,
-        total_steps: int | Mapping[int | str, int] | None = None,
+        total_steps: int | str | Mapping[int | str, int | str] | None = None,
+        tokens_per_sample: float | None = None,
         replace: bool = False,
     ) -> None:
         super().__init__()
@@ -119,11 +119,11 @@ class LearningRateScheduler(Remembering):
         self.interval = checks.one_of("interval", interval, INTERVALS)
         self.resume = checks.one_of("resume", resume, POLICIES)
         self.total_steps = _checked_total(total_steps)
+        self.tokens_per_sample = read_tokens("tokens_per_sample", tokens_per_sample)
         checks.flag("replace", replace)
         self.replace = replace
         self.bound: dict[str, BoundSchedule] = {}
-        self._base_lrs: dict[str, list[float]] = {}
-        self._momenta: dict[str, list[float | None]] = {}
+        self._built: dict[str, Built] = {}
         self._built_before: dict[str, list[float]] = {}  # base LRs at the start, of optimizers that have been rebuilt
         self._noting = ExitStack()
         self._epoch, self._fit_begins = -1, False
@@ -157,10 +157,7 @@ class LearningRateScheduler(Remembering):
                 "schedule: return one, or remove the LearningRateScheduler"
             )
         self._become_owner(fit, pl_module)
-        self._base_lrs = {name: built_lrs(one) for name, one in fit.optimizers.items()}
-        self._momenta = {
-            name: [read_momentum(group) for group in one.param_groups] for name, one in fit.optimizers.items()
-        }
+        self._built = {name: built_lrs(one) for name, one in fit.optimizers.items()}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Resolve the plan, write the first LRs, and print it: now the data are set up and all state is restored.
@@ -291,7 +288,7 @@ class LearningRateScheduler(Remembering):
 
     def _choose(self, fit: Fit, saved: dict[str, Any], plan: Plan) -> Chosen:
         if saved.get("built_lrs") == plan.base_lrs:  # the settings are the same, and then it was rebuilt with others
-            plan = plan.schedule.plan(plan.horizon, saved["base_lrs"], saved["peak"])
+            plan = plan.schedule.plan(plan.horizon, Built.read(saved["base_lrs"], saved.get("built")), saved["peak"])
         # How long an epoch was is no setting: what is known by now is right.
         argument = as_typed("LearningRateScheduler", "LearningRateScheduler(..., resume='checkpoint')")
         return choose(saved, plan, self.resume, self._origin, reloads=fit.reloads, argument=argument)
@@ -313,14 +310,14 @@ class LearningRateScheduler(Remembering):
             plan, total = bound.plan, bound.horizon.total_steps
             horizon = replace(plan.horizon, steps_per_epoch=fit.horizon(total).steps_per_epoch)
             if horizon != plan.horizon:
-                bound.follow(plan.schedule.plan(horizon, plan.base_lrs, plan.peak))
+                bound.follow(plan.over(horizon))
                 if bound.every_update:  # else the LR is held until the epoch's first batch
                     bound.refresh()
 
     def plans(
         self,
         base_lrs: Mapping[str, Sequence[float]],
-        horizon: Callable[[int | None], Horizon],
+        horizon: Callable[..., Horizon],
         *,
         automatic: bool = True,
         advised: AbstractContextManager[None] | None = None,
@@ -330,7 +327,7 @@ class LearningRateScheduler(Remembering):
 
         Args:
             base_lrs: what the groups of each optimizer were built with, by the optimizer's name.
-            horizon: makes the horizon, from the total or, where none is given, ``None``.
+            horizon: makes the horizon, from the total and other facts by name, which are ``None`` where none is given.
             automatic: whether it is the Trainer that decides when an optimizer steps.
             advised: puts it into words when a fact about the run is missing; by default, in those for any Trainer.
             fast_dev_run: whether the run only shows that the code runs, however long the plan is.
@@ -339,30 +336,35 @@ class LearningRateScheduler(Remembering):
             ValueError: a schedule does not fit the run, or an optimizer is named that there is not.
         """
         names = list(base_lrs)
+        built = {name: Built.of(lrs) for name, lrs in base_lrs.items()}
         totals = spread(self.total_steps, names, "total_steps")
         plans = {}
-        with advised or advising(automatic, _HOW_TO_GIVE_THE_TOTAL):
-            for name, schedule in spread(self.schedule, names, "schedule").items():
-                plans[name] = plan_for(schedule, horizon(totals.get(name)), base_lrs[name], fast_dev_run)
+        with advised or advising(automatic, _HOW_TO_GIVE):
+            chosen = spread(self.schedule, names, "schedule")
+            for name, schedule in chosen.items():
+                # A schedule by group may be meant for the groups of another optimizer that follows it too.
+                others = [built[other].names for other, one in chosen.items() if other != name and one is schedule]
+                run = horizon(totals.get(name), tokens_per_sample=self.tokens_per_sample)
+                plans[name] = plan_for(schedule, run, built[name].beside(others), fast_dev_run)
         return plans
 
     def _plans(self, fit: Fit) -> dict[str, Plan]:
         return self.plans(
             {name: self._bases(fit, name) for name in fit.optimizers},
             fit.horizon,
-            advised=fit.advising(_HOW_TO_GIVE_THE_TOTAL),
+            advised=fit.advising(_HOW_TO_GIVE),
             fast_dev_run=bool(fit.trainer.fast_dev_run),  # type: ignore[attr-defined]
         )
 
-    def _bases(self, fit: Fit, name: str) -> list[float]:
+    def _bases(self, fit: Fit, name: str) -> Built:
         """Base LRs: as built. In a run that starts fresh an LR finder may have changed them since the fit began."""
         now = built_lrs(fit.optimizers[name])
         if not fit.trainer.ckpt_path:
             return now
         # Of a checkpoint's run the groups now hold the `initial_lr` of the checkpoint: what this run's settings say was
         # noted before that, and a peak that has changed is a difference to be told.
-        built = self._base_lrs[name]
-        return built + now[len(built) :]  # a finetuning callback may have brought groups of the checkpoint back since
+        # A finetuning callback may have brought groups of the checkpoint back since.
+        return self._built[name].followed_by(now)
 
     def _go_on(self, fit: Fit, earlier: dict[str, Any]) -> None:
         """Go on where a checkpoint or an earlier fit stopped, if there is one, unless a new schedule begins here."""
@@ -373,7 +375,7 @@ class LearningRateScheduler(Remembering):
             self.bound[name].go_on(state)
         if self.resume == "config":
             self._keep_share_of_data(fit.trainer, saved)
-        self._stop_cycling_momentum(earlier)
+        self._let_go(earlier)
 
     def _go_on_rebuilt(self, fit: Fit, name: str) -> None:
         """Follow the plan on an optimizer that has been rebuilt, from the LRs that it was built with."""
@@ -397,14 +399,16 @@ class LearningRateScheduler(Remembering):
             if position != bound.position:  # to set it also writes the LR, and an LR that is held must stay
                 bound.position = position
 
-    def _stop_cycling_momentum(self, saved: dict[str, Any]) -> None:
-        """Where the checkpoint's schedule moved the momentum and this one does not, go back to what was built."""
+    def _let_go(self, saved: dict[str, Any]) -> None:
+        """Where the checkpoint's schedule moved what this one leaves alone, go back to what was built."""
         for name, bound in self.bound.items():
-            ours = self.resume in ("config", "restart") and saved.get(name, {}).get("cycles_momentum", False)
-            for group, momentum in zip(bound.optimizer.param_groups, self._momenta[name], strict=False):
-                cycled = ours or as_built.momentum_is_theirs(group)  # the checkpoint may be of a run with torch's own
-                if cycled and momentum is not None and not bound.plan.moves_momentum:
-                    write_momentum(group, momentum)
+            moved = _moved_by(saved.get(name, {})) if self.resume in ("config", "restart") else set()
+            for key, values in self._built[name].others.items():
+                for group, value in zip(bound.optimizer.param_groups, values, strict=False):
+                    # The checkpoint may be of a run with a scheduler of torch's that moved the momentum.
+                    theirs = key in moved or (key == "momentum" and as_built.momentum_is_theirs(group))
+                    if theirs and value is not None and key not in bound.plan.moves:
+                        write_number(group, key, value)
 
     # One owner
 
@@ -555,6 +559,12 @@ def check_optimizers(saved: Iterable[str], ours: Iterable[str], origin: str = "c
         )
 
 
+def _moved_by(saved: dict[str, Any]) -> set[str]:
+    """The hyper-parameters that a saved plan moves beside the LR."""
+    moved = {*saved.get("next_others", ())}
+    return moved | {"momentum"} if saved.get("cycles_momentum", False) else moved
+
+
 def position_in(horizon: Horizon, saved: dict[str, Any], max_steps: int | None) -> int:
     """Return where a run that follows its own plan goes on: where updates see other data, at the same share of them.
 
@@ -603,9 +613,5 @@ def _checked_schedule(given: Any) -> Schedule | dict[int | str, Schedule]:
 def _checked_total(given: Any) -> Any:
     given = checks.plain(given)
     for value in given.values() if isinstance(given, Mapping) else [given]:
-        if value is not None and not checks.is_whole(value):
-            raise ValueError(
-                f"total_steps={checks.brief(value)}: must be a whole number of updates, at least 1, or None"
-            )
-        checks.countable("total_steps", value or 0)
+        read_total(value)
     return given

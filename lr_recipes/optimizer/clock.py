@@ -36,6 +36,7 @@ class Teller(Protocol):
         total: updates of that part; ``None`` when it has no end.
         planned_factor: what the next update multiplies the base LRs by; ``None`` where nobody can say.
         planned_lrs: what the next update shall use, by group; ``None`` where nobody can say.
+        planned_others: what it shall use of the hyper-parameters that move beside the LR, by name and group.
         roster: the groups that these are for; others may have joined or left within the step.
     """
 
@@ -51,6 +52,9 @@ class Teller(Protocol):
 
     @property
     def planned_lrs(self) -> list[Any] | None: ...
+
+    @property
+    def planned_others(self) -> dict[str, list[float | None]]: ...
 
 
 class Owner(Teller, Protocol):

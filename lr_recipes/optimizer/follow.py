@@ -20,17 +20,18 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from lr_recipes import checks
 from lr_recipes.checks import brief, plain
+from lr_recipes.optimizer.bundle import Bundle, bundles_of
 from lr_recipes.optimizer.clock import Clock
 from lr_recipes.optimizer.groups import (
     Roster,
-    are_floats,
     bases_of,
-    check_momentum,
     note_base,
+    note_number,
+    numbers_of,
     own_tensor_lrs,
     read_lrs,
-    write_lr,
-    write_momentum,
+    read_number,
+    refuse_own_warmup,
 )
 from lr_recipes.plan.curve import Curve
 from lr_recipes.plan.horizon import Horizon
@@ -39,6 +40,7 @@ from lr_recipes.plan.resume import BEGIN_ANEW, Chosen, choose
 from lr_recipes.plan.state import BOUND, ResumeError, damaged
 
 _ACCELERATE = "accelerate.scheduler"  # the module of Accelerate's wrapper of a scheduler
+_POSITIONS = 1000  # positions of a curve that are looked at
 _PHASES = "give the phases to schedules.Sequence, with those of torch as TorchSchedule(factory=...)"
 
 
@@ -148,16 +150,27 @@ class BoundSchedule(LRScheduler):
 
     @base_lrs.setter
     def base_lrs(self, base_lrs: Sequence[float]) -> None:
-        self.follow(self.plan.schedule.plan(self.plan.horizon, base_lrs))
+        self.follow(self.plan.schedule.plan(self.plan.horizon, self.plan.built.with_lrs(base_lrs)))
         self._bound_to = self.plan.base_lrs
 
     @property
     def planned_lrs(self) -> list[float]:
         """What the next update shall use, by group."""
-        if not self.plan.uniform:
-            return self._planned
-        factor = self.planned_factor
-        return [base * factor for base in self._bases]
+        return self._planned_by(self._bundles)
+
+    @property
+    def planned_others(self) -> dict[str, list[float | None]]:
+        """What the next update shall use of the hyper-parameters that move beside the LR, by name and group."""
+        return {key: self._planned_by(bundles) for key, bundles in self._others.items()}
+
+    def _planned_by(self, bundles: Sequence[Bundle]) -> list[Any]:
+        if len(bundles) == 1 and len(bundles[0].bases) == len(self._list):  # all groups, in their order
+            factor = bundles[0].factor
+            return [base * factor for base in bundles[0].bases]
+        planned: list[Any] = [None] * len(self._list)
+        for one in bundles:
+            one.planned(planned)
+        return planned
 
     @property
     def peak(self) -> float:
@@ -193,33 +206,28 @@ class BoundSchedule(LRScheduler):
     # Writing
 
     def refresh(self) -> None:
-        """Write the LR (and momentum) of the present position into every group."""
+        """Write the LR, and what moves beside it, of the present position into every group."""
         self._check_bound()
+        for bundle in self._all:
+            bundle.write_anew()
         self.write(self.clock.position)
 
     def write(self, position: int) -> None:
-        """Write the LR (and momentum) of the update at ``position``; while the LR is held, it is held from there on."""
+        """Write what the update at ``position`` shall use; while the LR is held, it is held from there on."""
         self._held_from = position
-        # Position n is that of the next update: it is update n that uses the factor of n.
-        factor = self.planned_factor = self._factor(position) * self.scale
         # Most changes of the groups are seen by this; the others by `adopt`, before the next step, and until then the
         # groups of before are written: a new one keeps the LR that it was built with, which is its base.
         groups = self.clock.optimizer.param_groups
-        if groups is not self._list or len(groups) != len(self._pairs):
+        if groups is not self._list or len(groups) != self._count:
             self._regroup()
-        pairs = self._pairs
-        if self._floats and type(pairs[0][0]["lr"]) is float:  # nearly always; asking each one takes as long as writing
-            for group, base in pairs:
-                group["lr"] = base * factor
-        elif self.plan.uniform:
-            for group, base in pairs:
-                write_lr(group, base * factor)
-        else:
-            self._planned = [lr * self.scale for lr in self.plan.lrs(position)]
-            for (group, _), lr in zip(pairs, self._planned, strict=True):
-                write_lr(group, lr)
-        for line in self._others:
-            write_momentum(pairs[line.group][0], line.base * line.curve(position))
+        # Position n is that of the next update: it is update n that uses the factor of n.
+        scale = self.scale
+        for bundle in self._bundles:
+            bundle.write(position, scale)
+        self.planned_factor = self._bundles[0].factor
+        if self._others:
+            for bundle in self._all[len(self._bundles) :]:
+                bundle.write(position)
 
     def adopt(self) -> None:
         """Take in groups that have joined, left or been replaced, before the next update."""
@@ -241,13 +249,21 @@ class BoundSchedule(LRScheduler):
 
     def _note_groups(self) -> None:
         """Keep what every update needs at hand."""
-        self._bases, self._factor, self._others = self.plan.base_lrs, self.plan.curve.factor, self.plan.others
         own_tensor_lrs(self.optimizer)
         self._list = self.optimizer.param_groups
-        self._pairs = list(zip(self._list, self._bases, strict=True))
-        for group, base in self._pairs:
+        self._count = len(self._list)
+        for group, base in zip(self._list, self.plan.base_lrs, strict=True):
             note_base(group, base)
-        self._floats = are_floats(self.optimizer) and self.plan.uniform
+        for line in self.plan.others:
+            if line.key in self.plan.built.others:
+                note_number(self._list[line.group], line.key, self.plan.built.value(line.key, line.group))
+        self._all = bundles_of(sorted(self.plan.lines, key=lambda line: line.key != "lr"), self._list)
+        self._bundles = [one for one in self._all if one.key == "lr"]
+        for one in self._bundles:
+            one.factor = self.planned_factor  # until it is written anew
+        self._others: dict[str, list[Bundle]] = {}
+        for one in self._all[len(self._bundles) :]:
+            self._others.setdefault(one.key, []).append(one)
 
     # Torch's interface
 
@@ -371,6 +387,7 @@ class BoundSchedule(LRScheduler):
             "every_update": self.every_update,
             "next_lrs": [lr * self.scale for lr in self.plan.lrs(held)],
             "end_factor": self.plan.end_factor,
+            **({"next_others": {key: self.plan.values(key, held) for key in self._others}} if self._others else {}),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -418,7 +435,8 @@ class BoundSchedule(LRScheduler):
     def _configured(self) -> Plan:
         """The plan with the peaks that this run has given: an optimizer that is loaded before brings its own along."""
         bases = self._bound_to
-        same = bases == self.plan.base_lrs or len(bases) != len(self.plan.base_lrs)  # groups have joined or left since
+        now = self.plan.built
+        same = bases.equals(now, self.plan.moves) or len(bases) != len(now)  # groups have joined or left since
         return self.plan if same else self.plan.regrouped(bases)
 
     def _choose(self, state_dict: dict[str, Any], configured: Plan, resume: str) -> Chosen:
@@ -444,7 +462,7 @@ class BoundSchedule(LRScheduler):
         if self.clock.owner is not self:  # the copy of one that writes no more does not write either
             return _idle_again, (
                 type(self),
-                {name: fact for name, fact in vars(self).items() if name not in ("_factor", "_others")},
+                {name: fact for name, fact in vars(self).items() if name not in ("_all", "_bundles", "_others")},
             )
         # With hooks on its optimizer, and curves that are functions, it cannot be copied attribute by attribute: a copy
         # is bound to the copy of the optimizer, and goes on at the same position.
@@ -497,10 +515,42 @@ def _names_in(state: Any) -> str:
 
 
 def check_plan(plan: Plan, optimizer: Optimizer) -> None:
-    """Refuse a plan for what an optimizer's groups do not have.
+    """Refuse a plan for what an optimizer's groups do not have, cannot hold, or would not use.
 
     Raises:
-        ValueError: the plan moves the momentum and the optimizer has none.
+        ValueError: the plan moves a number that a group does not have; or a momentum to 1 or above; or the optimizer
+            has a warmup of its own.
     """
-    if plan.moves_momentum:
-        check_momentum(optimizer)
+    refuse_own_warmup(optimizer)
+    for line in plan.others:
+        group = optimizer.param_groups[line.group]
+        if read_number(group, line.key) is None:
+            raise ValueError(
+                f"{plan.schedule!r} moves the {line.key}, and {type(optimizer).__name__} has none: its groups have "
+                f"{', '.join(['lr', *numbers_of(group)])}. Leave it out (of OneCycle with cycle_momentum=False), or "
+                "choose an optimizer that has it"
+            )
+    for key in plan.moves:
+        if key == "momentum" or key.startswith("betas["):
+            _check_below_one(plan, key)
+
+
+def _check_below_one(plan: Plan, key: str) -> None:
+    """Refuse a decay rate that would come to 1: nothing would be forgotten any more, or a division be by 0."""
+    largest: dict[Curve, float] = {}
+    for line in plan.others:
+        if line.key == key and line.base != 1.0:  # where it is 1, the curve says the values, which are checked there
+            largest[line.curve] = max(line.base, largest.get(line.curve, 0.0))
+    for curve, base in largest.items():
+        last = (plan.total_steps or _POSITIONS) - 1
+        positions = {
+            *range(0, last, max(last // _POSITIONS, 1)),
+            *(phase.first for phase in curve.phases[:_POSITIONS]),
+            last,
+        }
+        top = max(positions, key=curve.factor)
+        if base * curve.factor(top) >= 1:
+            raise ValueError(
+                f"{plan.schedule!r} would move the {key} to {base * curve.factor(top):g} at update {top:,}, from the "
+                f"{base:g} that it was built with: it must stay below 1, so lower the factor"
+            )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from lr_recipes.optimizer.clock import Clock
 from lr_recipes.optimizer.groups import Roster
@@ -20,6 +20,7 @@ class Foretold:
         step: asked for the number of the next step, as the scheduler's clock counts: with those that change nothing.
     """
 
+    planned_others: ClassVar[dict[str, list[float | None]]] = {}  # it moves the LR alone
     part = "run"
 
     def __init__(

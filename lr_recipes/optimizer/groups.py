@@ -5,15 +5,23 @@ What is written, and when, is decided by whoever calls this.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 from torch.optim import Optimizer
 
+from lr_recipes.optimizer import internals
+from lr_recipes.plan.built import Built
 from lr_recipes.plan.names import distinct
 
 Group = dict[str, Any]
+
+_BUILT = "initial_"  # before a number's name: what it was built with, as torch keeps `initial_lr`
+_NOT_MOVED = ("params", "param_names", "lr", "lr_scale", "name", "max_lr", "min_lr", "max_momentum", "base_momentum")
+_SECOND_NAME = {"betas[0]": "momentum"}  # SGD's momentum and Adam's beta1 go by one name
+_PLACED = re.compile(r"(.+)\[(\d+)\]")  # of a tuple: "betas[1]"
 
 
 class Roster:
@@ -56,15 +64,37 @@ def read_lrs(optimizer: Optimizer) -> list[float]:
     return [float(group["lr"]) for group in optimizer.param_groups]
 
 
-def built_lrs(optimizer: Optimizer) -> list[float]:
+def built_lrs(optimizer: Optimizer) -> Built:
     """Return the base LR of each group: the LR that it was built with, times its ``lr_scale`` where it has one.
+
+    With them come the groups' names, and what else they were built with.
 
     Raises:
         ValueError: a group has no LR.
     """
     check_lrs(optimizer)
     scaled = honours_scales(optimizer)
-    return [_unscaled(group) * (_scale_of(group) if scaled else 1.0) for group in optimizer.param_groups]
+    lrs = [_unscaled(group) * (_scale_of(group) if scaled else 1.0) for group in optimizer.param_groups]
+    return Built(lrs, group_names(optimizer), _built_others(optimizer))
+
+
+def _built_others(optimizer: Optimizer) -> dict[str, list[float | None]]:
+    """What each group was built with beside the LR, number by number."""
+    # Groups with the same entries of the same kinds, as nearly all are, hold the same numbers: of many, one is asked.
+    kinds: dict[tuple[Any, ...], list[int]] = {}
+    for index, group in enumerate(optimizer.param_groups):
+        kinds.setdefault((*group, *map(type, group.values())), []).append(index)
+    found: dict[str, list[float | None]] = {}
+    for alike in kinds.values():
+        groups = [optimizer.param_groups[index] for index in alike]
+        for key in numbers_of(groups[0]):
+            noted = f"{_BUILT}{key}"
+            name, place = (noted, None) if noted in groups[0] else place_of(groups[0], key)
+            values = [group[name] if place is None else group[name][place] for group in groups]
+            column = found.setdefault(key, [None] * len(optimizer.param_groups))
+            for index, value in zip(alike, values, strict=True):
+                column[index] = float(value)
+    return found
 
 
 def _unscaled(group: Group) -> float:
@@ -127,6 +157,35 @@ def check_lrs(optimizer: Optimizer) -> None:
             )
 
 
+def warms_up_itself(optimizer: Optimizer) -> tuple[str, str, int] | None:
+    """Return the optimizer's class, a group whose LR it warms up by itself, and over how many updates; else ``None``.
+
+    Schedule-free optimizers do: their step multiplies ``lr`` on its way to the parameters and leaves it in the group as
+    it is, where the product is not to be seen.
+    """
+    for name, group in zip(group_names(optimizer), optimizer.param_groups, strict=True):
+        updates = group.get("warmup_steps") or 0
+        if updates > group.get("k", 0):  # how many they have done
+            return type(optimizer).__name__, name, updates
+    return None
+
+
+def refuse_own_warmup(optimizer: Optimizer) -> None:
+    """Refuse an optimizer that multiplies the LR that it is given by a warmup of its own.
+
+    Raises:
+        ValueError: it does; says how to build it.
+    """
+    found = warms_up_itself(optimizer)
+    if found is not None:
+        who, name, updates = found
+        raise ValueError(
+            f"{who} has warmup_steps={updates} in {name}: its own step multiplies the LR of its "
+            f"first {updates} updates, so they would use less than is planned. Build it with warmup_steps=0, and let "
+            f"the schedule warm up, as in schedules.Fixed(warmup={updates}), which comes to the same LRs"
+        )
+
+
 def write_lr(group: Group, lr: Any) -> None:
     """Set a group's LR; a tensor is filled in place and stays the same object."""
     present = group["lr"]
@@ -136,32 +195,69 @@ def write_lr(group: Group, lr: Any) -> None:
         group["lr"] = lr
 
 
-def read_momentum(group: Group) -> float | None:
-    """Return SGD's momentum or Adam's beta1; ``None`` where the optimizer has neither."""
-    if "betas" in group:  # first, as in torch's OneCycleLR: some optimizers have both
-        return float(group["betas"][0])
-    return float(group["momentum"]) if "momentum" in group else None
+def numbers_of(group: Group) -> dict[str, float]:
+    """Return the numbers that a group holds beside its LR, under the names that plans have for them.
 
-
-def write_momentum(group: Group, momentum: float) -> None:
-    """Set SGD's momentum or Adam's beta1."""
-    if "betas" in group:
-        group["betas"] = (momentum, *group["betas"][1:])
-    else:
-        group["momentum"] = momentum
-
-
-def check_momentum(optimizer: Optimizer) -> None:
-    """Refuse an optimizer whose momentum cannot be moved.
-
-    Raises:
-        ValueError: a group has neither momentum nor betas.
+    Example:
+        >>> numbers_of({"lr": 0.1, "betas": (0.9, 0.999), "eps": 1e-8, "maximize": False})
+        {'momentum': 0.9, 'betas[1]': 0.999, 'eps': 1e-08}
     """
-    if any(read_momentum(group) is None for group in optimizer.param_groups):
-        raise ValueError(
-            f"cycle_momentum=True needs an optimizer with momentum or betas, and {type(optimizer).__name__} has "
-            "neither: set cycle_momentum=False, or choose SGD with momentum or an Adam"
-        )
+    found: dict[str, float] = {}
+    for key, value in group.items():
+        if key in _NOT_MOVED or (key.startswith(_BUILT) and read_number(group, key.removeprefix(_BUILT)) is not None):
+            continue
+        if isinstance(value, (tuple, list)):
+            found.update((_SECOND_NAME.get(f"{key}[{n}]", f"{key}[{n}]"), one) for n, one in enumerate(value))
+        elif "betas" not in group or key != "momentum":
+            found[key] = value
+    return {key: float(value) for key, value in found.items() if _is_single_number(value)}
+
+
+def _is_single_number(value: Any) -> bool:
+    if isinstance(value, Tensor):
+        return value.numel() == 1 and value.is_floating_point()
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def place_of(group: Group, key: str) -> tuple[str, int | None]:
+    """Return where a group holds a number: under which key, and at which place of a tuple."""
+    if key == "momentum" and "betas" in group:  # first, as in torch's OneCycleLR: some optimizers have both
+        return "betas", 0
+    match = _PLACED.fullmatch(key)
+    return (match[1], int(match[2])) if match else (key, None)
+
+
+def read_number(group: Group, key: str) -> float | None:
+    """Return a number that a group holds, under the name that plans have for it; ``None`` where there is none."""
+    name, place = place_of(group, key)
+    value = group.get(name)
+    if place is not None:
+        value = value[place] if isinstance(value, (tuple, list)) and place < len(value) else None
+    return float(value) if value is not None else None
+
+
+def write_number(group: Group, key: str, number: float) -> None:
+    """Set a number that a group holds; a tensor is filled in place and stays the same object."""
+    name, place = place_of(group, key)
+    present = group[name] if place is None else group[name][place]
+    if isinstance(present, Tensor):
+        present.fill_(number)
+    elif place is None:
+        group[name] = number
+    else:
+        group[name] = (*group[name][:place], number, *group[name][place + 1 :])
+
+
+def mark_of(group: Group, key: str) -> float:
+    """Return what shows whether a number has been written since: itself, or how often its tensor was."""
+    name, place = place_of(group, key)
+    present = group[name] if place is None else group[name][place]
+    return internals.version_of(present) if isinstance(present, Tensor) else float(present)
+
+
+def note_number(group: Group, key: str, built: float) -> None:
+    """Keep what a group was built with, where ``built_lrs`` looks for it: the number itself is going to move."""
+    group[f"{_BUILT}{key}"] = built
 
 
 def snapshot(lr: Any) -> Any:
@@ -183,23 +279,28 @@ def copies(optimizer: Optimizer) -> list[Any]:
     return [lr.clone() if isinstance(lr, Tensor) else lr for lr in lrs]
 
 
-def are_floats(optimizer: Optimizer) -> bool:
-    """Whether the LR of every group is a float, so that it can be set without being looked at."""
-    groups = optimizer.param_groups
-    return bool(groups) and all(type(group["lr"]) is float for group in groups)
-
-
-def bases_of(optimizer: Optimizer, was: Sequence[int | None], bases: Sequence[float]) -> list[float]:
-    """Return the base LR of each group, where groups may have joined, left or been replaced.
+def bases_of(optimizer: Optimizer, was: Sequence[int | None], bases: Sequence[float]) -> Built:
+    """Return what each group was built with, where groups may have joined, left or been replaced.
 
     Args:
         optimizer: whose groups they are now.
         was: which of the groups before each of them is; ``None`` for a new one (``Roster.places``).
         bases: of the groups before.
     """
+    built, bases = built_lrs(optimizer), Built.of(bases)
     if was and all(index is None for index in was):  # built anew
-        return built_lrs(optimizer)
+        return built
     scaled = honours_scales(optimizer)
+    # A group that was copied from another has brought along what that one was built with.
+    others = {
+        key: [
+            read_number(group, key)
+            if index is None
+            else bases.others.get(key, values)[index if key in bases.others else place]
+            for place, (group, index) in enumerate(zip(optimizer.param_groups, was, strict=True))
+        ]
+        for key, values in built.others.items()
+    }
     known: list[float] = []
     sharing: dict[int, float] = {}  # base LR of the first group with a tensor, by the tensor's id
     for group, index in zip(optimizer.param_groups, was, strict=True):
@@ -212,7 +313,7 @@ def bases_of(optimizer: Optimizer, was: Sequence[int | None], bases: Sequence[fl
             known.append(bases[index])
         if isinstance(group["lr"], Tensor):
             sharing.setdefault(id(group["lr"]), known[-1])
-    return known
+    return Built(known, built.names, others)
 
 
 def own_tensor_lrs(optimizer: Optimizer) -> None:

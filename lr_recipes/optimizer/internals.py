@@ -10,6 +10,8 @@ import gc
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
@@ -67,6 +69,17 @@ def versions_of(optimizer: Optimizer) -> list[tuple[Any, int]]:
 def have_changed(versions: Sequence[tuple[Any, int]]) -> bool:
     """Whether somebody has changed a parameter since ``versions_of``."""
     return any(p._version != version for p, version in versions)
+
+
+def version_of(value: Any) -> int:
+    """Return how often a tensor has been written in place; 0 of a number, which is another object then."""
+    return value._version if isinstance(value, Tensor) and not value.is_inference() else 0
+
+
+def fill_all(tensors: list[Tensor], numbers: list[float]) -> None:
+    """Fill tensors of one device, each with its number, in two calls in place of one for each."""
+    torch._foreach_zero_(tensors)
+    torch._foreach_add_(tensors, numbers)
 
 
 def step_hooks_of(optimizer: Any) -> list[dict[int, Any]]:

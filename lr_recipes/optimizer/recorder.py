@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from lr_recipes.optimizer.clock import Clock
-from lr_recipes.optimizer.groups import Roster, group_names, on_device, read_momentum, snapshot
+from lr_recipes.optimizer.groups import Roster, group_names, on_device, read_number, snapshot
 from lr_recipes.plan.names import numbered
 
 # Whichever comes first: so much is lost when the process is killed, and so much memory is used.
 _FLUSH_SECONDS = 1.0
 _FLUSH_ROWS = 1000
+_ALWAYS = ("momentum", "weight_decay")  # beside the LR, whether they are moved or not
 
 
 class LearningRateError(RuntimeError):
@@ -40,7 +41,9 @@ class Auditor(Protocol):
     late: dict[str, int]
     left: dict[str, int]
 
-    def compare(self, position: int, used: Sequence[float], planned: Sequence[float], names: Sequence[str]) -> str: ...
+    def compare(
+        self, position: int, used: Sequence[float], planned: Sequence[float], names: Sequence[str | tuple[str, str]]
+    ) -> str: ...
 
     def skip(self, position: int, count: int = 1) -> None: ...
 
@@ -55,6 +58,7 @@ class _Update(NamedTuple):
     lrs: list[Any]
     others: list[float | None]
     planned: list[Any] | None
+    planned_others: dict[str, list[float | None]]
 
 
 # The values of a row: a flat tuple of numbers and text is no work for the garbage collector, however many wait.
@@ -77,6 +81,7 @@ class Recorder:
     Attributes:
         file: where the rows go; to be set before the first step.
         groups: names of all groups that there have been, which are the columns.
+        kinds: the hyper-parameters that are recorded beside the LR.
         noted: updates that were recorded: so many rows were handed to the file, or could not be read from a device.
     """
 
@@ -101,8 +106,10 @@ class Recorder:
         self._announced = False
         self.noted = self._taken = 0
         self._found = ""  # what is still to end the run
-        # For each column whether it has a momentum, then for each whether it has a weight decay.
-        self._there = self._present_in_groups()
+        self._plan = self._plan_of_owner()
+        self.kinds = (*_ALWAYS, *self._further_kinds(_ALWAYS))
+        # For each column whether it has a momentum, then for each whether it has a weight decay, and so on.
+        self._there = self._present_in_groups(self.kinds)
 
     @property
     def present(self) -> list[str]:
@@ -119,6 +126,8 @@ class Recorder:
             return
         if self._roster.has_changed(self.clock.optimizer):
             self._note_groups()
+        if self._plan_of_owner() is not self._plan:
+            self._note_kinds()
         update = self._read()  # of update `position`: the clock moves on after all witnesses have looked
         self.noted += 1
         self.last_lrs, self.last_others = update.lrs, update.others
@@ -133,14 +142,22 @@ class Recorder:
         if self.after_update is not None:
             self.after_update()
 
-    def _planned(self) -> list[Any] | None:
-        """What the step was planned to use, by group."""
+    def _planned(self) -> tuple[list[Any] | None, dict[str, list[Any]]]:
+        """What the step was planned to use, by group: LRs, and what moves beside them."""
         owner, optimizer = self.clock.teller, self.clock.optimizer
         planned = None if owner is None else owner.planned_lrs
-        if owner is None or planned is None or not owner.roster.has_changed(optimizer):
-            return planned
+        if owner is None or planned is None:
+            return None, {}
+        others = owner.planned_others
+        if not owner.roster.has_changed(optimizer):
+            return planned, others
         # Within the step, as in `training_step`: nothing is planned for who has joined.
-        return [None if index is None else planned[index] for index in owner.roster.places(optimizer)]
+        places = owner.roster.places(optimizer)
+
+        def at_places(values: list[Any]) -> list[Any]:
+            return [None if index is None else values[index] for index in places]
+
+        return at_places(planned), {key: at_places(values) for key, values in others.items()}
 
     def _read(self) -> _Update:
         groups, owner, position = self.clock.optimizer.param_groups, self.clock.teller, self.clock.position
@@ -152,8 +169,8 @@ class Recorder:
             # cuts of a plateau are planned too.
             owner.planned_factor if owner is not None and owner.plan.uniform else None,
             [snapshot(group["lr"]) for group in groups],
-            [read_momentum(group) for group in groups] + [group.get("weight_decay") for group in groups],
-            self._planned(),
+            [read_number(group, kind) for kind in self.kinds for group in groups],
+            *self._planned(),
         )
 
     def _judge(self, update: _Update, strict: bool = True) -> None:
@@ -161,7 +178,12 @@ class Recorder:
             self.audit.compared += 1
             self.audit.unplanned += 1
             return
-        used, planned, names = update.lrs, update.planned, self.present
+        used, planned = update.lrs, update.planned
+        names: Sequence[str | tuple[str, str]] = self.present
+        for key, values in update.planned_others.items():  # as if they were the LRs of further groups
+            start = self.kinds.index(key) * len(update.lrs)
+            used = [*used, *update.others[start : start + len(values)]]
+            planned, names = [*planned, *values], [*names, *((key, name) for name in self.present)]
         if any(lr is None for lr in planned):
             known = [index for index, lr in enumerate(planned) if lr is not None]
             used, planned, names = ([values[index] for index in known] for values in (used, planned, names))
@@ -223,9 +245,7 @@ class Recorder:
         fixed = (update.position, update.epoch, samples, update.phase, update.factor)
         if self._in_order:
             return (*fixed, *update.lrs, *self._those_there(update.others))
-        count = len(update.lrs)
-        others = [*self._in_columns(update.others[:count]), *self._in_columns(update.others[count:])]
-        return (*fixed, *self._in_columns(update.lrs), *self._those_there(others))
+        return (*fixed, *self._in_columns(update.lrs), *self._those_there(self._of_each_kind(update.others)))
 
     def _in_columns(self, values: Sequence[Any]) -> list[Any]:
         """Values of the present groups, and nothing for those that have left."""
@@ -234,24 +254,47 @@ class Recorder:
             row[column] = value
         return row
 
+    def _of_each_kind(self, values: Sequence[Any]) -> list[Any]:
+        """The same of values of each kind."""
+        count = len(self._columns)
+        starts = range(0, len(values), count)
+        return [value for start in starts for value in self._in_columns(values[start : start + count])]
+
     def _those_there(self, others: list[float | None]) -> list[float | None]:
-        """Momentum and weight decay of the groups that have them."""
+        """Momentum, weight decay and so on of the groups that have them."""
         return [value for value, there in zip(others, self._there, strict=True) if there]
 
-    def _present_in_groups(self) -> list[bool]:
-        """Which groups have a momentum, and which a weight decay."""
+    def _present_in_groups(self, kinds: Iterable[str]) -> list[bool]:
+        """Which groups have a momentum, which a weight decay, and so on."""
         groups = self.clock.optimizer.param_groups
-        return [read_momentum(group) is not None for group in groups] + ["weight_decay" in group for group in groups]
+        return [read_number(group, kind) is not None for kind in kinds for group in groups]
+
+    def _plan_of_owner(self) -> Any:
+        owner = self.clock.teller
+        return None if owner is None else owner.plan
+
+    def _further_kinds(self, known: Sequence[str]) -> list[str]:
+        """What the plan moves that is not recorded yet."""
+        return [key for key in (self._plan.moves if self._plan else ()) if key not in known]
+
+    def _note_kinds(self) -> None:
+        """Give what another plan moves columns of its own: a group has joined, or a saved plan is followed."""
+        self._plan = self._plan_of_owner()
+        more = self._further_kinds(self.kinds)
+        if more:
+            self.flush()  # rows with the old columns
+            self._there += map(bool, self._of_each_kind(self._present_in_groups(more)))
+            self.kinds += tuple(more)
+            self.file.add_groups(self.names())
 
     def names(self) -> dict[str, list[str]]:
         """Return the names of the groups for each kind of column: those that have such a value."""
         count = len(self.groups)
-        momenta, decays = self._there[:count], self._there[count:]
-        return {
-            "lr": self.groups,
-            "momentum": [name for name, there in zip(self.groups, momenta, strict=True) if there],
-            "weight_decay": [name for name, there in zip(self.groups, decays, strict=True) if there],
-        }
+        names = {"lr": self.groups}
+        for number, kind in enumerate(self.kinds):
+            there = self._there[number * count : (number + 1) * count]
+            names[kind] = [name for name, has in zip(self.groups, there, strict=True) if has]
+        return names
 
     def _note_groups(self) -> None:
         """Give each group its column: groups have joined, left or been replaced."""
@@ -284,10 +327,12 @@ class Recorder:
         return columns[name]
 
     def _add_columns(self, known: int) -> None:
-        flags, count = self._present_in_groups(), len(self._columns)
-        wide = [self._in_columns(flags[:count]), self._in_columns(flags[count:])]
-        old = [self._there[:known], self._there[known:]]
-        self._there = [bool(flag) for had, has in zip(old, wide, strict=True) for flag in [*had, *has[known:]]]
+        wide, count = self._of_each_kind(self._present_in_groups(self.kinds)), len(self.groups)
+        there = []
+        for number in range(len(self.kinds)):
+            had, has = self._there[number * known : (number + 1) * known], wide[number * count : (number + 1) * count]
+            there += [*had, *map(bool, has[known:])]
+        self._there = there
         self.file.add_groups(self.names())
 
     def take_updates(self) -> int:

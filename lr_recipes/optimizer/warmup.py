@@ -11,7 +11,7 @@ import contextlib
 import copyreg
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch.optim import Optimizer
@@ -45,6 +45,7 @@ class WarmupOver:
         lrs: what the scheduler wrote, by group; by default, and where the warmup is over, what the groups hold now.
     """
 
+    planned_others: ClassVar[dict[str, list[float | None]]] = {}  # it moves the LR alone
     part = "warmup"
 
     def __init__(

@@ -10,7 +10,8 @@ multiplied by is the plan's (``plan.py``): nothing here knows an LR.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from lr_recipes.checks import counted
@@ -39,16 +40,16 @@ class Shape(NamedTuple):
         end: the factor from position ``T`` on. It is the limit from the left, so that a run which goes on past its plan
             neither climbs again nor drops once more.
         phases: name and first position of each stretch, in order.
-        momentum: position -> momentum, for a schedule that moves it too.
         during_warmup: whether ``factor`` also counts for ``t < W``, as step sizes and milestones do, which count from
             the start of training; else it is 1 there.
+        beside: other hyper-parameters that move in step with the LR, by name, each as position -> its value.
     """
 
     factor: Factor
     end: float
     phases: Sequence[tuple[str, int]]
-    momentum: Factor | None = None
     during_warmup: bool = False
+    beside: Mapping[str, Factor] = MappingProxyType({})
 
 
 class Curve(Sight):
@@ -56,18 +57,18 @@ class Curve(Sight):
 
     Attributes:
         factor: the same function without the check of ``n``, for the update path.
-        momentum: position -> momentum, for schedules that cycle it; else ``None``.
+        beside: other hyper-parameters that move in step with the LR, by name, each as a curve of its values.
         warmup: updates of the warmup.
         total_steps: updates in the plan; ``None`` when it has no end.
         phases: the named stretches of the plan, in order.
         end: the factor from ``total_steps`` on.
     """
 
-    __slots__ = ("_firsts", "end", "factor", "momentum", "phases", "total_steps", "warmup")
+    __slots__ = ("_firsts", "beside", "end", "factor", "phases", "total_steps", "warmup")
 
     def __init__(self, shape: Shape, ramp: Factor, warmup: int, total_steps: int | None) -> None:
         self.factor = _join(shape, ramp, warmup, total_steps)
-        self.momentum = shape.momentum
+        self.beside = {key: _curve_of_values(value, shape, total_steps) for key, value in shape.beside.items()}
         self.warmup = warmup
         self.total_steps = total_steps
         self.end = shape.end
@@ -92,6 +93,12 @@ class Curve(Sight):
             return "end"
         # From the right: the first update of a phase is its own, and not the last of the phase before it.
         return self.phases[bisect_right(self._firsts, position) - 1].name
+
+
+def _curve_of_values(value: Factor, shape: Shape, total: int | None) -> Curve:
+    """What moves beside the LR: no warmup multiplies it, and past the plan it stays as the last update had it."""
+    end = 0.0 if total is None else value(total - 1)
+    return Curve(Shape(value, end, shape.phases), lambda t: 1.0, 0, total)
 
 
 def _stretch_of(phase: Phase) -> str:

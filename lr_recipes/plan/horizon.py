@@ -1,7 +1,8 @@
 """Durations and run facts become whole optimizer steps here. The standard library alone.
 
-A *duration* is a length with its unit (``"500 steps"``, ``"5 epochs"``, ``"10%"``, ``"100k samples"`` or a plain
-``int`` of steps). A :class:`Horizon` holds the facts of one run that turn durations into steps.
+A *duration* is a length with its unit (``"500 steps"``, ``"5 epochs"``, ``"10%"``, ``"100k samples"``,
+``"500M tokens"`` or a plain ``int`` of steps). A :class:`Horizon` holds the facts of one run that turn durations into
+steps.
 
 To add a unit: a row of ``UNITS``, a fact of ``Horizon``, and how one makes steps of the other in ``Horizon._exact``.
 Where a fact comes from is not known here: ``callbacks/fit.py`` asks a Trainer, ``command_line.py`` what was typed.
@@ -25,20 +26,17 @@ UNITS = {
     "epochs": ("epochs", "epoch", "ep"),
     "%": ("%", "percent"),
     "samples": ("samples", "sample", "sa"),
+    "tokens": ("tokens", "token", "tok"),
 }
 _UNIT_OF = {name: unit for unit, names in UNITS.items() for name in names}
-_PREFIXES = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9}
+_PREFIXES = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9, "T": 10**12}
 # A number, a prefix, a unit: "100k samples". A prefix may stand alone ("10k" are 10,000 steps), and the spaces may go
 # ("5ep").
-_PATTERN = re.compile(r"\s*([-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([kKMG]?)\s*([^\W\d]*|%)\s*")
-# Fact -> what to do about it, said to somebody who made the Horizon; a Trainer and the command line say it their way.
-_ADVICE = {
-    "total_steps": "Give it: Horizon(total_steps=1000)",
-    "steps_per_epoch": "Give it, Horizon(steps_per_epoch=100), or write the length in steps ('500 steps')",
-    "samples_per_step": "Give it, Horizon(samples_per_step=256), or write the length in steps ('500 steps')",
-}
+_PATTERN = re.compile(r"\s*([-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([kKMGBT]?)\s*([^\W\d]*|%)\s*")
+# Fact -> a value that somebody may give.
+EXAMPLES = {"total_steps": 1000, "steps_per_epoch": 100, "samples_per_step": 256, "tokens_per_sample": 2048}
 _GROWN = math.log(FOREVER)
-_EXAMPLES = "'500 steps', '5 epochs', '10%', '100k samples' or a whole number of steps"
+_LENGTHS = "'500 steps', '5 epochs', '10%', '100k samples', '500M tokens' or a whole number of steps"
 
 
 class HorizonError(ValueError):
@@ -48,7 +46,7 @@ class HorizonError(ValueError):
 
     Args:
         who: what needs the fact, such as ``"Cosine"`` or ``"warmup='5 epochs'"``.
-        fact: which one: ``"total_steps"``, ``"steps_per_epoch"`` or ``"samples_per_step"``.
+        fact: which one: an argument of ``Horizon``, such as ``"total_steps"``.
         why: why the run does not have it, where that is known.
         advice: what to do about it; by default what suits somebody who made the ``Horizon``.
     """
@@ -56,7 +54,7 @@ class HorizonError(ValueError):
     def __init__(self, who: str, fact: str, why: str = "", advice: str | None = None) -> None:
         super().__init__(who, fact, why, advice)  # all of them, so that the error survives pickling
         self.who, self.fact, self.why = who, fact, why
-        self.advice = _ADVICE[fact] if advice is None else advice
+        self.advice = _advice_on(fact) if advice is None else advice
 
     def __str__(self) -> str:
         lacks = "and this run has no known end" if self.fact == "total_steps" else "which this run does not have"
@@ -80,7 +78,7 @@ class Duration:
 
     Args:
         value: how many units; never negative.
-        unit: ``"steps"``, ``"epochs"``, ``"%"`` (of the total number of updates) or ``"samples"``.
+        unit: ``"steps"``, ``"epochs"``, ``"%"`` (of the total number of updates), ``"samples"`` or ``"tokens"``.
 
     Example:
         >>> Duration.parse("5ep")
@@ -114,7 +112,7 @@ class Duration:
         # Not-a-number is not between 0 and infinity either, so it is refused here too.
         if not 0 <= duration.value < math.inf or (minimum > 0 and duration.value == 0):
             least = "positive" if minimum > 0 else "zero or more"
-            raise ValueError(f"{name}={checks.brief(given)}: a length must be {least} and finite; write {_EXAMPLES}")
+            raise ValueError(f"{name}={checks.brief(given)}: a length must be {least} and finite; write {_LENGTHS}")
         if duration.unit == "%" and duration.value > 100:
             raise ValueError(f"{name}={checks.brief(given)} is more than the whole run: at most '100%'")
         checks.countable(name, duration.value, given)
@@ -125,7 +123,7 @@ class Duration:
         given = checks.plain(given)
         # A bool is an int in Python, and `warmup: yes` in YAML is a bool: nobody means 1 step by it.
         if isinstance(given, bool) or not isinstance(given, (int, float, str)):
-            raise ValueError(f"{name}={checks.brief(given)} is not a duration: write {_EXAMPLES}")
+            raise ValueError(f"{name}={checks.brief(given)} is not a duration: write {_LENGTHS}")
         if isinstance(given, int):
             return cls(given, "steps")
         if isinstance(given, float):
@@ -133,12 +131,14 @@ class Duration:
         # No length is as long; and the pattern, which goes back over digits, would take hours over a million of them.
         match = _PATTERN.fullmatch(given) if len(given) < 400 else None
         if match is None:
-            raise ValueError(f"{name}={checks.brief(given)} cannot be read: write {_EXAMPLES}")
+            raise ValueError(f"{name}={checks.brief(given)} cannot be read: write {_LENGTHS}")
         return cls._from_match(match, given, name)
 
     @classmethod
     def _from_match(cls, match: re.Match[str], given: str, name: str) -> Duration:
         number, prefix, word = match.groups()
+        if (prefix + word).lower() in _UNIT_OF:  # "5 Tokens" are no tera-okens
+            prefix, word = "", prefix + word
         value = float(number.replace("_", "")) * _PREFIXES[prefix]
         # "10" and "10k" are steps. "0.1" is asked back, and so are "10.0" and "1e3": they could be a share of the run.
         if not word and not prefix and not _is_whole(number):
@@ -154,51 +154,65 @@ class Duration:
 
 
 @checks.explains_arguments
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, init=False)
 class Horizon:
     """The facts about a run that turn durations into steps.
 
     Args:
-        total_steps: optimizer updates in the whole run; ``None`` when the run has no known end.
+        total_steps: optimizer updates in the whole run, or its length in any unit but ``%``, such as ``"10B tokens"``;
+            ``None`` when the run has no known end.
         steps_per_epoch: optimizer updates in an epoch. A sequence gives each epoch its own number, as a change of
             gradient accumulation between epochs does; its last entry goes on for later epochs, so it is kept without
             repeats at its end.
         samples_per_step: samples that one update sees, over all devices and accumulated batches.
-        source: where the total came from, in words, for the printed plan.
+        tokens_per_sample: tokens that one sample has; their mean, where samples differ.
+        source: where the total came from, in words, for the printed plan; by default its length as it was written.
 
     Raises:
+        HorizonError: the total is given in a unit that needs a fact which is not.
         ValueError: a number is not positive.
 
     Example:
         >>> run = Horizon(total_steps=1000, steps_per_epoch=100)
         >>> run.steps("5 epochs"), run.steps("10%"), run.steps(7)
         (500, 100, 7)
+        >>> Horizon(total_steps="10B tokens", samples_per_step=512, tokens_per_sample=2048).total_steps
+        9537
     """
 
     total_steps: int | None = None
-    steps_per_epoch: int | Sequence[int] | None = None
+    steps_per_epoch: int | Epochs | None = None
     samples_per_step: int | None = None
+    tokens_per_sample: float | None = None
     source: str = ""
 
-    def __post_init__(self) -> None:
-        for name in ("total_steps", "steps_per_epoch", "samples_per_step", "source"):
-            given = getattr(self, name)
-            if not isinstance(given, Epochs):
-                object.__setattr__(self, name, checks.plain(given))  # numpy's numbers too: they are saved
-        epochs = self.steps_per_epoch
+    # By hand: more is taken than is kept, where every list of epochs and every total has the one form that can be
+    # compared and saved.
+    def __init__(
+        self,
+        *,
+        total_steps: int | str | Duration | None = None,
+        steps_per_epoch: int | Sequence[int] | None = None,
+        samples_per_step: int | None = None,
+        tokens_per_sample: float | None = None,
+        source: str = "",
+    ) -> None:
+        epochs = steps_per_epoch if isinstance(steps_per_epoch, Epochs) else checks.plain(steps_per_epoch)
         if isinstance(epochs, Sequence) and not isinstance(epochs, (str, bytes, Epochs)):
             epochs = tuple(epochs)
-        facts = {"total_steps": self.total_steps, "steps_per_epoch": epochs, "samples_per_step": self.samples_per_step}
-        for name, given in facts.items():
-            for number in () if given is None else _entries(given):
-                if not checks.is_whole(number):
-                    raise ValueError(f"{name}={checks.brief(given)}: must be a whole number of at least 1, or None")
-                checks.countable(name, number, given)
-        # Any list-like value, such as a config's, becomes the one form that can be compared and saved; the class is
-        # frozen, so it is set past its own __setattr__.
+        samples, tokens = checks.plain(samples_per_step), read_tokens("tokens_per_sample", tokens_per_sample)
+        _check_counts("steps_per_epoch", epochs)
+        _check_counts("samples_per_step", samples)
         if isinstance(epochs, (tuple, Epochs)):
-            kept = _without_repeats(epochs if isinstance(epochs, Epochs) else Epochs.of(epochs))
-            object.__setattr__(self, "steps_per_epoch", kept)
+            epochs = _without_repeats(epochs if isinstance(epochs, Epochs) else Epochs.of(epochs))
+        facts = {"steps_per_epoch": epochs, "samples_per_step": samples, "tokens_per_sample": tokens}
+        vars(self).update(total_steps=None, **facts, source=checks.plain(source))  # frozen: past its __setattr__
+        total = read_total(total_steps)
+        if isinstance(total, Duration):
+            written = "" if total.unit == "steps" else str(total_steps).strip()
+            vars(self).update(total_steps=self.steps(total, "total_steps"), source=self.source or written)
+        else:
+            vars(self).update(total_steps=total)
 
     @classmethod
     def of(cls, given: Horizon | int | str) -> Horizon:
@@ -227,6 +241,7 @@ class Horizon:
             "total_steps": self.total_steps,
             "steps_per_epoch": list(epochs) if isinstance(epochs, Epochs) else epochs,
             "samples_per_step": self.samples_per_step,
+            "tokens_per_sample": self.tokens_per_sample,
             "source": self.source,
         }
 
@@ -296,8 +311,11 @@ class Horizon:
             return value
         if duration.unit == "%":
             return value * self.need_total(f"{name}={str(duration)!r}") / 100
-        if duration.unit == "samples":
-            return value / int(self._need("samples_per_step", duration, name))
+        if duration.unit in ("samples", "tokens"):
+            size = float(self._need("samples_per_step", duration, name))
+            return value / (
+                size * self._need("tokens_per_sample", duration, name) if duration.unit == "tokens" else size
+            )
         epochs = self._need("steps_per_epoch", duration, name)
         exact: float = epochs.until(value) if isinstance(epochs, Epochs) else value * epochs
         return exact
@@ -327,7 +345,17 @@ class Horizon:
         # Updates 0 to s - 1 are of epoch 0, update s is the first of epoch 1.
         if isinstance(epochs, Epochs):
             return epochs.epoch_of(position)
-        return None if epochs is None else position // epochs  # type: ignore[operator] # a sequence is one of Epochs
+        return None if epochs is None else position // epochs
+
+
+def _advice_on(fact: str) -> str:
+    """What to do about a missing fact, said to somebody who made the Horizon; others say it their way."""
+    given = f"Horizon({fact}={EXAMPLES[fact]})"
+    return (
+        f"Give it: {given}"
+        if fact == "total_steps"
+        else f"Give it, {given}, or write the length in steps ('500 steps')"
+    )
 
 
 class Marks(Sequence[int]):
@@ -388,6 +416,45 @@ def _count(times: float, growth: float) -> float:
     return times if growth == 1 else math.log1p(times * (growth - 1)) / math.log1p(growth - 1)
 
 
+def read_total(given: Any) -> Any:
+    """Read the total of a run: a whole number of updates or ``None`` is returned as it is, a string as its length.
+
+    Raises:
+        ValueError: it is neither a positive number of updates nor a positive length, or a share of itself.
+    """
+    given = checks.plain(given)
+    if not isinstance(given, (str, Duration)):
+        _check_counts("total_steps", given)
+        return given
+    length = Duration.parse(given, "total_steps", minimum=1)
+    if length.unit == "%":
+        raise ValueError(
+            f"total_steps={checks.brief(given)}: percent of what? Give a number of updates, as in total_steps=1000, "
+            "or a length in another unit, as in total_steps='90 epochs'"
+        )
+    return length
+
+
+def read_tokens(name: str, given: Any) -> float | None:
+    """Read how many tokens a sample has: a positive number, which need not be whole, or ``None``.
+
+    Raises:
+        ValueError: it is neither; with the ``name`` of what was given.
+    """
+    given = checks.plain(given)
+    if given is not None:
+        checks.number(name, given, 0, checks.MOST, above=True)
+    return int(given) if isinstance(given, float) and given.is_integer() else given
+
+
+def _check_counts(name: str, given: Any) -> None:
+    """Refuse a fact that is neither a whole number, or several, nor ``None``."""
+    for number in () if given is None else _entries(given):
+        if not checks.is_whole(number):
+            raise ValueError(f"{name}={checks.brief(given)}: must be a whole number of at least 1, or None")
+        checks.countable(name, number, given)
+
+
 def _entries(fact: Any) -> Sequence[Any]:
     """The numbers that a fact is made of; of equal epochs in a row, one."""
     if isinstance(fact, Epochs):
@@ -409,7 +476,7 @@ def _of_what(given: float | str, value: float, name: str) -> str:
         guess = f"{value:g} {'steps' if value.is_integer() else 'epochs'}"
     typed = checks.brief(given)
     bare = typed.strip("'")
-    return f"{name}={typed}: {bare} of what? Write {guess!r}, or {_EXAMPLES}"
+    return f"{name}={typed}: {bare} of what? Write {guess!r}, or {_LENGTHS}"
 
 
 def _is_duration(given: Any) -> TypeGuard[Duration]:

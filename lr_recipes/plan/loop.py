@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import chain, pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lr_recipes import checks
 from lr_recipes.plan.curve import FOREVER
@@ -50,6 +51,7 @@ class Limits(NamedTuple):
         start: where position 0 lies.
         changes: epochs at which ``accumulate`` may give another number than for the epoch before; ``None`` where that
             is not known, and each epoch is asked for.
+        tokens_per_sample: tokens in a sample; ``None`` when the data do not say.
 
     Example:
         >>> Limits(batches=7, epochs=3, max_steps=None, accumulate=lambda epoch: 2).horizon().source
@@ -67,6 +69,7 @@ class Limits(NamedTuple):
     reload_every: int = 0
     start: Start = Start()
     changes: Iterable[int] | None = None
+    tokens_per_sample: float | None = None
 
     def updates_in(self, epoch: int) -> int | None:
         """Return the updates of an epoch; ``None`` when the loader has no length."""
@@ -74,14 +77,19 @@ class Limits(NamedTuple):
             return self.lengths.get(epoch)
         return self.lengths.get(epoch) or updates_of(self.batches, self.accumulate(epoch))
 
-    def horizon(self, total_steps: int | None = None) -> Horizon:
+    def horizon(self, total_steps: int | str | None = None, **given: Any) -> Horizon:
         """Return the horizon of the run.
 
         Args:
             total_steps: the total, where it is given and not to be counted.
+            given: other facts that are given, such as ``tokens_per_sample``; what is ``None`` is the loop's.
+
+        Raises:
+            HorizonError: the total is given in a unit that needs a fact which nobody knows.
         """
+        facts = {"tokens_per_sample": self.tokens_per_sample} | {k: v for k, v in given.items() if v is not None}
         if not self.automatic:
-            return self._uncounted(total_steps)
+            return self._uncounted(total_steps, facts)
         counted, per_epoch = count_updates(
             batches=self.batches,
             epochs=self.epochs,
@@ -99,12 +107,14 @@ class Limits(NamedTuple):
         if self.start.updates:
             counted = None if counted is None else counted - self.start.updates
             per_epoch, source = self._from_start(per_epoch), f"{source}, from update {self.start.updates:,} on"
-        return Horizon(
-            total_steps=total_steps or counted or None,  # a run of 0 updates ends before anybody asks
-            steps_per_epoch=per_epoch or None,
-            samples_per_step=self._samples_per_step(len(per_epoch) or 1),
-            source=source if total_steps is None else f"total_steps={total_steps} was given; the Trainer: {source}",
-        )
+        if total_steps is not None:
+            source = f"total_steps={total_steps} was given; the Trainer: {source}"
+        tokens = self.tokens_per_sample
+        if tokens is not None and facts["tokens_per_sample"] != tokens:
+            source = f"{source}; tokens_per_sample={facts['tokens_per_sample']} was given, and the data say {tokens}"
+        counts = {"steps_per_epoch": per_epoch or None, "samples_per_step": self._samples_per_step(len(per_epoch) or 1)}
+        # A run of 0 updates ends before anybody asks.
+        return Horizon(total_steps=total_steps or counted or None, source=source, **{**counts, **facts})
 
     def _may_change(self) -> bool:
         """Whether a total that follows from the length of this epoch may not be that of the run."""
@@ -124,17 +134,15 @@ class Limits(NamedTuple):
         left = per_epoch[epoch] - self.start.in_epoch if epoch < count else 0
         return Epochs([(1 if left > 0 else 0, left), *per_epoch.between(epoch + 1, count).runs])
 
-    def _uncounted(self, total_steps: int | None) -> Horizon:
+    def _uncounted(self, total_steps: int | str | None, facts: dict[str, Any]) -> Horizon:
         """In manual optimization only the module knows when an optimizer steps."""
-        epochs = max((self.epochs or 0) - self.start.epoch, 0)
-        even = total_steps is not None and epochs > 0 and total_steps % epochs == 0
-        return Horizon(
-            total_steps=total_steps,
-            steps_per_epoch=total_steps // epochs if even and total_steps else None,
-            source="manual optimization: the module decides when an optimizer steps"
-            if total_steps is None
-            else f"total_steps={total_steps} was given",
-        )
+        if total_steps is None:
+            source = "manual optimization: the module decides when an optimizer steps"
+            return Horizon(source=source, **facts)
+        horizon = Horizon(total_steps=total_steps, source=f"total_steps={total_steps} was given", **facts)
+        total, epochs = horizon.need_total("the run"), max((self.epochs or 0) - self.start.epoch, 0)
+        even = epochs > 0 and total % epochs == 0 and "steps_per_epoch" not in facts
+        return replace(horizon, steps_per_epoch=total // epochs) if even else horizon
 
     def _in_words(self, counted: int | None, per_epoch: Epochs) -> str:
         """Where the total came from, in words."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from lr_recipes.checks import brief, counted, one_line
+from lr_recipes.plan.built import Built
 from lr_recipes.plan.horizon import Horizon
 from lr_recipes.plan.plan import Plan, Source
 from lr_recipes.plan.state import PLAN, ResumeError, damaged, equal_lrs
@@ -147,8 +148,9 @@ def oddity_of(saved: dict[str, Any], plan: Plan) -> str:
     A damaged number may look as good as the right one. So such a state says twice where it is: by its position and
     plan, and by the LRs that follow from them.
     """
-    if saved.get("cycles_momentum", plan.moves_momentum) != plan.moves_momentum:
-        return f"cycles_momentum is {saved['cycles_momentum']}, and its plan says {plan.moves_momentum}"
+    moves = "momentum" in plan.moves
+    if saved.get("cycles_momentum", moves) != moves:
+        return f"cycles_momentum is {saved['cycles_momentum']}, and its plan says {moves}"
     seen, scale = saved.get("plateau"), 1.0
     if plan.reaction is not None and seen is not None:
         fault = _fault_of_seen(saved, plan)
@@ -165,13 +167,26 @@ def oddity_of(saved: dict[str, Any], plan: Plan) -> str:
     held = saved["refreshed_at"]
     try:
         lrs = [lr * scale for lr in plan.lrs(held)]
+        others = {key: plan.values(key, held) for key in plan.moves}
     except Exception as error:  # a scheduler of torch may have an end, and a schedule be of anybody's code
         return f"refreshed_at is {held}, and its plan has no such update ({error})"
     if not equal_lrs([saved["end_factor"]], [plan.end_factor], [1.0]):
         return f"end_factor is {saved['end_factor']:g}, and its plan ends at {plan.end_factor:g}"
     if not equal_lrs(saved["next_lrs"], lrs, plan.base_lrs):
         return f"next_lrs is {brief(saved['next_lrs'])}, and its plan gives {brief(lrs)} at update {held:,}"
+    for key, values in others.items() if "next_others" in saved else ():  # older states have none
+        there = saved["next_others"].get(key, [])
+        if not _equal_where_known(there, values):
+            return f"next_others, {key}, is {brief(there)}, and its plan gives {brief(values)} at update {held:,}"
     return ""
+
+
+def _equal_where_known(some: Sequence[float | None], others: Sequence[float | None]) -> bool:
+    """Whether values are equal, as LRs are; ``None`` stands for a group that has none."""
+    if len(some) != len(others) or any((a is None) != (b is None) for a, b in zip(some, others, strict=True)):
+        return False
+    known = [(a, b) for a, b in zip(some, others, strict=True) if a is not None and b is not None]
+    return equal_lrs([a for a, _ in known], [b for _, b in known], [b for _, b in known])
 
 
 def _fault_of_seen(saved: dict[str, Any], plan: Plan) -> str:
@@ -186,10 +201,13 @@ def _measured_alike(configured: Plan, saved: dict[str, Any]) -> Plan:
     The peak is the largest base LR at the start. A group that joined later may be above it, and a resumed run finds
     that group among the others.
     """
-    if saved["peak"] == configured.peak or saved["base_lrs"] != configured.base_lrs:
+    built = configured.state().get("built")
+    same = saved["peak"] == configured.peak and saved.get("built", built) == built
+    if same or saved["base_lrs"] != configured.base_lrs:
         return configured
+    bases = configured.built.measured(saved["built"]["peaks"] if "built" in saved else {})
     with contextlib.suppress(ValueError):  # a peak that is below the floor is no peak
-        return configured.schedule.plan(configured.horizon, configured.base_lrs, saved["peak"])
+        return configured.schedule.plan(configured.horizon, bases, saved["peak"])
     return configured
 
 
@@ -211,7 +229,9 @@ def rescaled_position(saved: dict[str, Any], horizon: Horizon) -> int:
 
 def _equal_in_words(saved: dict[str, Any], configured: Plan) -> bool:
     state = configured.state()
-    return all(saved[part] == state[part] for part in ("schedule", "base_lrs", "peak", "horizon"))
+    facts = Horizon().describe() | saved["horizon"]  # one that a version did not save was not known to it
+    parts = all(saved[part] == state[part] for part in ("schedule", "base_lrs", "peak"))
+    return parts and facts == state["horizon"] and saved.get("built") == state.get("built")
 
 
 def read_plan(saved: dict[str, Any], own: Source) -> Plan:
@@ -220,12 +240,13 @@ def read_plan(saved: dict[str, Any], own: Source) -> Plan:
     Raises:
         ResumeError: its schedule is not known here, or the plan cannot be made.
     """
-    facts = {name: saved["horizon"][name] for name in Horizon().describe()}
+    facts = {name: saved["horizon"].get(name) for name in Horizon().describe()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what it warns of was said when the plan was made
         try:
             schedule = own if saved["schedule"] == own.describe() else own.read(saved["schedule"])
-            return schedule.plan(Horizon(**facts), saved["base_lrs"], saved["peak"])
+            built = Built.read(saved["base_lrs"], saved.get("built"))
+            return schedule.plan(Horizon(**facts), built, saved["peak"])
         except Exception as error:  # a schedule may be of anybody's code, and a checkpoint of anybody's making
             raise ResumeError(str(error) or repr(error)) from error
 
@@ -253,6 +274,7 @@ def _differences(saved: dict[str, Any], configured: Plan) -> list[str]:
     pairs = [("peak LR", saved["base_lrs"], state["base_lrs"])]
     if saved["base_lrs"] == state["base_lrs"]:
         pairs.append(("the first peak", saved["peak"], state["peak"]))
+    pairs += [(f"{key} as built", *values) for key, values in _built_otherwise(saved, state).items()]
     # Another schedule has other knobs; facts that are not known here are a later version's.
     for part, keys in (("schedule", {**saved["schedule"], **state["schedule"]}), ("horizon", state["horizon"])):
         for key in keys:
@@ -261,6 +283,14 @@ def _differences(saved: dict[str, Any], configured: Plan) -> list[str]:
     # The source says in words where the total came from; the total has a line of its own.
     shown = [(name, _side_by_side(old, new, read)) for name, old, new in pairs if old != new and name != "source"]
     return [one_line(f"{name}: {both}") for name, both in shown]
+
+
+def _built_otherwise(saved: dict[str, Any], state: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """What else the groups were built with, old and new, where both plans move it; and their names."""
+    if "built" not in saved or "built" not in state:
+        return {}
+    old, new = ({"names": one["built"]["names"], **one["built"]["others"]} for one in (saved, state))
+    return {key: (old[key], new[key]) for key in old if key in new}
 
 
 def _side_by_side(old: Any, new: Any, read: Callable[[dict[str, Any]], Any]) -> str:

@@ -172,6 +172,7 @@ def whole(least: int) -> Value:
 
 COUNT, LENGTH = whole(0), whole(1)
 NUMBER = Value("a number", _is_number)  # infinity and not-a-number are some
+AMOUNT = Value("a positive number", lambda value: checks.is_finite(value) and 0 < value <= checks.MOST)
 TEXT = Value("a string", lambda value: isinstance(value, str))
 FLAG = Value("true or false", lambda value: isinstance(value, bool))
 # Of parameters of 32 bits, torch refuses to step by more.
@@ -201,10 +202,25 @@ _HORIZON = Entries(
         "steps_per_epoch": Maybe(_EPOCHS),
         "samples_per_step": Maybe(LENGTH),
         "source": TEXT,
-    }
+    },
+    {"tokens_per_sample": Maybe(AMOUNT)},
 )
 PLAN_ENTRIES: dict[str, Form] = {"schedule": _SCHEDULE, "base_lrs": ListOf(RATE), "peak": RATE, "horizon": _HORIZON}
-PLAN = Entries({"position": COUNT, **PLAN_ENTRIES}, {"cycles_momentum": FLAG})
+_BY_KEY = ByName(TEXT, ListOf(Maybe(RATE)))
+_BUILT_WITH = Entries({"names": ListOf(TEXT), "others": _BY_KEY, "peaks": _BY_KEY})
+
+
+def _built_agrees(state: dict[str, Any]) -> str:
+    """What is wrong with what a plan says of each group: all of it is of the same groups."""
+    if "built" not in state:  # of a plan that has one curve for all groups
+        return ""
+    built, count = state["built"], len(state["base_lrs"])
+    lists = {"names": built["names"], **built["others"], **built["peaks"]}
+    odd = next((name for name, values in lists.items() if len(values) != count), None)
+    return "" if odd is None else _must_be(f"built, {odd},", lists[odd], f"of {count} groups")
+
+
+PLAN = Entries({"position": COUNT, **PLAN_ENTRIES}, {"cycles_momentum": FLAG, "built": _BUILT_WITH}, _built_agrees)
 
 
 # What a schedule that is carried out is saved as
@@ -219,7 +235,7 @@ def _positions_agree(state: dict[str, Any]) -> str:
         return _must_be("refreshed_at", held, f"at most the position, {position}")
     if state.get("every_update") and held != position:
         return _must_be("refreshed_at", held, f"the position, {position}: the LR was refreshed at every update")
-    return ""
+    return _built_agrees(state)
 
 
 # What is in it is known to the schedule that reacts.
@@ -228,6 +244,6 @@ _SEEN = Value("a dict with what a schedule has seen of its metric", lambda value
 SAID_TWICE: dict[str, Form] = {"every_update": FLAG, "next_lrs": ListOf(NUMBER), "end_factor": NUMBER}
 BOUND = Entries(
     {"position": COUNT, "refreshed_at": COUNT, **PLAN_ENTRIES, "cycles_momentum": FLAG, "plateau": Maybe(_SEEN)},
-    {**SAID_TWICE, "built_lrs": ListOf(RATE), "start": START},
+    {**SAID_TWICE, "built": _BUILT_WITH, "next_others": _BY_KEY, "built_lrs": ListOf(RATE), "start": START},
     _positions_agree,
 )

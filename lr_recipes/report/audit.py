@@ -72,8 +72,17 @@ class Audit:
     source: ClassVar[str] = "plan"
     word: ClassVar[str] = "planned"
 
-    def compare(self, position: int, used: Sequence[float], planned: Sequence[float], names: Sequence[str]) -> str:
-        """Compare one update's LRs with the planned ones; return a sentence at the first difference, else nothing."""
+    def compare(
+        self, position: int, used: Sequence[float], planned: Sequence[float], names: Sequence[str | tuple[str, str]]
+    ) -> str:
+        """Compare one update's LRs with the planned ones; return a sentence at the first difference, else nothing.
+
+        Args:
+            position: of the update.
+            used: the LR of each group; and what else the plan moves, behind them.
+            planned: the same, as planned.
+            names: of the groups; for what is no LR, what it is and the group.
+        """
         self.compared += 1
         if used == planned:  # nearly always, to the bit
             return ""
@@ -84,18 +93,20 @@ class Audit:
         gaps = {index: _gap(used[index], planned[index]) for index in wrong}
         largest = max(wrong, key=gaps.__getitem__)
         if gaps[largest] > self.worst:
-            self.worst, self.worst_at, self.worst_group = gaps[largest], position, names[largest]
+            self.worst, self.worst_at, self.worst_group = gaps[largest], position, _whose(names[largest])
         if self.first_at >= 0:  # said once; what follows is counted, for a wrong writer writes at every update
             return ""
         self.first_at = position
+        whose = names[largest]
+        key, name = ("LR", whose) if isinstance(whose, str) else whose
         return (
-            f"update {position:,} used LR {used[largest]:.8g} in group {names[largest]!r}, and the {self.source} says "
-            f"{planned[largest]:.8g}: {self.blame()}"
+            f"update {position:,} used {key} {used[largest]:.8g} in group {name!r}, and the {self.source} says "
+            f"{planned[largest]:.8g}: {self.blame('lr' if key == 'LR' else key)}"
         )
 
-    def blame(self) -> str:
-        """Say who may have written another LR."""
-        return "something else writes param_groups['lr'], which only the schedule should"
+    def blame(self, key: str = "lr") -> str:
+        """Say who may have written another LR, or another number that the plan moves."""
+        return f"something else writes param_groups[{key!r}], which only the schedule should"
 
     def skip(self, position: int, count: int = 1) -> None:
         """Note optimizer steps that changed nothing."""
@@ -168,7 +179,7 @@ class ForecastAudit(Audit):
     source = word = "forecast"
     guess: Callable[[], str] | None = None
 
-    def blame(self) -> str:
+    def blame(self, key: str = "lr") -> str:
         guessed = self.guess() if self.guess is not None else ""
         return f"something else than the schedulers writes param_groups['lr']{guessed and f', perhaps {guessed}'}"
 
@@ -205,6 +216,10 @@ def share_of(part: str, position: int, total: int | None) -> str:
 
 def _equal(used: float, planned: float) -> bool:
     return used == planned or math.isclose(used, planned, rel_tol=_TOLERANCE, abs_tol=_SMALLEST)
+
+
+def _whose(name: str | tuple[str, str]) -> str:
+    return name if isinstance(name, str) else f"{name[1]} ({name[0]})"
 
 
 def _gap(used: float, planned: float) -> float:

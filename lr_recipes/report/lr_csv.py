@@ -1,8 +1,9 @@
 """The file ``lr.csv``: one row per update, in order, each update once, whatever stopped the run before.
 
-The first columns are ``step,epoch,samples,phase,planned_factor``; then ``lr/<group>``, ``momentum/<group>`` and
-``weight_decay/<group>``. ``step`` is the position of the update, counted from 0; ``samples`` is the number seen when it
-is done. A value that is not known is empty; numbers are written in full, so reading them gives the same floats back.
+The first columns are ``step,epoch,samples,phase,planned_factor``; then ``lr/<group>``, ``momentum/<group>``,
+``weight_decay/<group>``, and the same of any other hyper-parameter that the plan moves, such as ``betas[1]/<group>``.
+``step`` is the position of the update, counted from 0; ``samples`` is the number seen when it is done. A value that is
+not known is empty; numbers are written in full, so reading them gives the same floats back.
 A row is a line, in UTF-8: a name with a comma or a quote in it stands in quotes. Each group has a column of its own,
 under the name that it has everywhere (``plan/names.py``): what cannot be seen, such as a line break, is written as its
 escape, and a repeated name has a number.
@@ -26,7 +27,7 @@ from lr_recipes.report.rows import Continued, lines_of, read_columns
 from lr_recipes.report.rows import read_rows as read_rows  # here too, for whoever looks for it beside the format
 
 FIXED = ("step", "epoch", "samples", "phase", "planned_factor")
-KINDS = ("lr", "momentum", "weight_decay")
+_FIRST = ("lr", "momentum", "weight_decay")  # kinds of columns; others follow
 _MANY_ROWS = 250
 
 
@@ -37,7 +38,8 @@ def columns_of(groups: Mapping[str, Sequence[str]]) -> list[str]:
         >>> columns_of({"lr": ["decay", "no_decay"], "momentum": ["decay"]})[5:]
         ['lr/decay', 'lr/no_decay', 'momentum/decay']
     """
-    return [*FIXED, *(f"{kind}/{name}" for kind in KINDS for name in groups.get(kind, ()))]
+    others = [kind for kind in groups if kind not in _FIRST]
+    return [*FIXED, *(f"{kind}/{name}" for kind in [*_FIRST, *others] for name in groups.get(kind, ()))]
 
 
 class Chunk(NamedTuple):
@@ -75,7 +77,7 @@ class LrCsv:
         older = history if history is not None and history.is_file() else path
         goes_on = bool(position) and older.is_file()  # a device or a pipe is passed over, and the file takes its place
         if goes_on:
-            groups = [name for name in read_columns(older) if name.partition("/")[0] in KINDS]
+            groups = [name for name in read_columns(older) if "/" in name]
             self._gone = _without(groups, self.columns)
         self._columns_wanted = [*self.columns, *self._gone]
         self._begin(self._columns_wanted, Continued(older, self._columns_wanted, position) if goes_on else None)

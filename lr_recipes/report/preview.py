@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lr_recipes import checks
+from lr_recipes.plan.built import Built
 from lr_recipes.plan.curve import Curve
 from lr_recipes.plan.horizon import Duration, Horizon, HorizonError
 from lr_recipes.plan.names import distinct
@@ -96,7 +97,7 @@ def preview(
     checks.one_of("interval", interval, INTERVALS)
     _check_names("title", [title])
     base_lrs = _base_lrs(lr)
-    bases = list(base_lrs.values())
+    bases = Built(base_lrs.values(), list(base_lrs))
     if lr is None:
         # There is no peak then: a schedule that needs one, as for an absolute floor, says so.
         plan = Plan.of(schedule, horizon, schedule.resolve(horizon), bases, max(bases), schedule.reaction())
@@ -171,9 +172,10 @@ class Preview(Shown):
         """Return the LR of each group at the update at ``position``."""
         return dict(zip(self.groups, self.plan.lrs(self._written_at(position)), strict=True))
 
-    def momentum(self, position: int) -> float | None:
-        """Return the momentum at the update at ``position``, where the schedule moves it; that of the first group."""
-        return self.plan.momentum(self._written_at(position))
+    def values(self, key: str, position: int) -> dict[str, float]:
+        """Return a hyper-parameter that the schedule moves at the update at ``position``, of each group that has it."""
+        values = zip(self.groups, self.plan.values(key, self._written_at(position)), strict=True)
+        return {name: value for name, value in values if value is not None}
 
     @cached_property
     def _highest(self) -> Line:
@@ -216,7 +218,7 @@ class Preview(Shown):
         )
 
     def plot(self) -> Figure:
-        """Return a matplotlib figure: the LR of each group, the momentum where it moves, the phases."""
+        """Return a matplotlib figure: the LR of each group, what moves beside it, the phases."""
         columns = self._columns()
         rows = [dict(zip(columns, map(_cell, row), strict=True)) for row in self._rows(_DRAWN)]
         count = self.horizon.total_steps
@@ -246,16 +248,15 @@ class Preview(Shown):
 
     def _columns(self) -> list[str]:
         names = list(self.base_lrs)
-        return columns_of({"lr": names, "momentum": names if self.curve.momentum else []})
+        return columns_of({"lr": names, **{key: list(self.values(key, 0)) for key in self.plan.moves}})
 
     def _rows(self, most: int) -> Iterable[list[Any]]:
         """Rows of ``lr.csv``; how many samples an update sees is known when it has seen them."""
         epoch_of, phase = self.horizon.epoch_of, self.curve.phase
         for n in self._positions(most):
-            momentum = self.momentum(n)
-            momenta = [] if momentum is None else [momentum] * len(self.base_lrs)
+            others = [value for key in self.plan.moves for value in self.values(key, n).values()]
             factor = self.factor(n) if self.plan.uniform else None
-            yield [n, epoch_of(n), None, phase(n), factor, *self.lrs(n).values(), *momenta]
+            yield [n, epoch_of(n), None, phase(n), factor, *self.lrs(n).values(), *others]
 
     def _positions(self, most: int) -> list[int]:
         """About ``most`` updates, evenly spaced, with the first and the last of every phase; all where they are few."""
@@ -291,7 +292,7 @@ class Preview(Shown):
         columns.append(("update", [f"{n:,}" for n in at]))
         if self.horizon.steps_per_epoch is not None:
             columns.append(("epoch", [f"{self.horizon.epoch_of(n):,}" for n in at]))
-        moves = [("momentum", [f"{self.momentum(n):.4g}" for n in at])] if self.curve.momentum is not None else []
+        moves = [(key, [f"{next(iter(self.values(key, n).values())):.4g}" for n in at]) for key in self.plan.moves]
         for number, (lrs, names) in enumerate(self._sharing(at).items()):
             head = f"LR {cut(', '.join(names), _NAME_WIDTH)}" if len(self.base_lrs) > 1 else "LR"
             more = [(head if self.absolute else _NO_SHARE, [f"{lr:.4g}" for lr in lrs])]

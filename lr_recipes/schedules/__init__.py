@@ -14,6 +14,7 @@ from lr_recipes.schedules import catalogue, cycles, drawn
 from lr_recipes.schedules.base import Schedule, Span, ToFloor
 from lr_recipes.schedules.base import from_description as from_description
 from lr_recipes.schedules.catalogue import *  # noqa: F403 - so that a new schedule has its name in one list only
+from lr_recipes.schedules.combined import ByGroup, Hyperparameters
 from lr_recipes.schedules.cycles import *  # noqa: F403
 from lr_recipes.schedules.drawn import *  # noqa: F403
 from lr_recipes.schedules.from_torch import TorchSchedule
@@ -21,7 +22,7 @@ from lr_recipes.schedules.named import NAMED
 from lr_recipes.schedules.plateau import Plateau
 from lr_recipes.schedules.plateau import PlateauState as PlateauState
 
-__all__ = ["Plateau", "Schedule", "Shape", "Span", "ToFloor", "TorchSchedule"]
+__all__ = ["ByGroup", "Hyperparameters", "Plateau", "Schedule", "Shape", "Span", "ToFloor", "TorchSchedule"]
 __all__ += catalogue.__all__ + cycles.__all__ + drawn.__all__
 
 if not TYPE_CHECKING:  # which finds a misspelt name by itself

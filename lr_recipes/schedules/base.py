@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lr_recipes import checks
+from lr_recipes.plan.built import Built
 from lr_recipes.plan.curve import Curve, Factor, Shape
 from lr_recipes.plan.horizon import Duration, Horizon
 from lr_recipes.plan.plan import Plan, Reaction
@@ -173,7 +174,7 @@ class Schedule(Frozen):
         self._check_shape(made, warmup)
         if warmup and warmup == total:  # no update is the shape's own: the run ends where the warmup leads
             end = self._ramp_end(warmup) * (made.end if made.during_warmup else 1)
-            made = Shape(made.factor, end, made.phases, made.momentum, made.during_warmup)
+            made = made._replace(end=end)
         return Curve(made, self._ramp(warmup), warmup, total)
 
     def plan(self, horizon: Horizon | int | str, base_lrs: abc.Sequence[float], peak: float | None = None) -> Plan:
@@ -181,7 +182,7 @@ class Schedule(Frozen):
 
         Args:
             horizon: the facts about the run, or its number of updates.
-            base_lrs: the base LR of each parameter group.
+            base_lrs: the base LR of each parameter group; ``Built`` where more is known of them than that.
             peak: what an absolute floor is measured against; by default the largest base LR.
 
         Raises:
@@ -189,7 +190,7 @@ class Schedule(Frozen):
         """
         self._check_saved()
         horizon = Horizon.of(horizon)
-        top = max(base_lrs) if peak is None else peak
+        top = Built.of(base_lrs).peak() if peak is None else peak
         return Plan.of(self, horizon, self.resolve(horizon, peak=top), base_lrs, top, self.reaction())
 
     def bind(self, optimizer: Any, horizon: Horizon | int | str) -> BoundSchedule:
@@ -230,7 +231,7 @@ class Schedule(Frozen):
 
     def read(self, description: dict[str, Any]) -> Schedule:
         """Build any schedule from what its ``describe()`` returned; see ``from_description``."""
-        return from_description(description)
+        return from_description(description, type(self))
 
     # What a schedule of one's own defines
 
@@ -245,6 +246,11 @@ class Schedule(Frozen):
     def reaction(self) -> Reaction[Any] | None:
         """Return how the schedule reacts to a metric; ``None`` where it is a function of the position alone."""
         return None
+
+    @property
+    def is_one_curve(self) -> bool:
+        """Whether it is the same for all groups, and of the LR alone: then another schedule can have it as a part."""
+        return True
 
     def _check_saved(self) -> None:
         """Refuse what a checkpoint could not hold now, and not when the first is loaded."""
@@ -358,15 +364,19 @@ class ToFloor(Schedule):
         return self.min_lr / peak if self.min_lr else 0.0
 
 
-def from_description(description: dict[str, Any]) -> Schedule:
+def from_description(description: dict[str, Any], own: type[Schedule] = Schedule) -> Schedule:
     """Build a schedule from what ``describe()`` returned.
+
+    Args:
+        description: what it returned.
+        own: the class that is meant by its name, where several have been given the same one.
 
     Example:
         >>> from lr_recipes.schedules import Cosine
         >>> from_description(Cosine(warmup="10%").describe())
         Cosine(warmup='10%')
     """
-    known = {kind.__name__: kind for kind in kinds_of(Schedule)}
+    known = {kind.__name__: kind for kind in [*kinds_of(Schedule), own]}
     # By class name among all that have been imported: a checkpoint names no module, so a schedule may move.
     name = description.get("schedule") if isinstance(description, dict) else None
     if not isinstance(name, str) or name not in known:
@@ -429,7 +439,7 @@ def rising_steps(milestones: abc.Sequence[Length], horizon: Horizon) -> list[int
     return steps
 
 
-def at_least(floor: float, factor: Factor) -> Factor:
+def not_below(floor: float, factor: Factor) -> Factor:
     """A factor that does not fall below the floor; where there is none, the same function."""
     return (lambda t: max(factor(t), floor)) if floor else factor
 

@@ -29,8 +29,8 @@ from lr_recipes.schedules.base import (
     ToFloor,
     as_milestones,
     as_tuple,
-    at_least,
     from_description,
+    not_below,
     rising_steps,
 )
 from lr_recipes.schedules.ways import WAYS, way
@@ -421,7 +421,7 @@ class OneCycle(Schedule):
 
     Example:
         >>> curve = OneCycle(pct_start=0.5, anneal_strategy="linear").resolve(Horizon(total_steps=20))
-        >>> round(curve(0), 3), curve(9), round(curve.momentum(9), 3)
+        >>> round(curve(0), 3), curve(9), round(curve.beside["momentum"](9), 3)
         (0.04, 1.0, 0.85)
     """
 
@@ -466,9 +466,9 @@ class OneCycle(Schedule):
         names = ("up", "down", "final")
         # The update at a turn is the last of its phase; the next phase begins with the first one after it.
         firsts = [0, *(max(math.floor(end) + 1, 0) for end in ends[:-1])]
-        momentum = self._pieces(ends, momenta) if self.cycle_momentum else None
+        beside = {"momentum": self._pieces(ends, momenta)} if self.cycle_momentum else {}
         phases = list(zip(names, firsts, strict=False))
-        return Shape(factor, factor(total - 1), phases, momentum, during_warmup=True)
+        return Shape(factor, factor(total - 1), phases, during_warmup=True, beside=beside)
 
     def _pieces(self, ends: abc.Sequence[float], values: abc.Sequence[float]) -> Factor:
         """Curve through ``values``, the first at position 0 and the others at ``ends``; flat after the last."""
@@ -513,11 +513,7 @@ class Sequence(Schedule):
         super().__post_init__()
         object.__setattr__(self, "schedules", as_tuple(self.schedules, "schedules", "[Fixed(), Linear()]"))
         object.__setattr__(self, "milestones", as_milestones(self.milestones, "['50%']"))
-        for phase in self.schedules:
-            if not isinstance(phase, Schedule) or phase.reaction() is not None:
-                raise ValueError(
-                    f"schedules: {checks.brief(phase)} cannot be a phase; phases are schedules other than Plateau"
-                )
+        _check_parts(self.schedules, "a phase")
         if len(self.schedules) != len(self.milestones) + 1:
             raise ValueError(
                 f"{checks.counted(len(self.schedules), 'schedule')} and "
@@ -548,7 +544,7 @@ class Sequence(Schedule):
             for k, (phase, part) in enumerate(zip(self.schedules, parts, strict=True), start=1)
         ]
         for phase, curve in zip(self.schedules, curves, strict=True):
-            if curve.momentum is not None:
+            if curve.beside:
                 raise ValueError(
                     f"schedules: the phase {checks.brief(phase)} moves the momentum too, which cannot change phase by "
                     "phase: set its cycle_momentum=False"
@@ -588,11 +584,7 @@ class Product(ToFloor):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "schedules", as_tuple(self.schedules, "schedules", "[Cosine(), Step(step_size=30)]"))
-        for one in self.schedules:
-            if not isinstance(one, Schedule) or one.reaction() is not None:
-                raise ValueError(
-                    f"schedules: {checks.brief(one)} cannot be multiplied; take schedules other than Plateau"
-                )
+        _check_parts(self.schedules, "a part of a product")
 
     def describe(self) -> dict[str, Any]:
         return {**super().describe(), "schedules": [one.describe() for one in self.schedules]}
@@ -604,7 +596,7 @@ class Product(ToFloor):
     def shape(self, span: Span) -> Shape:
         curves = [one.curve_of(span.horizon, span.peak, "the run") for one in self.schedules]
         for one, curve in zip(self.schedules, curves, strict=True):
-            if curve.momentum is not None:
+            if curve.beside:
                 raise ValueError(
                     f"schedules: {checks.brief(one)} moves the momentum too, which is not multiplied: set its "
                     "cycle_momentum=False"
@@ -614,24 +606,33 @@ class Product(ToFloor):
         firsts = sorted({phase.first for curve in curves for phase in curve.phases})
         names = [" x ".join(dict.fromkeys(curve.phase(first) for curve in curves)) for first in firsts]
         return Shape(
-            at_least(span.floor, lambda t: prod([factor(t) for factor in factors])),
+            not_below(span.floor, lambda t: prod([factor(t) for factor in factors])),
             max(prod(curve.end for curve in curves), span.floor),
             list(zip(names, firsts, strict=True)),
             during_warmup=True,
         )
 
 
+def _check_parts(schedules: abc.Sequence[Any], what: str) -> None:
+    for one in schedules:
+        if not isinstance(one, Schedule) or one.reaction() is not None or not one.is_one_curve:
+            raise ValueError(
+                f"schedules: {checks.brief(one)} cannot be {what}: take schedules other than Plateau; ByGroup and "
+                "Hyperparameters may have this one within, and not the other way round"
+            )
+
+
 def _stepwise(factor: Factor, span: Span, name: str) -> Shape:
     """The shape of a staircase: its end is the level of the last update."""
     # Of update T - 1 and not of T: a cut that falls on the end of the run has no update to take part in.
-    factor = at_least(span.floor, factor)
+    factor = not_below(span.floor, factor)
     return Shape(factor, 0.0 if span.total is None else factor(span.total - 1), [(name, 0)], during_warmup=True)
 
 
 def _without_end(factor: Factor, span: Span, name: str, first: int, *, during_warmup: bool = False) -> Shape:
     """The shape of a smooth decay that goes on for ever, or down to the floor."""
     # The end is the value at T: update T - 1 uses a little more. (A run without an end never asks for it.)
-    factor = at_least(span.floor, factor)
+    factor = not_below(span.floor, factor)
     end = 0.0 if span.total is None else factor(span.total)
     return Shape(factor, end, [(name, first)], during_warmup=during_warmup)
 

@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lr_recipes import checks
+from lr_recipes.plan.built import Built
 from lr_recipes.plan.curve import FOREVER, Factor, Shape
 from lr_recipes.plan.horizon import Horizon
 from lr_recipes.plan.plan import INTERVALS, Plan
@@ -117,7 +118,7 @@ class TorchSchedule(Schedule):
         horizon = Horizon.of(horizon)
         if len(base_lrs) < 2:
             return super().plan(horizon, base_lrs, peak)
-        top = max(base_lrs) if peak is None else peak
+        top = Built.of(base_lrs).peak() if peak is None else peak
         if self._treats_groups_alike(len(base_lrs), top):
             return super().plan(horizon, base_lrs, top)
         # Whoever sets each group apart has said what each one's LR shall be: nothing is brought into a ratio, and every
@@ -154,13 +155,14 @@ class TorchSchedule(Schedule):
         """What a scheduler does to a group of the stand-in that it runs on."""
         which = self._which(span.horizon)
         last = FOREVER if span.total is None else span.total - 1  # the last update of the plan
-        momentum: Factor | None = None
+        beside: dict[str, Factor] = {}
         if run.cycles_momentum:
             # Past the plan the LR stays at `end`, and the momentum at that of the last update.
-            momentum = lambda t: run.momentum(which(min(t, last)), group)  # noqa: E731
+            beside["momentum"] = lambda t: run.momentum(which(min(t, last)), group)
         # Running it to its end now shows at once whether it can run that far.
         end = 0.0 if span.total is None else run.factor(which(last), group)
-        return Shape(lambda t: run.factor(which(t), group), end, [("torch", 0)], momentum, during_warmup=True)
+        factor: Factor = lambda t: run.factor(which(t), group)  # noqa: E731 - beside the one above
+        return Shape(factor, end, [("torch", 0)], during_warmup=True, beside=beside)
 
     def _which(self, horizon: Horizon) -> Callable[[int], int]:
         """Position -> how often the scheduler has stepped by then."""

@@ -25,7 +25,12 @@ from recipes.data.seeded import SeededData, Tickets
 
 
 def limits_of_run(
-    trainer: DictConfig, data: LightningDataModule, callbacks: Sequence[Callback], *, automatic: bool = True
+    trainer: DictConfig,
+    data: LightningDataModule,
+    callbacks: Sequence[Callback],
+    *,
+    automatic: bool = True,
+    tokens_per_sample: float | None = None,
 ) -> Limits:
     """Return what the training loop will go by.
 
@@ -34,6 +39,7 @@ def limits_of_run(
         data: the data; those of a `SeededData` are not loaded.
         callbacks: all callbacks of the run; some change what counts.
         automatic: whether the module leaves it to the Trainer when an optimizer steps.
+        tokens_per_sample: tokens in a sample, where that is known.
 
     Raises:
         ValueError: a setting is out of range, or no update would be done.
@@ -56,6 +62,7 @@ def limits_of_run(
         batch_size=batch_size_of(loader.iterables if isinstance(loader, CombinedLoader) else loader),
         automatic=automatic,
         changes=changes_of_accumulation(callbacks),
+        tokens_per_sample=tokens_per_sample,
     )
     _refuse_none(limits, trainer)
     return limits

@@ -26,7 +26,7 @@ from torch.optim import Optimizer
 
 from lr_recipes import LearningRateRangeTest, LearningRateScheduler, forecast
 from lr_recipes.callbacks.aside import aside
-from lr_recipes.callbacks.fit import optimizer_names, refuse_foreign, spread
+from lr_recipes.callbacks.fit import optimizer_names, refuse_foreign, spread, tokens_per_sample_of
 from lr_recipes.callbacks.learning_rate_scheduler import check_optimizers, position_in
 from lr_recipes.optimizer.clock import Clock
 from lr_recipes.optimizer.follow import check_plan
@@ -91,7 +91,13 @@ def previews_of(cfg: DictConfig) -> dict[str, Preview]:
     if scheduler is None:
         return _foretold(cfg, model, data, callbacks)
     configured = _configured(model)
-    limits = limits_of_run(cfg.trainer, data, callbacks, automatic=model.automatic_optimization)
+    limits = limits_of_run(
+        cfg.trainer,
+        data,
+        callbacks,
+        automatic=model.automatic_optimization,
+        tokens_per_sample=tokens_per_sample_of(data, model),
+    )
     _refuse_others(scheduler, model, configured, callbacks)
     optimizers = configured.optimizers
 

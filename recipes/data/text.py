@@ -126,6 +126,11 @@ class TextData(SeededData):
         self.val, self.test = EveryWindow(val, self.context), EveryWindow(test, self.context)
 
     @property
+    def tokens_per_sample(self) -> int:
+        """Tokens of a window that the model sees: its first ``context`` ones."""
+        return self.context
+
+    @property
     def data_hash(self) -> str:
         """SHA-256 of the text, as UTF-8."""
         return self._hash

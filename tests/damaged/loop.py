@@ -234,6 +234,7 @@ def _read(state: dict[str, Any], good: dict[str, Any], schedule: Any, horizon: H
 def _other_plan(state: dict[str, Any], good: dict[str, Any], schedule: Any) -> tuple[Any, Horizon]:
     said = state["horizon"]
     facts = {name: said[name] for name in ("total_steps", "steps_per_epoch", "samples_per_step", "source")}
+    facts["tokens_per_sample"] = said.get("tokens_per_sample")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         same = state["schedule"] == good["schedule"]  # 1.0 is the same as 1, here and for whoever reads it

@@ -18,12 +18,14 @@ RUN = Horizon(total_steps=6, steps_per_epoch=3)
 METRIC: dict[str, Any] = {"eval_strategy": "epoch"}
 
 
-def scheduled(schedule: Any = COSINE, horizon: Any = RUN, *, trainer: Any = None, **args: Any) -> None:
+def scheduled(
+    schedule: Any = COSINE, horizon: Any = RUN, *, trainer: Any = None, tokens: float | None = None, **args: Any
+) -> None:
     """Train 6 updates, if nothing else is said; each LR must be that of the closed form."""
     from tests.adapters import trainers  # transformers takes seconds to import
 
     into = trainers.new_trainer(**args) if trainer is None else trainer
-    done = trainers.run(trainers.scheduled(into, schedule))
+    done = trainers.run(trainers.scheduled(into, schedule, tokens_per_sample=tokens))
     assert done.used == trainers.planned(schedule, horizon)
 
 
@@ -60,6 +62,7 @@ def recorded(*foreign: int) -> None:
     assert recording.close() == "used = planned on 16 of 16 updates, schedule complete"
 
 
+TOKENS = schedules.Linear(warmup="1.6k tokens")
 STEADY = schedules.Fixed(warmup=2)
 PLATEAU = partial(schedules.Plateau, warmup=2)
 
@@ -106,6 +109,17 @@ ADAPTERS: dict[str, Case] = {
         {
             "write the length in steps ('500 steps')": lambda: streamed(schedules.Linear(warmup="2 steps")),
             "as a share of the run ('5%')": lambda: streamed(schedules.Linear(warmup="5%")),
+        },
+    ),
+    "tokens of a Trainer's data": Case(
+        lambda: scheduled(TOKENS),
+        ["warmup='1600 tokens' needs tokens_per_sample"],
+        {
+            "scheduled(trainer, schedule, tokens_per_sample=2048)": lambda: scheduled(
+                TOKENS, Horizon(total_steps=6, samples_per_step=8, tokens_per_sample=100), tokens=100
+            ),
+            "write the length in steps ('500 steps')": lambda: scheduled(schedules.Linear(warmup="2 steps")),
+            "as a share of the run ('5%')": lambda: scheduled(schedules.Linear(warmup="5%")),
         },
     ),
     "another LR than the recorded plan's": Case(

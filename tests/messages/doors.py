@@ -41,7 +41,7 @@ class Case:
 
 
 # The run of most cases: 2 epochs of 8 batches
-RUN = Horizon(total_steps=16, steps_per_epoch=8, samples_per_step=1)
+RUN = Horizon(total_steps=16, steps_per_epoch=8, samples_per_step=1, tokens_per_sample=50)
 COSINE = schedules.Cosine(warmup=4)
 TOTAL: dict[str, Any] = {"options": {"total_steps": 16}}
 

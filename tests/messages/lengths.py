@@ -11,6 +11,7 @@ LENGTHS = {
     "'5 epochs'": lambda: curve(schedules.Fixed(warmup="1 epochs")),
     "'10%'": lambda: curve(schedules.Fixed(warmup="10%")),
     "'100k samples'": lambda: curve(schedules.Fixed(warmup="0.004k samples")),
+    "'500M tokens'": lambda: curve(schedules.Fixed(warmup="0.2k tokens")),
     "a whole number of steps": lambda: curve(schedules.Fixed(warmup=5)),
 }
 HORIZONS: dict[str, Case] = {
@@ -47,8 +48,8 @@ HORIZONS: dict[str, Case] = {
         ["warmup='5 epohcs'", "unknown unit 'epohcs'"],
         {
             "did you mean 'epoch": lambda: curve(schedules.Fixed(warmup="1 epochs")),
-            "units are steps, epochs, %, samples": lambda: [
-                curve(schedules.Fixed(warmup=f"5 {unit}")) for unit in ("steps", "%", "samples")
+            "units are steps, epochs, %, samples, tokens": lambda: [
+                curve(schedules.Fixed(warmup=f"5 {unit}")) for unit in ("steps", "%", "samples", "tokens")
             ],
         },
     ),
@@ -80,6 +81,25 @@ HORIZONS: dict[str, Case] = {
                 schedules.Fixed(warmup="1k samples"), Horizon(total_steps=1000, samples_per_step=256)
             ),
             "in steps ('500 steps')": lambda: curve(schedules.Fixed(warmup="500 steps"), Horizon(total_steps=1000)),
+        },
+    ),
+    "tokens of a Horizon": Case(
+        lambda: curve(schedules.Fixed(warmup="500k tokens"), Horizon(total_steps=1000, samples_per_step=256)),
+        ["warmup='500000 tokens' needs tokens_per_sample"],
+        {
+            "Horizon(tokens_per_sample=2048)": lambda: curve(
+                schedules.Fixed(warmup="500k tokens"),
+                Horizon(total_steps=1000, samples_per_step=256, tokens_per_sample=2048),
+            ),
+            "in steps ('500 steps')": lambda: curve(schedules.Fixed(warmup="500 steps"), Horizon(total_steps=1000)),
+        },
+    ),
+    "total that is a share": Case(
+        lambda: Horizon(total_steps="10%"),
+        ["total_steps='10%': percent of what?"],
+        {
+            "total_steps=1000": lambda: Horizon(total_steps=1000),
+            "total_steps='90 epochs'": lambda: Horizon(total_steps="90 epochs", steps_per_epoch=10),
         },
     ),
     "position below zero": Case(

@@ -293,7 +293,7 @@ CALLBACKS: dict[str, Case] = {
         lambda: LearningRateScheduler(COSINE, total_steps=1.5),
         ["total_steps=1.5"],
         {
-            "a whole number of updates, at least 1": lambda: trained(COSINE, **TOTAL),
+            "a whole number of at least 1": lambda: trained(COSINE, **TOTAL),
             "or None": lambda: trained(COSINE, options={"total_steps": None}),
         },
     ),

@@ -189,8 +189,8 @@ PREVIEWS: dict[str, Case] = {
         ["'pictre' is unknown"],
         {
             "did you mean 'picture'": shown("picture=a.png"),
-            "steps_per_epoch, samples_per_step, lr, picture, csv": shown(
-                "steps_per_epoch=10", "samples_per_step=1", "lr=0.1", "picture=a.png", "csv=a.csv"
+            "steps_per_epoch, samples_per_step, tokens_per_sample, lr, picture, csv": shown(
+                "steps_per_epoch=1", "samples_per_step=1", "tokens_per_sample=1", "lr=0.1", "picture=a.png", "csv=a.csv"
             ),
             "schedule.KNOB": shown("schedule.warmup=10"),
         },
@@ -214,7 +214,10 @@ PREVIEWS: dict[str, Case] = {
     "total in percent": Case(
         shown("total_steps=50%"),
         ["total_steps='50%': percent of what?"],
-        {"as in total_steps=10000": shown("total_steps=10000")},
+        {
+            "as in total_steps=1000": shown("total_steps=1000"),
+            "total_steps='90 epochs'": shown("total_steps=90 epochs", "steps_per_epoch=1"),
+        },
     ),
     "unknown schedule": Case(
         shown("schedule=cosin"),
@@ -241,7 +244,7 @@ PREVIEWS: dict[str, Case] = {
     "no total": Case(
         lambda: typed("preview", "schedule=cosine"),
         ["Cosine needs to know how many updates"],
-        {"total_steps=10000": shown("total_steps=10000")},
+        {"total_steps=1000": shown("total_steps=1000")},
     ),
     "no epochs": Case(
         shown("schedule.warmup='5 epochs'"),
@@ -252,6 +255,11 @@ PREVIEWS: dict[str, Case] = {
         shown("schedule.warmup='1k samples'"),
         ["warmup='1000 samples' needs samples_per_step"],
         {"samples_per_step=256": shown("schedule.warmup='1k samples'", "samples_per_step=256")},
+    ),
+    "no tokens": Case(
+        shown("schedule.warmup='100k tokens'", "samples_per_step=1"),
+        ["warmup='100000 tokens' needs tokens_per_sample"],
+        {"tokens_per_sample=2048": shown("schedule.warmup=100ktok", "samples_per_step=1", "tokens_per_sample=2048")},
     ),
     "file that cannot be written": Case(
         lambda: shown(f"csv={a_file()}/lr.csv")(),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from lightning.pytorch import LightningDataModule
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
@@ -13,7 +14,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from lr_recipes import LearningRateWarmup, schedules
 from lr_recipes.schedules import Schedule
 from recipes.app.config import composed
-from tests.callbacks.harness import PEAK, Validated, factors, fit, loader, plan
+from tests.callbacks.harness import PEAK, Tiny, Validated, factors, fit, loader, plan, prepare
 from tests.messages.doors import COSINE, TOTAL, Case, Door, Manual, OwnAccumulation, Packed, StopAfter, trained, warmed
 
 
@@ -59,6 +60,25 @@ def from_the_command_line() -> None:
     assert config.total_steps == 16
 
 
+class Texts(LightningDataModule):
+    tokens_per_sample = 50
+
+    def train_dataloader(self) -> Any:
+        return loader(8)
+
+
+class Reader(Tiny):
+    tokens_per_sample = 50
+
+
+def tokens_read(data: Any = None, **arguments: Any) -> None:
+    """Train 2 epochs of 8 batches of 50 tokens, with a warmup of 200 of them."""
+    run = prepare(TOKENS, max_epochs=2, **arguments)
+    run.trainer.fit(run.module, None if data else loader(8), datamodule=data)
+    assert run.used == plan(schedules.Cosine(warmup=4), 16)
+
+
+TOKENS = schedules.Cosine(warmup="200 tokens")
 EPOCH, FOUR = schedules.Cosine(warmup="1 epoch"), schedules.Cosine(warmup="4 samples")
 UNSIZED: dict[str, Any] = {"train": DataLoader(Unsized())}
 TRAINERS: dict[str, Case] = {
@@ -108,6 +128,31 @@ TRAINERS: dict[str, Case] = {
             "in steps ('500 steps')": lambda: trained(schedules.Cosine(warmup="4 steps"), train=Packed()),
             "give the loader a batch_size": lambda: trained(FOUR, train=Packed(1)),
         },
+    ),
+    "tokens of data that do not say": Case(
+        lambda: fit(TOKENS, max_epochs=2),
+        ["warmup='200 tokens' needs tokens_per_sample"],
+        {
+            "in steps ('500 steps')": lambda: trained(schedules.Cosine(warmup="4 steps")),
+            "LearningRateScheduler(..., tokens_per_sample=...)": lambda: tokens_read(options={"tokens_per_sample": 50}),
+            "callbacks.learning_rate_scheduler.tokens_per_sample=... on a command line": lambda: composed(
+                "callbacks.learning_rate_scheduler.tokens_per_sample=50"
+            ),
+            "an attribute tokens_per_sample of the data module": lambda: tokens_read(data=Texts()),
+            "or the LightningModule": lambda: tokens_read(module=Reader()),
+        },
+        never=["total_steps"],
+    ),
+    "warmup's tokens of data that do not say": Case(
+        lambda: fit(callbacks=[LearningRateWarmup("200 tokens")], max_epochs=2),
+        ["warmup='200 tokens' needs tokens_per_sample"],
+        {
+            "in steps ('500 steps')": lambda: warmed(4, duration="4 steps"),
+            "an attribute tokens_per_sample of the data module or the LightningModule": lambda: warmed(
+                4, duration="200 tokens", module=Reader()
+            ),
+        },
+        never=["total_steps", "(...", "command line"],
     ),
     "total in manual optimization": Case(
         lambda: fit(COSINE, max_epochs=2, module=Manual()),

@@ -10,7 +10,7 @@ from torch.nn import Parameter
 from torch.optim import SGD, Optimizer
 
 from lr_recipes.optimizer.follow import BoundSchedule
-from lr_recipes.optimizer.groups import read_lrs, read_momentum
+from lr_recipes.optimizer.groups import read_lrs, read_number
 from lr_recipes.plan.horizon import Horizon
 
 RUN = Horizon(total_steps=20, steps_per_epoch=5)
@@ -53,4 +53,4 @@ def attached(bound: BoundSchedule, updates: int) -> list[list[float]]:
 
 
 def read_momenta(optimizer: Optimizer) -> list[float | None]:
-    return [read_momentum(group) for group in optimizer.param_groups]
+    return [read_number(group, "momentum") for group in optimizer.param_groups]

@@ -76,7 +76,8 @@ def test_the_first_says_that_it_writes_no_more(
 
 
 @pytest.mark.parametrize(
-    ("schedule", "why"), [(Linear(warmup=21), "never be reached"), (OneCycle(), "with momentum or betas")]
+    ("schedule", "why"),
+    [(Linear(warmup=21), "never be reached"), (OneCycle(), "moves the momentum, and Adagrad has none")],
 )
 def test_a_second_one_that_does_not_fit_leaves_the_first(schedule: Schedule, why: str) -> None:
     optimizer = torch.optim.Adagrad([parameter()], lr=0.1)  # which has no momentum to move

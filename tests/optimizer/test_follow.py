@@ -222,8 +222,7 @@ def test_one_cycle_moves_the_momentum(make: Callable[[Any], Optimizer]) -> None:
     optimizer.register_step_pre_hook(lambda optimizer, args, kwargs: used.append(read_momenta(optimizer)))
     for _ in range(25):
         optimizer.step()
-    momentum = schedule.resolve(RUN).momentum
-    assert momentum is not None
+    momentum = schedule.resolve(RUN).beside["momentum"]
     assert used == [[momentum(n)] * 2 for n in range(25)]
     assert (used[0], used[5], used[19], used[24]) == ([0.9] * 2, [0.7] * 2, [0.9] * 2, [0.9] * 2)
     assert all(group["betas"][1] == 0.99 for group in optimizer.param_groups if "betas" in group)
@@ -237,8 +236,7 @@ def test_momentum_is_held_with_the_lr() -> None:
     bound.optimizer.step()
     assert read_momenta(bound.optimizer) == [0.95, 0.95]
     bound.refresh()
-    momentum = bound.curve.momentum
-    assert momentum is not None
+    momentum = bound.curve.beside["momentum"]
     assert read_momenta(bound.optimizer) == [momentum(2)] * 2 != [0.95] * 2
 
 
@@ -249,7 +247,7 @@ def test_without_cycle_momentum_it_stays() -> None:
 
 
 def test_an_optimizer_without_momentum() -> None:
-    with pytest.raises(ValueError, match=r"cycle_momentum=True needs .* Adagrad has neither: set cycle_momentum=False"):
+    with pytest.raises(ValueError, match=r"moves the momentum, and Adagrad has none: .*cycle_momentum=False"):
         OneCycle().bind(Adagrad([parameter()], lr=0.1), RUN)
     used = attached(OneCycle(cycle_momentum=False).bind(Adagrad([parameter()], lr=0.1), RUN), 20)
     assert max(used) == [0.1]

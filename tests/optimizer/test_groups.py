@@ -11,19 +11,17 @@ from torch import Tensor
 from torch.optim import SGD, Adagrad, Adam, Optimizer, lr_scheduler
 
 from lr_recipes.optimizer.groups import (
-    are_floats,
     bases_of,
     built_lrs,
-    check_momentum,
     copies,
     group_names,
     on_device,
     own_tensor_lrs,
     read_lrs,
-    read_momentum,
+    read_number,
     snapshot,
     write_lr,
-    write_momentum,
+    write_number,
 )
 from tests.optimizer.loops import parameter, read_momenta, sgd
 
@@ -119,12 +117,6 @@ def test_copies_stay_what_they_were() -> None:
     assert isinstance(kept[1], Tensor)
 
 
-@pytest.mark.parametrize(("lrs", "floats"), [((0.1, 0.2), True), ((0.1, torch.tensor(0.2)), False), ((0.1, 1), False)])
-def test_are_floats(lrs: tuple[Any, ...], floats: bool) -> None:
-    """A whole number is not one: written over as a float it would change its type."""
-    assert are_floats(sgd(*lrs)) is floats
-
-
 def test_groups_that_share_a_tensor_get_one_each() -> None:
     shared = torch.tensor(0.1)
     optimizer = Adam(
@@ -144,14 +136,6 @@ def test_momentum_is_written_where_it_is_read() -> None:
     """Adam's beta2, and what else stands behind beta1, stays."""
     plain, adam = sgd(0.1).param_groups[0], Adam([parameter()], betas=(0.5, 0.99)).param_groups[0]
     for group in (plain, adam):
-        write_momentum(group, 0.75)
-        assert read_momentum(group) == 0.75
+        write_number(group, "momentum", 0.75)
+        assert read_number(group, "momentum") == 0.75
     assert (plain["momentum"], adam["betas"]) == (0.75, (0.75, 0.99))
-
-
-def test_one_group_without_a_momentum_is_enough_to_refuse() -> None:
-    check_momentum(sgd(0.1))
-    optimizer = sgd(0.1, 0.1)
-    del optimizer.param_groups[1]["momentum"]
-    with pytest.raises(ValueError, match="cycle_momentum=True needs an optimizer with momentum or betas, and SGD has"):
-        check_momentum(optimizer)

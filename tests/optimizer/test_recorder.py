@@ -110,8 +110,8 @@ def test_the_momentum_that_the_step_used() -> None:
     recorder = recorded(sgd(0.1), OneCycle())
     steps(recorder, 3)
     curve = OneCycle().resolve(RUN)
-    assert curve.momentum is not None
-    assert [row[6] for row in lines(recorder)] == [curve.momentum(n) for n in range(3)]
+    assert "momentum" in curve.beside
+    assert [row[6] for row in lines(recorder)] == [curve.beside["momentum"](n) for n in range(3)]
 
 
 def test_only_groups_that_have_a_momentum_have_a_column_for_it() -> None:

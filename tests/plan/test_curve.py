@@ -62,11 +62,11 @@ def test_updates_are_counted_from_zero() -> None:
 
 
 def test_what_it_is_made_of_can_be_read() -> None:
-    shaped = Shape(shape, END, [("shape", 0)], momentum=shape)
+    shaped = Shape(shape, END, [("shape", 0)], beside={"momentum": shape})
     joined = Curve(shaped, ramp, 2, 5)
     assert (joined.warmup, joined.total_steps, joined.end) == (2, 5, END)
-    assert joined.momentum is shape
-    assert curve(2, 5).momentum is None
+    assert [joined.beside["momentum"](n) for n in range(7)] == [*map(shape, range(5)), shape(4), shape(4)]
+    assert curve(2, 5).beside == {}
 
 
 # Phases

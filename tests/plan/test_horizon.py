@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import math
@@ -18,7 +19,7 @@ from lr_recipes.plan.horizon import Duration, Horizon, HorizonError
 # The same examples in every run, so that a red test stays red.
 stable = settings(derandomize=True, deadline=None, max_examples=200)
 
-RUN = Horizon(total_steps=1000, steps_per_epoch=100, samples_per_step=32)
+RUN = Horizon(total_steps=1000, steps_per_epoch=100, samples_per_step=32, tokens_per_sample=50)
 UNEVEN = Horizon(total_steps=30, steps_per_epoch=[4, 2, 8])  # epochs begin at 0, 4, 6, 14, 22, 30
 EMPTY = Horizon()
 
@@ -49,6 +50,10 @@ READ = {
     "64 samples": (64, "samples"),
     "1 sample": (1, "samples"),
     "64sa": (64, "samples"),
+    "64 tokens": (64, "tokens"),
+    "1 token": (1, "tokens"),
+    "64tok": (64, "tokens"),
+    "5 Tokens": (5, "tokens"),  # T is also a prefix
     # Fractions need a unit.
     "0.5 epochs": (0.5, "epochs"),
     ".5 epochs": (0.5, "epochs"),
@@ -62,6 +67,10 @@ READ = {
     "100Ksamples": (100_000, "samples"),
     "1.5M samples": (1_500_000, "samples"),
     "2G samples": (2_000_000_000, "samples"),
+    "500M tokens": (500_000_000, "tokens"),
+    "10B tokens": (10_000_000_000, "tokens"),
+    "1.5T tokens": (1_500_000_000_000, "tokens"),
+    "2T Tokens": (2_000_000_000_000, "tokens"),
     "10k": (10_000, "steps"),
     # What was read before.
     Duration(5, "epochs"): (5, "epochs"),
@@ -87,7 +96,7 @@ def test_printed_is_not_rounded() -> None:
 
 
 # What the message must say about what was typed: the value, then the way out.
-EXAMPLES = "'500 steps', '5 epochs', '10%', '100k samples' or a whole number of steps"
+EXAMPLES = "'500 steps', '5 epochs', '10%', '100k samples', '500M tokens' or a whole number of steps"
 UNREADABLE: dict[str, tuple[Any, list[str]]] = {
     "share": (0.1, ["0.1 of what? Write '10%'", EXAMPLES]),
     "share as a string": ("0.05", ["'0.05'", "0.05 of what? Write '5%'", EXAMPLES]),
@@ -103,10 +112,10 @@ UNREADABLE: dict[str, tuple[Any, list[str]]] = {
     "over 100 %": ("101%", ["'101%'", "more than the whole run", "at most '100%'"]),
     "misspelt unit": (
         "5 epoks",
-        ["unknown unit 'epoks'", "did you mean 'epochs'?", "units are steps, epochs, %, samples"],
+        ["unknown unit 'epoks'", "did you mean 'epochs'?", "units are steps, epochs, %, samples, tokens"],
     ),
     "another misspelt unit": ("5 smaples", ["unknown unit 'smaples'", "did you mean 'samples'?"]),
-    "unknown unit": ("5 minutes", ["unknown unit 'minutes'; units are steps, epochs, %, samples"]),
+    "unknown unit": ("5 minutes", ["unknown unit 'minutes'; units are steps, epochs, %, samples, tokens"]),
     "unknown unit that begins like a prefix": ("5 Minutes", ["unknown unit 'Minutes'"]),
     "unit alone": ("epochs", ["'epochs' cannot be read", EXAMPLES]),
     "empty": ("", ["'' cannot be read", EXAMPLES]),
@@ -146,6 +155,7 @@ STEPS = [
     (RUN, "7%", 70),
     (RUN, "29%", 290),
     (RUN, "100k samples", 3125),
+    (RUN, "160k tokens", 100),
     # Rounded half up, and a positive length lasts at least one.
     (RUN, "2.5 steps", 3),
     (RUN, "0.25%", 3),
@@ -155,6 +165,10 @@ STEPS = [
     (RUN, "1 sample", 1),
     (RUN, "33 samples", 1),
     (RUN, "48 samples", 2),
+    (RUN, "1 token", 1),
+    (RUN, "2399 tokens", 1),
+    (RUN, "2400 tokens", 2),
+    (Horizon(samples_per_step=4, tokens_per_sample=312.5), "10k tokens", 8),  # a mean
     (Horizon(steps_per_epoch=13), "0.5 epochs", 7),
     (Horizon(total_steps=750), "4.6%", 35),  # 34.5, and 34.49999999999999 in floats
     # Epochs of unequal length: the sum of the first ones; the last one goes on.
@@ -196,6 +210,12 @@ MISSING: dict[str, tuple[Horizon, str, list[str]]] = {
         ["warmup='5 epochs' needs steps_per_epoch", "steps_per_epoch=100", "in steps ('500 steps')"],
     ),
     "samples": (EMPTY, "64 samples", ["warmup='64 samples' needs samples_per_step", "samples_per_step=256"]),
+    "tokens of samples": (EMPTY, "64 tokens", ["warmup='64 tokens' needs samples_per_step", "samples_per_step=256"]),
+    "tokens": (
+        Horizon(samples_per_step=8),
+        "64 tokens",
+        ["warmup='64 tokens' needs tokens_per_sample", "Horizon(tokens_per_sample=2048)", "in steps ('500 steps')"],
+    ),
 }
 
 
@@ -240,6 +260,7 @@ EVERY = [
     (Horizon(total_steps=39, steps_per_epoch=13), "0.5 epochs", [7, 13, 20, 26, 33, 39, 46]),
     (Horizon(steps_per_epoch=13), "0.5 epochs", [7, 13, 20, 26, 33, 39, 46]),
     (RUN, "100 samples", [3, 6, 9, 13, 16, 19, 22, 25]),
+    (RUN, "5000 tokens", [3, 6, 9, 13, 16, 19, 22, 25]),
     # Epochs of unequal length.
     (UNEVEN, "1 epoch", [4, 6, 14, 22, 30, 38]),
     (UNEVEN, "1.5 epochs", [5, 14, 26]),
@@ -301,7 +322,7 @@ def test_part() -> None:
     assert UNEVEN.part(4, 10) == Horizon(total_steps=10, steps_per_epoch=[2, 8])
     assert UNEVEN.part(5, None) == Horizon(steps_per_epoch=[2, 8])
     assert UNEVEN.part(6, 10) == UNEVEN.part(29, 10) == Horizon(total_steps=10, steps_per_epoch=8)
-    assert RUN.part(150, 10) == Horizon(total_steps=10, steps_per_epoch=100, samples_per_step=32)
+    assert RUN.part(150, 10) == dataclasses.replace(RUN, total_steps=10)
 
 
 def test_from_end() -> None:
@@ -313,6 +334,54 @@ def test_from_end() -> None:
 
 
 # Facts
+
+TOTALS = [
+    ("10B tokens", 9537),  # of 512 x 2048 tokens: 9536.7 updates
+    ("1M samples", 1953),
+    ("3 epochs", 300),
+    ("2.5 epochs", 250),
+    ("7k", 7000),
+    ("40 steps", 40),
+]
+
+
+@pytest.mark.parametrize(("given_total", "total"), TOTALS)
+def test_any_length_is_a_total(given_total: str, total: int) -> None:
+    facts: dict[str, Any] = {"steps_per_epoch": 100, "samples_per_step": 512, "tokens_per_sample": 2048}
+    run = Horizon(total_steps=f" {given_total} ", **facts)
+    source = "" if given_total in ("7k", "40 steps") else given_total  # said by the number already
+    assert run == Horizon(total_steps=total, source=source, **facts)
+    assert Horizon(total_steps=Duration.parse(given_total), **facts).total_steps == total
+    assert Horizon(total_steps=given_total, source="the paper", **facts).source == "the paper"
+    assert dataclasses.replace(run, samples_per_step=1).total_steps == total  # made once
+
+
+def test_a_total_may_have_epochs_of_several_lengths() -> None:
+    assert Horizon(total_steps="3.5 epochs", steps_per_epoch=[4, 2, 8]).total_steps == 18
+
+
+@pytest.mark.parametrize(("given_total", "parts"), [
+    ("10%", ["total_steps='10%': percent of what?", "total_steps=1000", "total_steps='90 epochs'"]),
+    ("0 epochs", ["total_steps='0 epochs': a length must be positive"]),
+    ("0.5", ["total_steps='0.5': 0.5 of what?"]),
+    ("3 epochs", ["total_steps='3 epochs' needs steps_per_epoch"]),
+])  # fmt: skip
+def test_what_is_no_total(given_total: str, parts: list[str]) -> None:
+    with pytest.raises(ValueError, match=r"^total_steps=") as caught:
+        Horizon(total_steps=given_total, samples_per_step=4)
+    assert [part for part in parts if part not in str(caught.value)] == []
+
+
+def test_tokens_are_whole_where_they_can_be() -> None:
+    """As a command line that takes fractions makes 2048.0 of them."""
+    assert str(Horizon(tokens_per_sample=2048.0).tokens_per_sample) == "2048"
+    assert Horizon(tokens_per_sample=np.float32(312.5)).tokens_per_sample == 312.5
+
+
+@pytest.mark.parametrize("value", [0, -1, "10", True, math.inf, math.nan])
+def test_bad_tokens(value: Any) -> None:
+    with pytest.raises(ValueError, match=f"^tokens_per_sample={value!r}: must be .*above 0"):
+        Horizon(tokens_per_sample=value)
 
 
 def test_epochs_are_kept_up_to_their_last_change() -> None:
@@ -332,10 +401,16 @@ def test_description_is_plain_and_complete(run: Horizon) -> None:
 
 
 @pytest.mark.parametrize("name", ["total_steps", "steps_per_epoch", "samples_per_step"])
-@pytest.mark.parametrize("value", [0, -1, 10.0, "10", True, math.inf])
+@pytest.mark.parametrize("value", [0, -1, 10.0, True, math.inf])
 def test_bad_fact(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"{name}={value!r}: must be a whole number of at least 1, or None"):
         Horizon(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["steps_per_epoch", "samples_per_step"])
+def test_a_fact_is_no_text(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name}='10': must be a whole number of at least 1, or None"):
+        Horizon(**{name: "10"})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("value", [["10", 5], [4, None], [4, 0.5], [(1, 2), 3]], ids=str)

@@ -36,9 +36,9 @@ def test_a_schedule_that_moves_the_momentum_has_a_line_for_it_too() -> None:
     plan = OneCycle(max_momentum=0.9).plan(RUN, [0.1, 0.001])
     assert [(line.group, line.key, line.base) for line in plan.others] == [(0, "momentum", 1), (1, "momentum", 1)]
     assert plan.base_lrs == [0.1, 0.001]
-    assert plan.momentum(0) == 0.9
-    assert plan.uses(0) == (plan.curve(0), 0.9)
-    assert Linear().plan(RUN, [0.1]).uses(0) == (1.0, None)
+    assert plan.values("momentum", 0) == [0.9, 0.9]
+    assert plan.uses(0) == (plan.curve(0), ("momentum", 0.9))
+    assert Linear().plan(RUN, [0.1]).uses(0) == (1.0,)
 
 
 @pytest.mark.parametrize("schedule", [Linear(warmup=4, min_lr=0.01), OneCycle()])
@@ -69,7 +69,7 @@ def test_a_curve_for_each_group() -> None:
     assert plan.base_lrs == [0.1, 8.0]
     assert plan.lrs(2) == [0.1 * 0.25, 8.0 * 0.0625]
     assert plan.curve(2) == 0.25
-    assert plan.momentum(2) is None
+    assert plan.moves == ()
 
 
 @pytest.mark.parametrize("schedule", [Linear(warmup=4), OneCycle(), Plateau(), Fixed()])
@@ -82,7 +82,7 @@ def test_one_curve_for_all_groups(schedule: Schedule) -> None:
 @pytest.mark.behaviour("B47")
 def test_plans_are_told_apart_by_every_group() -> None:
     bases = [0.1, 0.1]
-    assert by_group(0.5, 0.25, base_lrs=bases).uses(1) == ((0.5, 0.25), None)
+    assert by_group(0.5, 0.25, base_lrs=bases).uses(1) == ((0.5, 0.25),)
     assert by_group(0.5, 0.25, base_lrs=bases).uses(1) != by_group(0.5, 0.75, base_lrs=bases).uses(1)
     same = Exponential(gamma=0.5, every=1).plan(RUN, bases)
     assert by_group(0.5, 0.5, base_lrs=bases).uses(1) == same.uses(1)

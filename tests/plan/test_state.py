@@ -58,6 +58,7 @@ for _ in range(5000):
 # What was done -> the state, and words of the message.
 DAMAGED: dict[str, tuple[dict[str, Any], str]] = {
     "position missing": (without(STATE, "position"), "position is missing"),
+    "no tokens": (deep(STATE, "horizon", "tokens_per_sample", value=0), "horizon.tokens_per_sample is 0, and must be"),
     "plan missing": (without(STATE, "base_lrs"), "base_lrs is missing"),
     "total missing": (deep(STATE, "horizon", value=without(STATE["horizon"], "total_steps")), "horizon.total_steps is"),
     "position of no kind": (deep(STATE, "position", value=None), "position is None, and must be a whole number"),

@@ -35,7 +35,7 @@ def recorded(
     file = LrCsv(path, columns_of({"lr": list(bases), "momentum": list(bases)}))
     for n in range(updates):
         there = {name: n >= (joins or {}).get(name, 0) for name in bases}
-        momentum = 0.9 if curve.momentum is None else curve.momentum(n)
+        momentum = 0.9 if "momentum" not in curve.beside else curve.beside["momentum"](n)
         lrs = [(used or {}).get(n, base * curve(n)) if there[name] else None for name, base in bases.items()]
         momenta = [momentum if there[name] else None for name in bases]
         file.write([[n, n // 10, n * 32, curve.phase(n), curve(n), *lrs, *momenta]])

@@ -74,9 +74,11 @@ def test_an_lr_that_is_held_for_an_epoch_is_that_of_the_epochs_first_update() ->
     uneven = Horizon(total_steps=30, steps_per_epoch=[5, 10, 15])
     shown, curve = one(OneCycle(), uneven, interval="epoch"), OneCycle().resolve(uneven)
     begins = [0] * 5 + [5] * 10 + [15] * 15
-    assert curve.momentum is not None
+    assert "momentum" in curve.beside
     assert [shown.factor(n) for n in range(30)] == [curve(begin) for begin in begins]
-    assert [shown.momentum(n) for n in range(30)] == [curve.momentum(begin) for begin in begins]
+    assert [shown.values("momentum", n)["group0"] for n in range(30)] == [
+        curve.beside["momentum"](begin) for begin in begins
+    ]
     assert "held for each epoch" in shown.table
     assert "held for each epoch" not in one(OneCycle(), uneven).table
 
@@ -268,10 +270,10 @@ def test_the_file_has_the_columns_of_lr_csv_and_a_row_for_each_update(tmp_path: 
     assert list(rows[0]) == [
         "step", "epoch", "samples", "phase", "planned_factor", "lr/decay", "lr/head", "momentum/decay", "momentum/head",
     ]  # fmt: skip
-    assert curve.momentum is not None
+    assert "momentum" in curve.beside
     assert [list(row.values()) for row in rows] == [
         [str(n), str(n // 100), "", curve.phase(n), *map(str, [curve(n), 0.1 * curve(n), 0.2 * curve(n)])]
-        + [str(curve.momentum(n))] * 2
+        + [str(curve.beside["momentum"](n))] * 2
         for n in range(1000)
     ]
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["preview.csv"]

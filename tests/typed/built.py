@@ -36,7 +36,7 @@ from lr_recipes.sweep.result import RangeTest, Sweep
 _OURS = str(Path(lr_recipes.__file__).parent)
 _LONGEST = 2000  # characters of a message
 _SECONDS = 60.0
-RUN = Horizon(total_steps=100, steps_per_epoch=10, samples_per_step=8)
+RUN = Horizon(total_steps=100, steps_per_epoch=10, samples_per_step=8, tokens_per_sample=20)
 UPDATES = 100
 
 
@@ -87,6 +87,7 @@ LENGTHS: list[Any] = [
     "2 epochs",
     "0.5ep",
     "40 samples",
+    "800 tokens",
     "1.5 epochs",
     Duration(10, "%"),
 ]
@@ -120,9 +121,10 @@ GOOD: dict[str, list[Any]] = {
     "mode": ["min", "max", "exponential", "linear", "triangular", "triangular2", "exp_range"],
     "threshold_mode": ["rel", "abs"],
     "monitor": ["val_loss"],
-    "total_steps": [None, 1, 100, 10**6],
+    "total_steps": [None, 1, 100, 10**6, "100 steps", "1M samples", "3 epochs", "10B tokens"],
     "steps_per_epoch": [None, 1, 10, [10, 7], (3, 3, 3)],
     "samples_per_step": [None, 1, 8],
+    "tokens_per_sample": [None, 1, 2048, 312.5],
     "source": ["", "words"],
     "schedule": [schedules.Fixed(), schedules.Cosine(warmup="10%"), schedules.Plateau(), {"a": schedules.Linear()}],
     "resume": ["error", "checkpoint", "config", "restart"],

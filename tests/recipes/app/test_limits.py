@@ -27,7 +27,7 @@ from torch.utils.data import (
 from torch.utils.data.distributed import DistributedSampler
 
 from lr_recipes import LearningRateScheduler
-from lr_recipes.callbacks.fit import Fit
+from lr_recipes.callbacks.fit import Fit, tokens_per_sample_of
 from lr_recipes.plan.horizon import Horizon
 from lr_recipes.plan.plan import Plan
 from recipes.app import config
@@ -205,7 +205,7 @@ def trainers_horizon(given: DictConfig, data: LightningDataModule) -> Horizon:
 
 
 def read_horizon(given: DictConfig, data: LightningDataModule) -> Horizon:
-    return limits_of_run(given, data, []).horizon()
+    return limits_of_run(given, data, [], tokens_per_sample=tokens_per_sample_of(data, None)).horizon()
 
 
 ON_TWO = [*((recipe, None) for recipe in names("recipe")), *((None, data) for data in names("data"))]
@@ -221,6 +221,7 @@ def test_two_devices(recipe: str | None, data: str | None, tmp_path: Path, downl
         found = trainers_horizon(trainer, instantiate(cfg.data))
         assert read_horizon(trainer, instantiate(cfg.data)) == found
         assert found.samples_per_step == 2 * cfg.data.batch_size
+        assert found.tokens_per_sample == cfg.data.get("context")
 
 
 class Counting(IterableDataset[int]):

@@ -78,8 +78,8 @@ def assert_previewed_is_used(cfg: DictConfig, updates: int | None = None) -> Non
     assert updates in (None, len(used.lrs))
     assert shown.updates == len(used.lrs)
     assert [list(shown.lrs(n).values()) for n in range(shown.updates)] == used.lrs
-    if shown.curve.momentum is not None:
-        assert [[shown.momentum(n)] * 2 for n in range(shown.updates)] == used.momenta
+    if "momentum" in shown.plan.moves:
+        assert [[*shown.values("momentum", n).values()] for n in range(shown.updates)] == used.momenta
 
 
 # Previewed = used

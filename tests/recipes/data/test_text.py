@@ -104,7 +104,7 @@ def test_drawing_windows_leaves_the_global_generator_alone() -> None:
 
 def test_topics_need_no_file() -> None:
     data = TopicsData(context=64)
-    assert data.task.context == 64
+    assert data.task.context == data.tokens_per_sample == 64
     assert 90 <= data.task.vocab_size <= 200
     data.setup("fit")
     assert len(data.train.tokens) > 300_000
