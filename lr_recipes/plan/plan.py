@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from lr_recipes.checks import counted
 from lr_recipes.plan.built import Built
-from lr_recipes.plan.curve import Curve
+from lr_recipes.plan.curve import AS_BUILT, Curve
 from lr_recipes.plan.horizon import Horizon
 from lr_recipes.plan.sight import Sight
 from lr_recipes.plan.state import Form
@@ -43,6 +43,11 @@ class Line(NamedTuple):
     base: float
     curve: Curve
     peak: float
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether a schedule is given for it; else it stays as built."""
+        return self.curve.phases[0].name != AS_BUILT
 
 
 class Source(Protocol):

@@ -4,7 +4,8 @@ What they make is a plan of several curves; each is that of the schedule within,
 for.
 """
 
-from __future__ import annotations
+# Not `from __future__ import annotations`: LightningCLI reads of a dataclass the types of its fields, and what
+# Hyperparameters is given is more than those.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -14,12 +15,12 @@ from typing import Any
 
 from lr_recipes import checks
 from lr_recipes.plan.built import Built
-from lr_recipes.plan.curve import Curve, Shape
+from lr_recipes.plan.curve import AS_BUILT, Curve, Shape
 from lr_recipes.plan.horizon import Horizon
 from lr_recipes.plan.plan import Line, Plan, Reaction
 from lr_recipes.schedules.base import Schedule, Span, from_description
 from lr_recipes.schedules.catalogue import Fixed
-from lr_recipes.schedules.named import as_schedule
+from lr_recipes.schedules.named import Name, as_schedule
 
 __all__ = ["ByGroup", "Hyperparameters"]
 
@@ -70,13 +71,14 @@ def _from_plain(value: Any) -> Any:
 class ByGroup(Combined):
     """Another schedule for some parameter groups: by name, index or regular expression.
 
+    A group without a name is ``group0``, ``group1``, ... by its index. Each schedule within has its own warmup, and
+    its floor is of the groups that follow it.
+
     Args:
         groups: group -> its schedule. A word is the name of a group, else a regular expression that matches the whole
             of it; a number is its index. Of several optimizers, the groups of any of them.
         default: the schedule of all other groups; without one they keep the LR that they were built with.
         late: the same as ``groups``, for those that join later: here a key may mean no group yet.
-
-    A group without a name is ``group0``, ``group1``, ... by its index.
 
     Raises:
         ValueError: a key of ``groups`` is no group's, or two keys are of the same group (when the plan is made); or a
@@ -90,9 +92,9 @@ class ByGroup(Combined):
         [0.045, 0.005, 1.0]
     """
 
-    groups: Mapping[int | str, Schedule] = field(default_factory=dict)
-    default: Schedule | None = None
-    late: Mapping[int | str, Schedule] = field(default_factory=dict)
+    groups: Mapping[int | str, Schedule | Name] = field(default_factory=dict)
+    default: Schedule | Name | None = None
+    late: Mapping[int | str, Schedule | Name] = field(default_factory=dict)
 
     __hash__ = Combined.__hash__
 
@@ -108,7 +110,12 @@ class ByGroup(Combined):
 
     @property
     def _all(self) -> dict[int | str, Schedule]:
-        return {**self.groups, **self.late}
+        return {**self.groups, **self.late}  # type: ignore[dict-item] # no names any more
+
+    @property
+    def within(self) -> list[Schedule]:
+        """The schedules that it is made of."""
+        return [*self._all.values(), *([self.default] if isinstance(self.default, Schedule) else [])]
 
     def shape(self, span: Span) -> Shape:
         raise ValueError(
@@ -121,11 +128,17 @@ class ByGroup(Combined):
         horizon, built = Horizon.of(horizon), Built.of(base_lrs)
         if not built:
             raise ValueError(f"{self!r} is by group, and there are no groups here: give one schedule for all")
-        parts = [(one.plan(horizon, built.groups(groups)), groups) for one, groups in self._followed(built)]
+        parts = [
+            (
+                _left_alone(horizon, built.groups(groups)) if one is None else one.plan(horizon, built.groups(groups)),
+                groups,
+            )
+            for one, groups in self._followed(built)
+        ]
         return Plan.merged(self, horizon, built, parts)
 
-    def _followed(self, built: Built) -> list[tuple[Schedule, list[int]]]:
-        """The schedules within, and the groups that follow each."""
+    def _followed(self, built: Built) -> list[tuple[Schedule | None, list[int]]]:
+        """The schedules within, and the groups that follow each; ``None`` for those that no schedule is given for."""
         keys = {key: self._matches(key, built.names) for key in self._all}
         if not built.settled:
             self._check_known(keys, built)
@@ -139,10 +152,11 @@ class ByGroup(Combined):
                     )
                 of[group] = key
         rest = [group for group in range(len(built)) if group not in of]
-        followed = [
+        default = self.default if isinstance(self.default, Schedule) else None  # which is no name any more
+        followed: list[tuple[Schedule | None, list[int]]] = [
             (one, [group for group in range(len(built)) if of.get(group) == key]) for key, one in self._all.items()
         ]
-        return [(one, groups) for one, groups in [*followed, (self.default or Fixed(), rest)] if groups]
+        return [(one, groups) for one, groups in [*followed, (default, rest)] if groups]
 
     def _check_known(self, keys: Mapping[int | str, Sequence[int]], built: Built) -> None:
         everywhere = list(dict.fromkeys(chain(built.names, *built.elsewhere)))
@@ -170,14 +184,14 @@ class ByGroup(Combined):
 class Hyperparameters(Combined):
     """Schedules for other numbers of a parameter group beside the LR: each multiplies what its group was built with.
 
+    A floor is a ratio of what a number was built with, or as ``min_lr`` an absolute value of it.
+
     Args:
         lr: the schedule of the LR.
         weight_decay: that of the weight decay. A group whose weight decay is 0 stays at 0.
         momentum: that of SGD's momentum, or Adam's beta1.
         others: further numbers of a group -> their schedules, such as ``"betas[1]"`` or ``"eps"``. They may also stand
-            as arguments: ``Hyperparameters(eps=Ramp(end=10))``.
-
-    A floor is a ratio of what a number was built with, or as ``min_lr`` an absolute value of it.
+            as arguments: ``Hyperparameters(eps=Linear())``.
 
     Raises:
         ValueError: two schedules for one number; one of them reacts to a metric, which only that of the LR may; or the
@@ -200,17 +214,16 @@ class Hyperparameters(Combined):
     def __init__(
         self,
         *,
-        lr: Schedule | str | None = None,
-        weight_decay: Schedule | str | None = None,
-        momentum: Schedule | str | None = None,
-        others: Mapping[str, Schedule | str] | None = None,
+        lr: Schedule | Name | None = None,
+        weight_decay: Schedule | Name | None = None,
+        momentum: Schedule | Name | None = None,
+        others: Mapping[str, Schedule | Name] | None = None,
         **more: Any,
     ) -> None:
-        more.pop("schedule", None)
         given = {"weight_decay": weight_decay, "momentum": momentum, **more}
         found: dict[str, Any] = {}
         for name, one in [*(others or {}).items(), *given.items()]:
-            key = _KNOWN_AS.get(name, name)
+            key = name_of_number(name)
             if one is not None and key in found:
                 raise ValueError(f"two schedules for one number: {key} is given twice, at last as {name!r}")
             if one is not None:
@@ -269,6 +282,17 @@ class Hyperparameters(Combined):
             moved = one.plan(horizon, built.groups(there).of_key(key))
             lines += (line._replace(key=key, group=there[line.group]) for line in moved.lines if line.key == "lr")
         return plan.with_lines(self, lines)
+
+
+def name_of_number(name: str) -> str:
+    """Return what a plan calls a number of a group: momentum and Adam's beta1 go by one name."""
+    return _KNOWN_AS.get(name, name)
+
+
+def _left_alone(horizon: Horizon, built: Built) -> Plan:
+    """The plan of groups that keep what they were built with."""
+    curve = Curve(Shape(lambda t: 1.0, 1.0, [(AS_BUILT, 0)]), lambda t: 1.0, 0, horizon.total_steps)
+    return Plan.of(Fixed(), horizon, curve, built, built.peak())
 
 
 def _checked_groups(name: str, given: Any) -> dict[int | str, Schedule]:
