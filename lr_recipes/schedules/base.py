@@ -248,6 +248,11 @@ class Schedule(Frozen):
         """Return how the schedule reacts to a metric; ``None`` where it is a function of the position alone."""
         return None
 
+    @property
+    def is_one_curve(self) -> bool:
+        """Whether it is the same for all groups, and of the LR alone: then another schedule can have it as a part."""
+        return True
+
     def _check_saved(self) -> None:
         """Refuse what a checkpoint could not hold now, and not when the first is loaded."""
         odd = [f"{name}={checks.brief(one)}" for name, one in self.describe().items() if not can_be_saved(one)]
@@ -435,7 +440,7 @@ def rising_steps(milestones: abc.Sequence[Length], horizon: Horizon) -> list[int
     return steps
 
 
-def at_least(floor: float, factor: Factor) -> Factor:
+def not_below(floor: float, factor: Factor) -> Factor:
     """A factor that does not fall below the floor; where there is none, the same function."""
     return (lambda t: max(factor(t), floor)) if floor else factor
 

@@ -47,6 +47,10 @@ class Combined(Schedule):
     def __hash__(self) -> int:  # a mapping has none
         return hash(repr(self))
 
+    @property
+    def is_one_curve(self) -> bool:
+        return False
+
 
 def _in_plain(value: Any) -> Any:
     """A field as plain values; of a mapping the keys by themselves, for a file makes words of numbers."""
