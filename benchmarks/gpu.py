@@ -93,7 +93,8 @@ def main(arguments: Sequence[str] | None = None, parts: Sequence[Part] = PARTS, 
             print(f"\n== {part.name}: not begun, {left:.0f} s are left and it takes about {part.seconds}", flush=True)
         else:
             print(f"\n== {part.name}: {part.what}", flush=True)
-            print(run(part, options.device, folder, min(part.limit, left), program), flush=True)
+            limit = part.limit if options.device == "cuda" else 2 * part.limit  # C++ is compiled more slowly
+            print(run(part, options.device, folder, min(limit, left), program), flush=True)
     print(f"\n{report(folder)}\n{time.monotonic() - begun:.0f} s; what was found is in {_short(folder)}")
     return 0 if all(is_done(folder, part.name, setup) for part in chosen) else 1
 

@@ -31,7 +31,7 @@ from benchmarks.gpu_floors import Floors, floors_of, transformer_flops
 from lr_recipes import Horizon, LearningRateLogger, LearningRateScheduler
 from recipes.app.config import composed
 from recipes.data.task import ImageTask, TextTask
-from recipes.models.attention import ATTENTION_KERNELS, AttentionKernel, attending, attending_alone
+from recipes.models.attention import ATTENTION_KERNELS, AttentionKernel, attending, attending_alone, attention_order
 from recipes.models.transformer import GPT
 
 WARM_UP = 10  # updates before the clock starts; the first ones compile
@@ -137,7 +137,7 @@ class Result:
     floors: Floors
     graphs: int
     memory: int
-    attention: str | None = None
+    attention: AttentionKernel | None = None
 
     @property
     def share(self) -> float:
@@ -168,11 +168,11 @@ class Result:
 
     def __str__(self) -> str:
         kept = self.values()
-        first = f", attention {self.attention} first" if self.attention else ""
+        order = f", attention by {', '.join(attention_order(self.attention))}" if self.attention else ""
         lines = [
             f"{self.case.name}: plain {1e3 * kept['plain_seconds']:.3g} ms, Lightning and ours "
             f"{1e3 * kept['lightning_seconds']:.3g} ms, {kept['rate']:,.0f} {kept['unit']}, share {self.share:.3f}, "
-            f"{self.graphs} graphs, {self.memory / 1e9:.1f} GB{first}"
+            f"{self.graphs} graphs, {self.memory / 1e9:.1f} GB{order}"
         ]
         for name, runs in (("plain", self.plain), ("Lightning", self.lightning)):
             lines.append(f"  {name}: " + ", ".join(f"{1e3 * one.seconds:.3g} ms (loss {one.loss:.3f})" for one in runs))
@@ -345,13 +345,14 @@ def kernel_seconds(case: Case, device: str, seconds: float = 0.05) -> dict[Atten
         seconds: how long each kernel is tried, about.
     """
     settings = config(case, device).model
-    size = (case.batch, settings.heads, case.task.context, settings.width // settings.heads)
+    size = (case.batch, case.task.context, 3, settings.heads, settings.width // settings.heads)
     kind = torch.bfloat16 if device == "cuda" else torch.float32
-    query, key, value = (torch.randn(size, device=device, dtype=kind, requires_grad=True) for _ in range(3))
+    qkv = torch.randn(size, device=device, dtype=kind, requires_grad=True)
 
     def attend() -> None:
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # as they lie in memory in the model
         mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True, dropout_p=settings.dropout)
-        torch.autograd.grad(mixed, (query, key, value), mixed)
+        torch.autograd.grad(mixed, qkv, mixed)
 
     found: dict[AttentionKernel, float] = {}
     for kernel in ATTENTION_KERNELS:

@@ -164,7 +164,7 @@ def added_waits(device: str, folder: str) -> Finding:
     with_ours = waits(LearningRateScheduler(schedules.Cosine(warmup=2)), LearningRateLogger(folder, plot=False))
     seen = waits(_Waits()) - plain
     words = f"{with_ours} waits in 31 batches, {plain} without the callbacks; {seen} seen where there are 31 more"
-    return plain == with_ours and seen == 31, words
+    return plain == with_ours and seen >= 31, words  # reading a value may take more than one wait
 
 
 class Stream(Sequence[Any]):

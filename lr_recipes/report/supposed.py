@@ -99,11 +99,7 @@ def leaves_of(schedule: Schedule, key: str = "lr") -> Iterator[tuple[str, Schedu
 def _made_of(schedule: Schedule, key: str) -> list[tuple[str, Schedule]]:
     """The schedules that one is made of, each with the number that it moves where the one moves ``key``."""
     if isinstance(schedule, ByGroup):
-        return [
-            (key, one)
-            for one in [*schedule.groups.values(), *schedule.late.values(), schedule.default]
-            if one is not None
-        ]
+        return [(key, one) for one in schedule.within]
     return [(key, schedule.lr), *schedule.others.items()] if isinstance(schedule, Hyperparameters) else []
 
 

@@ -114,7 +114,8 @@ class Schedule(Frozen):
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in given)})"
 
     def _is_set(self, field: dataclasses.Field[Any]) -> bool:
-        return bool(getattr(self, field.name) != field.default)
+        made = field.default_factory
+        return bool(getattr(self, field.name) != (field.default if made is dataclasses.MISSING else made()))
 
     def describe(self) -> dict[str, Any]:
         """Return the schedule as plain numbers, strings, lists and dicts, for checkpoints and comparisons."""

@@ -3,6 +3,8 @@
 In the formulas ``t`` is the position, ``W`` the warmup steps, ``T`` the total steps, ``m`` the floor as a ratio of the
 peak, and ``p = (t - W) / (T - W)`` the progress of a decay, clipped to [0, 1].
 
+Those that come round again are in ``cycles.py``, those that are drawn by hand in ``drawn.py``.
+
 To add a schedule: write one dataclass here whose ``shape`` returns its ``Shape`` and put its name into ``__all__``, its
 knobs into ``conf/schedule/<name>.yaml``, one row into ``named.py`` and one into the table of
 ``tests/schedules/test_catalogue.py``.

@@ -4,7 +4,8 @@ What they make is a plan of several curves; each is that of the schedule within,
 for.
 """
 
-from __future__ import annotations
+# Not `from __future__ import annotations`: LightningCLI reads of a dataclass the types of its fields, and what
+# Hyperparameters is given is more than those.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +20,7 @@ from lr_recipes.plan.horizon import Horizon
 from lr_recipes.plan.plan import Line, Plan, Reaction
 from lr_recipes.schedules.base import Schedule, Span, from_description
 from lr_recipes.schedules.catalogue import Fixed
-from lr_recipes.schedules.named import as_schedule
+from lr_recipes.schedules.named import Name, as_schedule
 
 __all__ = ["ByGroup", "Hyperparameters"]
 
@@ -66,13 +67,14 @@ def _from_plain(value: Any) -> Any:
 class ByGroup(Combined):
     """Another schedule for some parameter groups: by name, index or regular expression.
 
+    A group without a name is ``group0``, ``group1``, ... by its index. Each schedule within has its own warmup, and
+    its floor is of the groups that follow it.
+
     Args:
         groups: group -> its schedule. A word is the name of a group, else a regular expression that matches the whole
             of it; a number is its index. Of several optimizers, the groups of any of them.
         default: the schedule of all other groups; without one they keep the LR that they were built with.
         late: the same as ``groups``, for those that join later: here a key may mean no group yet.
-
-    A group without a name is ``group0``, ``group1``, ... by its index.
 
     Raises:
         ValueError: a key of ``groups`` is no group's, or two keys are of the same group (when the plan is made); or a
@@ -86,9 +88,9 @@ class ByGroup(Combined):
         [0.045, 0.005, 1.0]
     """
 
-    groups: Mapping[int | str, Schedule] = field(default_factory=dict)
-    default: Schedule | None = None
-    late: Mapping[int | str, Schedule] = field(default_factory=dict)
+    groups: Mapping[int | str, Schedule | Name] = field(default_factory=dict)
+    default: Schedule | Name | None = None
+    late: Mapping[int | str, Schedule | Name] = field(default_factory=dict)
 
     __hash__ = Combined.__hash__
 
@@ -104,7 +106,12 @@ class ByGroup(Combined):
 
     @property
     def _all(self) -> dict[int | str, Schedule]:
-        return {**self.groups, **self.late}
+        return {**self.groups, **self.late}  # type: ignore[dict-item] # no names any more
+
+    @property
+    def within(self) -> list[Schedule]:
+        """The schedules that it is made of."""
+        return [*self._all.values(), *([self.default] if isinstance(self.default, Schedule) else [])]
 
     def shape(self, span: Span) -> Shape:
         raise ValueError(
@@ -141,10 +148,11 @@ class ByGroup(Combined):
                     )
                 of[group] = key
         rest = [group for group in range(len(built)) if group not in of]
+        default = self.default if isinstance(self.default, Schedule) else None  # which is no name any more
         followed: list[tuple[Schedule | None, list[int]]] = [
             (one, [group for group in range(len(built)) if of.get(group) == key]) for key, one in self._all.items()
         ]
-        return [(one, groups) for one, groups in [*followed, (self.default, rest)] if groups]
+        return [(one, groups) for one, groups in [*followed, (default, rest)] if groups]
 
     def _check_known(self, keys: Mapping[int | str, Sequence[int]], built: Built) -> None:
         everywhere = list(dict.fromkeys(chain(built.names, *built.elsewhere)))
@@ -172,14 +180,14 @@ class ByGroup(Combined):
 class Hyperparameters(Combined):
     """Schedules for other numbers of a parameter group beside the LR: each multiplies what its group was built with.
 
+    A floor is a ratio of what a number was built with, or as ``min_lr`` an absolute value of it.
+
     Args:
         lr: the schedule of the LR.
         weight_decay: that of the weight decay. A group whose weight decay is 0 stays at 0.
         momentum: that of SGD's momentum, or Adam's beta1.
         others: further numbers of a group -> their schedules, such as ``"betas[1]"`` or ``"eps"``. They may also stand
-            as arguments: ``Hyperparameters(eps=Ramp(end=10))``.
-
-    A floor is a ratio of what a number was built with, or as ``min_lr`` an absolute value of it.
+            as arguments: ``Hyperparameters(eps=Linear())``.
 
     Raises:
         ValueError: two schedules for one number; one of them reacts to a metric, which only that of the LR may; or the
@@ -202,13 +210,12 @@ class Hyperparameters(Combined):
     def __init__(
         self,
         *,
-        lr: Schedule | str | None = None,
-        weight_decay: Schedule | str | None = None,
-        momentum: Schedule | str | None = None,
-        others: Mapping[str, Schedule | str] | None = None,
+        lr: Schedule | Name | None = None,
+        weight_decay: Schedule | Name | None = None,
+        momentum: Schedule | Name | None = None,
+        others: Mapping[str, Schedule | Name] | None = None,
         **more: Any,
     ) -> None:
-        more.pop("schedule", None)
         given = {"weight_decay": weight_decay, "momentum": momentum, **more}
         found: dict[str, Any] = {}
         for name, one in [*(others or {}).items(), *given.items()]:

@@ -125,6 +125,7 @@ def test_shares_and_rates() -> None:
     assert (kept["rate"], kept["unit"]) == (32 * 1024 / 2, "tokens/s")
     assert (kept["plain_seconds"], kept["lightning_seconds"]) == (2.0, 2.0)
     assert str(result()).count("loss 0.500") == 6
+    assert "attention by cudnn, flash, efficient, math" in str(result(attention="cudnn"))
 
 
 def test_what_must_be_so_of_a_case() -> None:

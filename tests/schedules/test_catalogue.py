@@ -554,7 +554,7 @@ def test_warmup_is_exact(warmup: int) -> None:
     assert [curve(n) for n in range(warmup)] == [(n + 1) / warmup for n in range(warmup)]
 
 
-@pytest.mark.parametrize("kind", [Cosine, Linear, Polynomial, WarmupStableDecay], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", [Cosine, Linear, Polynomial, Rex, WarmupStableDecay], ids=lambda kind: kind.__name__)
 @many
 @given(floor=st.floats(0, 1), total=st.integers(10, 10**6), warmup=st.integers(0, 40))
 def test_floor_is_reached_exactly_and_kept(kind: Any, floor: float, total: int, warmup: int) -> None:
@@ -564,7 +564,9 @@ def test_floor_is_reached_exactly_and_kept(kind: Any, floor: float, total: int, 
 
 
 @pytest.mark.behaviour("B60")
-@pytest.mark.parametrize("kind", [Cosine, CosineRestarts, Linear, Polynomial, Plateau], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "kind", [Cosine, CosineRestarts, InverseTime, Linear, Polynomial, Plateau, Rex], ids=lambda kind: kind.__name__
+)
 @pytest.mark.parametrize("start", [None, 0.3])
 @pytest.mark.parametrize(("warmup_type", "end"), [("linear", 1), ("cosine", 1), ("exponential", 1), ("constant", None)])
 def test_a_run_that_is_all_warmup_ends_where_the_warmup_leads(
