@@ -206,8 +206,14 @@ def test_groups_are_told_by_the_keys_where_no_lr_is_given() -> None:
 
 def test_the_table_has_a_column_for_each_curve_before_groups_in_proportion() -> None:
     rows = cells(one(BOTH, lr=LRS, built={"weight_decay": DECAYS}).table)
-    assert " ".join(rows[0]) == "of the run update epoch LR body LR head weight_decay body, head, frozen"
-    assert rows[3] == ["50%", "500", "5", "0.005868", "0.05", "0.375"]
+    assert " ".join(rows[0]) == "of the run update epoch LR body LR head LR norm weight_decay"
+    assert rows[3] == ["50%", "500", "5", "0.005868", "0.05", "0.0005868", "0.375"]
+    long = {f"{name}_group": base for name, base in LRS.items()}
+    schedule = Hyperparameters(
+        lr=ByGroup(groups={"head.*": Linear(), "(body|norm).*": Cosine()}), weight_decay=Linear()
+    )
+    rows = cells(one(schedule, lr=long).table)
+    assert " ".join(rows[0]) == "of the run update epoch LR body_group LR head_group weight_decay / built"
     rows = cells(one(BOTH, lr=None).table)
     assert " ".join(rows[0]) == "of the run update epoch LR / peak head weight_decay / built"
 
