@@ -368,7 +368,7 @@ class Preview(Shown):
         moving = {some: names for some, names in sharing.items() if key == "lr" or len({*some}) > 1} or sharing
         lines = {self.groups[line.group]: line for line in self.plan.lines if line.key == key}
         by_name, head, seen = (
-            len(self.groups) > 1 if key == "lr" else len(sharing) > 1,
+            len(self.groups) > 1 if key == "lr" else len(moving) > 1,
             self._head_of(key),
             set[Curve](),
         )
