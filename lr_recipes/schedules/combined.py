@@ -324,7 +324,9 @@ def _check_key(name: str, key: Any) -> None:
 
 def _check_part(name: str, one: Any) -> None:
     if not isinstance(one, Schedule):
-        raise ValueError(f"{name}={checks.brief(one)}: must be a schedule, as in Cosine(warmup='5%')")
+        # Hydra makes configs of the dataclasses within a config.
+        convert = "; in Hydra's YAML add `_convert_: all` to the outermost" if isinstance(one, Mapping) else ""
+        raise ValueError(f"{name}={checks.brief(one)}: must be a schedule, as in Cosine(warmup='5%'){convert}")
     if one.reaction() is not None:
         raise ValueError(
             f"{name}={checks.brief(one)}: a schedule that reacts to a metric decides for all groups of an optimizer at "
