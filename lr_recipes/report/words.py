@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from lr_recipes.checks import counted, one_line
+from lr_recipes.checks import one_line
 from lr_recipes.plan.curve import Phase
 from lr_recipes.plan.plan import Plan
 
@@ -43,13 +43,13 @@ def in_words(
           group decay  peak LR 0.002, floor 0
     """
     count, phases = plan.total_steps, plan.curve.phases
-    total = "no known end" if count is None else counted(count, "update")
+    total = "no known end" if count is None else plan.horizon.in_words(count)
     source = f" ({one_line(plan.horizon.source)})" if plan.horizon.source else ""
     shown = [phases[k] for k in few(len(phases))]
     named = {k: _labelled(one_line(groups[k])) for k in few(len(groups))}
     wide = max(_MANY_LINES, *(len(phase.name) for phase in shown), *map(len, named.values()))
-    longest = max(len(_stretch(phase)) for phase in shown)
-    stretches = [f"{p.name:<{wide}}  {_stretch(p):<{longest}}   {_factors(plan, p)}" for p in shown]
+    longest = max(len(_stretch(plan, phase)) for phase in shown)
+    stretches = [f"{p.name:<{wide}}  {_stretch(plan, p):<{longest}}   {_factors(plan, p)}" for p in shown]
     end = "floor" if what == "plan" else "last"  # where a forecast ends need not be its lowest
     lrs = partial(_peak_and_floor, end=end) if plan.uniform else _first_and_last
     whose = [f"{label:<{wide}}  {lrs(plan, k)}" for k, label in named.items()]
@@ -80,7 +80,10 @@ def cut(name: str, most: int) -> str:
     return name if len(name) <= most else f"{name[: most - 3]}..."
 
 
-def _stretch(phase: Phase) -> str:
+def _stretch(plan: Plan, phase: Phase) -> str:
+    if plan.horizon.timed and phase.last is not None:
+        mark = plan.horizon.mark
+        return f"{mark(phase.first)} to {mark(phase.last + 1)}"  # a millisecond is over when the next one begins
     if phase.last == phase.first:
         return f"update {phase.first:,}"
     return f"updates {phase.first:,} on" if phase.last is None else f"updates {phase.first:,} to {phase.last:,}"

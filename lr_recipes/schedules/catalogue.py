@@ -286,8 +286,9 @@ class WarmupStableDecay(ToFloor):
         start = total - length  # update `start` still uses the peak (q = 0), update `start + 1` is the first below it
         if start < span.warmup:
             raise ValueError(
-                f"warmup={self.warmup!r} ({checks.counted(span.warmup, 'update')}) and decay={self.decay!r} "
-                f"({length:,}) do not fit into the {total:,} updates of the run: shorten one of them or train longer"
+                f"warmup={self.warmup!r} ({span.horizon.in_words(span.warmup)}) and decay={self.decay!r} "
+                f"({span.horizon.mark(length)}) do not fit into the {span.horizon.in_words(total)} of the run: shorten "
+                "one of them or train longer"
             )
         decay, phases = self._decay(span.floor), [("stable", span.warmup), ("decay", start)]
         return Shape(lambda t: 1.0 if t < start else decay((t - start) / length), span.floor, phases)
