@@ -665,8 +665,9 @@ def _last_decay(schedule: Power | WarmupStableDecay, span: Span, who: str) -> tu
     start = total - length  # update `start` is still above the decay (q = 0), update `start + 1` is its first below
     if start < span.warmup:
         raise ValueError(
-            f"warmup={schedule.warmup!r} ({checks.counted(span.warmup, 'update')}) and decay={schedule.decay!r} "
-            f"({length:,}) do not fit into the {total:,} updates of the run: shorten one of them or train longer"
+            f"warmup={schedule.warmup!r} ({span.horizon.in_words(span.warmup)}) and decay={schedule.decay!r} "
+            f"({span.horizon.mark(length)}) do not fit into the {span.horizon.in_words(total)} of the run: shorten one of "
+            "them or train longer"
         )
     return start, length
 

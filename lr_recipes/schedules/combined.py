@@ -254,8 +254,8 @@ class Hyperparameters(Combined):
     ) -> Curve:
         return self.lr.curve_of(horizon, peak, whole, shape)
 
-    def warn_of_warmup(self, curve: Curve) -> None:
-        self.lr.warn_of_warmup(curve)
+    def warn_of_warmup(self, curve: Curve, horizon: Horizon) -> None:
+        self.lr.warn_of_warmup(curve, horizon)
 
     def reaction(self) -> Reaction[Any] | None:
         return self.lr.reaction()
