@@ -97,6 +97,11 @@ def preview(
                 100%     999  6.092e-09
     """
     horizon = Horizon.of(horizon)
+    if built is not None and not isinstance(built, Mapping):
+        raise ValueError(
+            f"built={checks.brief(built)}: must be a mapping from numbers to what the groups are built with, as in "
+            "{'weight_decay': 0.1}"
+        )
     if isinstance(schedule, Mapping):
         if not schedule:
             raise ValueError("schedule={}: give at least one schedule by name, as in {'cosine': Cosine()}")

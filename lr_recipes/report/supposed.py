@@ -38,8 +38,6 @@ def supposed(schedule: Schedule, lr: GroupValues | None, built: Mapping[str, Gro
         >>> built, built.names, unknown
         ([0.1, 0.1, 0.1], ('head', 'group1', 'group2'), [])
     """
-    if not isinstance(built, Mapping):
-        raise ValueError(f"built={checks.brief(built)}: must be a mapping, as in {{'weight_decay': 0.1}}")
     base_lrs = _base_lrs(lr, groups_meant(schedule))
     given = {name_of_number(key): values for key, values in built.items()}
     moved = numbers_moved(schedule)

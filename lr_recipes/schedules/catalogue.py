@@ -666,8 +666,8 @@ def _last_decay(schedule: Power | WarmupStableDecay, span: Span, who: str) -> tu
     if start < span.warmup:
         raise ValueError(
             f"warmup={schedule.warmup!r} ({span.horizon.in_words(span.warmup)}) and decay={schedule.decay!r} "
-            f"({span.horizon.mark(length)}) do not fit into the {span.horizon.in_words(total)} of the run: shorten one of "
-            "them or train longer"
+            f"({span.horizon.mark(length)}) do not fit into the {span.horizon.in_words(total)} of the run: shorten "
+            "one of them or train longer"
         )
     return start, length
 

@@ -220,9 +220,18 @@ class Hyperparameters(Combined):
         others: Mapping[str, Schedule | Name] | None = None,
         **more: Any,
     ) -> None:
+        if others is not None and not isinstance(others, Mapping):
+            raise ValueError(
+                f"others={checks.brief(others)}: must be a mapping from numbers to schedules, as in "
+                "{'betas[1]': Linear()}"
+            )
         given = {"weight_decay": weight_decay, "momentum": momentum, **more}
         found: dict[str, Any] = {}
         for name, one in [*(others or {}).items(), *given.items()]:
+            if not isinstance(name, str):
+                raise ValueError(
+                    f"others: {checks.brief(name)} is no number of a group: give its name, as in 'betas[1]'"
+                )
             key = name_of_number(name)
             if one is not None and key in found:
                 raise ValueError(f"two schedules for one number: {key} is given twice, at last as {name!r}")

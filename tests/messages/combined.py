@@ -42,6 +42,7 @@ def instantiated(**further: str) -> Schedule:
     return made  # type: ignore[no-any-return]
 
 
+OTHER = Hyperparameters(weight_decay=Linear())
 COMBINED: dict[str, Case] = {
     "no group at all": Case(
         ByGroup,
@@ -131,6 +132,21 @@ COMBINED: dict[str, Case] = {
         lambda: Hyperparameters(lr=Cosine(), warmup=3),
         ["warmup=3", "has no warmup of its own"],
         {"as in lr=Cosine(warmup='5%')": lambda: on_two(Hyperparameters(lr=Cosine(warmup="10%")))},
+    ),
+    "other numbers in a list": Case(
+        lambda: Hyperparameters(others=["eps"]),  # type: ignore[arg-type]
+        ["others=['eps']"],
+        {"must be a mapping from numbers to schedules": lambda: Hyperparameters(others={"eps": Linear()})},
+    ),
+    "a number without a name": Case(
+        lambda: Hyperparameters(others={1: Linear()}),  # type: ignore[dict-item]
+        ["1 is no number of a group"],
+        {"give its name, as in 'betas[1]'": lambda: Hyperparameters(others={"betas[1]": Linear()})},
+    ),
+    "a preview of another number": Case(
+        lambda: preview(OTHER, RUN, built=0.1),  # type: ignore[arg-type]
+        ["built=0.1", "must be a mapping from numbers to what the groups are built with"],
+        {"as in {'weight_decay': 0.1}": lambda: preview(OTHER, RUN, built={"weight_decay": 0.1})},
     ),
     "a number is given twice": Case(
         lambda: Hyperparameters(momentum=Linear(), beta1=Linear()),
