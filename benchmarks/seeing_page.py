@@ -56,6 +56,9 @@ class Shown:
     def forecast(self) -> str:
         return self.printed
 
+    def preview(self) -> str:
+        return self.printed
+
     def bar(self) -> str:
         last: str = re.findall(r"\blr[:=]\s*([\d.e-]+)", self.printed)[-1]  # of a bar of rich or of tqdm
         return f"lr={last}"
@@ -104,6 +107,7 @@ def written(page: str, pictures: Path | None = None) -> str:
         if pictures is not None:
             for number, picture in enumerate(["seeing.png", "seeing_wrong.png"]):
                 shutil.copy(f"lightning_logs/version_{number}/lr.png", pictures / picture)
+            shutil.copy("seeing_groups.png", pictures)
     return text
 
 

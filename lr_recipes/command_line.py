@@ -44,7 +44,9 @@ Keys:
   steps_per_epoch    updates in an epoch, for lengths in epochs
   samples_per_step   samples that one update sees, for lengths in samples
   tokens_per_sample  tokens in a sample, for lengths in tokens
+  max_time           how long a run is that follows the clock, such as 8h, in the place of all these
   lr                 base LR of the optimizer; without it, LRs are shares of the peak
+  lr.GROUP           that of a parameter group, such as lr.head=0.01
   picture            file to draw, such as preview.png
   csv                file to write the LR of every update to
 
@@ -104,7 +106,8 @@ HELP_WORDS = {"-h", "--help", "help"}
 VERSION_WORDS = {"-V", "--version"}
 FACTS = tuple(EXAMPLES)
 KEYS = ("schedule", *FACTS, "lr", "picture", "csv")
-AUDIT_KEYS = ("schedule", *FACTS, "lr", "column", "picture")
+# A record says at which update an LR was used, and not when: so no plan that follows the clock is compared with one.
+AUDIT_KEYS = ("schedule", *(fact for fact in FACTS if fact != "max_time"), "lr", "column", "picture")
 _TEXTS = ("schedule", "picture", "csv", "column")  # keys whose values are text, whatever they look like
 
 
@@ -276,13 +279,15 @@ def read_request(typed: Iterable[str], keys: Sequence[str] = KEYS) -> Request:
     Raises:
         ValueError: an argument has no ``=`` or an unknown key.
     """
-    values, knobs = {}, {}
+    values, knobs, lrs = {}, {}, {}
     for argument in typed:
         key, equals, text = argument.partition("=")
         if not equals:
             raise ValueError(f"{checks.brief(argument)} cannot be read: write key=value, as in schedule=warmup_cosine")
         if key.startswith("schedule."):
             knobs[key.removeprefix("schedule.")] = _value(argument, text)
+        elif key.startswith("lr.") and keys is KEYS:  # a record has its groups, and one peak is enough to know them all
+            lrs[key.removeprefix("lr.")] = _value(argument, text)
         elif key in keys:
             values[key] = text if key in _TEXTS else _value(argument, text)
         else:
@@ -291,7 +296,10 @@ def read_request(typed: Iterable[str], keys: Sequence[str] = KEYS) -> Request:
             )
     names = [name.strip() for name in values.get("schedule", "").split(",") if name.strip()]
     facts = {name: _as_count(values.get(name)) for name in FACTS}
-    return Request(names, knobs, facts, values.get("lr"), *(values.get(name) for name in ("picture", "csv", "column")))
+    if lrs and "lr" in values:
+        raise ValueError(f"lr={values['lr']} is of all groups, and lr.{next(iter(lrs))} of one: give only one of them")
+    lr = lrs or values.get("lr")
+    return Request(names, knobs, facts, lr, *(values.get(name) for name in ("picture", "csv", "column")))
 
 
 def _check_lr(asked: Request) -> None:

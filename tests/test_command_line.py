@@ -121,6 +121,15 @@ def test_the_total_is_given_in_any_unit(given: str, updates: int, capsys: pytest
     assert f": {updates:,} updates{source}\n" in printed(capsys, "schedule=cosine", f"total_steps={given}", *facts)
 
 
+def test_a_run_that_follows_the_clock(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    given = ("schedule.warmup='30 minutes'", "max_time=8h", f"picture={tmp_path}/a.png", f"csv={tmp_path}/a.csv")
+    out = printed(capsys, "schedule=warmup_cosine", *given)
+    assert "Learning-rate plan for warmup_cosine: 8 h\n  warmup    0 s to 30 min " in out
+    assert [line.split()[1:3] for line in out.splitlines()[5:9]] == [["0", "s"], ["2", "h"], ["4", "h"], ["6", "h"]]
+    rows = list(read_rows(tmp_path / "a.csv"))
+    assert float(next(row for row in rows if row["step"] == str(30 * 60_000))["planned_factor"]) == 1
+
+
 def test_several_schedules_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = (f"picture={tmp_path}/new/all.png", f"csv={tmp_path}/new/all.csv")
     out = printed(capsys, "schedule=step,cosine", "total_steps=90ep", "steps_per_epoch=10", "lr=0.1", *files)

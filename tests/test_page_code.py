@@ -24,7 +24,7 @@ from omegaconf import OmegaConf
 from torch.optim import SGD, Optimizer
 from torch.utils.data import DataLoader
 
-from lr_recipes import Horizon, LearningRateScheduler, lr_scheduler, preview, schedules
+from lr_recipes import Horizon, LearningRateLogger, LearningRateScheduler, lr_scheduler, preview, schedules
 from lr_recipes.command_line import main
 from lr_recipes.optimizer.groups import read_lrs
 from lr_recipes.plan.built import Built
@@ -153,20 +153,28 @@ def test_plain_loop() -> None:
 
 
 def test_lengths(capsys: pytest.CaptureFixture[str]) -> None:
-    data, callback, totals = blocks("docs/lengths.md")
+    data, callback, totals, in_time = blocks("docs/lengths.md")
     scope = {**parts(), "LightningDataModule": LightningDataModule, "LearningRateScheduler": LearningRateScheduler}
-    scope |= {"Horizon": Horizon, "lr_scheduler": lr_scheduler}
+    scope |= {
+        "Trainer": Trainer,
+        "LearningRateLogger": LearningRateLogger,
+        "Horizon": Horizon,
+        "lr_scheduler": lr_scheduler,
+    }
     for block in (data, callback, totals):
         exec(block, scope)
     assert (scope["Texts"].tokens_per_sample, scope["callback"].tokens_per_sample) == (2048, 2048)
+    exec(in_time.replace("max_time", 'accelerator="cpu", max_time'), scope)
+    assert scope["callback"].progress == "time"
     (words,) = typed("docs/lengths.md", "lr-recipes")
     assert main(words) == 0
     assert "Learning-rate plan for cosine: 9,537 updates (10Btok)" in capsys.readouterr().out
     run = Horizon(total_steps=1000, steps_per_epoch=10, samples_per_step=8, tokens_per_sample=9)
     table = re.findall(r"^\| (`.*?) \| (.*?) \|", text_of("docs/lengths.md"), re.M)
     lengths = re.findall(r'`"?([^"`]+)"?`', " ".join(map(" ".join, table)))
-    assert len(lengths) == 12
-    assert all(run.steps(length) for length in lengths)
+    times = [length for length in lengths if re.search(r"minutes|hours|\ds$|min$|h$|d$", length)]
+    assert (len(lengths), len(times)) == (18, 6)
+    assert all((Horizon(max_time="8h") if length in times else run).steps(length) for length in lengths)
 
 
 def test_groups(capsys: pytest.CaptureFixture[str]) -> None:

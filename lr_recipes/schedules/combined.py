@@ -47,6 +47,10 @@ class Combined(Schedule):
     def __hash__(self) -> int:  # a mapping has none
         return hash(repr(self))
 
+    @property
+    def is_one_curve(self) -> bool:
+        return False
+
 
 def _in_plain(value: Any) -> Any:
     """A field as plain values; of a mapping the keys by themselves, for a file makes words of numbers."""
@@ -259,8 +263,8 @@ class Hyperparameters(Combined):
     ) -> Curve:
         return self.lr.curve_of(horizon, peak, whole, shape)
 
-    def warn_of_warmup(self, curve: Curve) -> None:
-        self.lr.warn_of_warmup(curve)
+    def warn_of_warmup(self, curve: Curve, horizon: Horizon) -> None:
+        self.lr.warn_of_warmup(curve, horizon)
 
     def reaction(self) -> Reaction[Any] | None:
         return self.lr.reaction()

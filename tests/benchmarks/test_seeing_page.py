@@ -26,5 +26,5 @@ def test_what_stands_below_the_code_is_what_happens(tmp_path: Path) -> None:
 
 def test_every_mark_has_something_below_it() -> None:
     marks = re.findall(r"<!-- seeing: (\w+) -->\n\n(.*)\n", TEXT)
-    assert len(marks) == 8
+    assert len(marks) == 9
     assert all(hasattr(Shown, name) and first.startswith("    ") for name, first in marks)

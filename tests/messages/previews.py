@@ -51,6 +51,7 @@ def drawn() -> None:
     draw(Path("lr.csv"), Path("lr.png"))
 
 
+DECAYS = schedules.Hyperparameters(weight_decay=schedules.Linear())
 PREVIEWS: dict[str, Case] = {
     "nothing to compare": Case(
         lambda: preview({}, RUN),
@@ -108,7 +109,7 @@ PREVIEWS: dict[str, Case] = {
         ["lr_recipes.schedules has no 'Cosin'"],
         {
             "did you mean 'Cosine'": lambda: schedules.Cosine,
-            "it has Cosine, CosineRestarts": lambda: [getattr(schedules, name) for name in schedules.__all__],
+            "it has ByGroup, Cosine, CosineRestarts": lambda: [getattr(schedules, name) for name in schedules.__all__],
         },
     ),
     "name of the command line": Case(
@@ -134,6 +135,46 @@ PREVIEWS: dict[str, Case] = {
         lambda: preview(COSINE, RUN, lr={}),
         ["lr={}", "at least one group"],
         {"{'decay': 0.001}": lambda: preview(COSINE, RUN, lr={"decay": 0.001})},
+    ),
+    "number that is not moved": Case(
+        lambda: preview(DECAYS, RUN, built={"weight_decy": 0.1}),
+        ["built: 'weight_decy' is not moved"],
+        {
+            "did you mean 'weight_decay'": lambda: preview(DECAYS, RUN, built={"weight_decay": 0.1}),
+            "what is moved is weight_decay": lambda: preview(DECAYS, RUN, built={"weight_decay": 0.1}),
+        },
+    ),
+    "number where only the LR is moved": Case(
+        lambda: preview(COSINE, RUN, built={"weight_decay": 0.1}),
+        ["built: 'weight_decay' is not moved"],
+        {"leave built out": lambda: preview(COSINE, RUN)},
+    ),
+    "number of a group that is none": Case(
+        lambda: preview(DECAYS, RUN, {"head": 0.1, "body": 0.1}, built={"weight_decay": {"haed": 0.1}}),
+        ["weight_decay is given for 'haed', and there is no such group"],
+        {
+            "did you mean 'head'": lambda: preview(DECAYS, RUN, {"head": 0.1}, built={"weight_decay": {"head": 0.1}}),
+            "groups are head, body": lambda: preview(
+                DECAYS, RUN, {"head": 0.1, "body": 0.1}, built={"weight_decay": {"head": 0.1, "body": 0}}
+            ),
+        },
+    ),
+    "number that is none": Case(
+        lambda: preview(DECAYS, RUN, built={"weight_decay": "much"}),  # type: ignore[dict-item]
+        ["built: weight_decay is 'much'", "a number"],
+        {"as in {'weight_decay': 0.1}": lambda: preview(DECAYS, RUN, built={"weight_decay": 0.1})},
+    ),
+    "floor of a number that is not known": Case(
+        lambda: preview(schedules.Hyperparameters(weight_decay=schedules.Linear(min_lr=0.01)), RUN, lr=0.1),
+        ["weight_decay: min_lr=0.01 needs the weight_decay that the groups are built with"],
+        {
+            "preview(..., built={'weight_decay': 0.1})": lambda: preview(
+                schedules.Hyperparameters(weight_decay=schedules.Linear(min_lr=0.01)), RUN, built={"weight_decay": 0.1}
+            ),
+            "give min_lr_ratio in its place": lambda: preview(
+                schedules.Hyperparameters(weight_decay=schedules.Linear(min_lr_ratio=0.1)), RUN
+            ),
+        },
     ),
     "picture of nothing": Case(
         lambda: draw(header_only(), Path("lr.png")),
@@ -179,6 +220,11 @@ PREVIEWS: dict[str, Case] = {
         ["schedule.min_lr=0.01 needs the base LR"],
         {"lr=0.001": shown("schedule.min_lr=0.01", "lr=0.1")},
     ),
+    "LR of all groups and of one": Case(
+        shown("lr=0.01", "lr.head=0.1"),
+        ["lr=0.01 is of all groups, and lr.head of one"],
+        {"give only one of them": lambda: (shown("lr=0.01")(), shown("lr.head=0.1")())},
+    ),
     "word that is no key": Case(
         shown("warmup"),
         ["'warmup' cannot be read: write key=value"],
@@ -189,7 +235,7 @@ PREVIEWS: dict[str, Case] = {
         ["'pictre' is unknown"],
         {
             "did you mean 'picture'": shown("picture=a.png"),
-            "steps_per_epoch, samples_per_step, tokens_per_sample, lr, picture, csv": shown(
+            "steps_per_epoch, samples_per_step, tokens_per_sample, max_time, lr, picture, csv": shown(
                 "steps_per_epoch=1", "samples_per_step=1", "tokens_per_sample=1", "lr=0.1", "picture=a.png", "csv=a.csv"
             ),
             "schedule.KNOB": shown("schedule.warmup=10"),

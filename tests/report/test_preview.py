@@ -23,10 +23,12 @@ from lr_recipes.report.lr_csv import read_rows
 from lr_recipes.report.picture import figure_of_several, log_axis, save_figure
 from lr_recipes.report.preview import Comparison, Preview, preview
 from lr_recipes.schedules import (
+    ByGroup,
     Cosine,
     CosineRestarts,
     Exponential,
     Fixed,
+    Hyperparameters,
     InverseSqrt,
     Linear,
     MultiStep,
@@ -165,6 +167,102 @@ def test_groups_with_the_same_lrs_share_a_column_whatever_their_base() -> None:
 def test_lists_need_an_lr_for_each_group() -> None:
     with pytest.raises(ValueError, match="for 1 parameter group: max_lr must have the same length"):
         preview(LISTED, Horizon(total_steps=20), lr=0.1)
+
+
+BY_GROUP = ByGroup(groups={"head": Linear(), "body|norm": Cosine(warmup="10%")})
+BOTH = Hyperparameters(lr=BY_GROUP, weight_decay=Linear(min_lr_ratio=0.5))
+LRS = {"body": 0.01, "head": 0.1, "norm": 0.001, "frozen": 0.02}
+DECAYS = {"body": 0.5, "head": 0.5, "norm": 0, "frozen": 0.5}
+
+
+def test_a_plan_by_group_and_of_another_number_is_that_of_the_run(tmp_path: Path) -> None:
+    """The numbers in the file; a group that is not named keeps its LR, and one without weight decay stays without."""
+    shown = one(BOTH, lr=LRS, built={"weight_decay": DECAYS})
+    shown.to_csv(tmp_path / "plan.csv")
+    curves = dict.fromkeys(("body", "norm"), Cosine(warmup="10%").resolve(RUN)) | {"head": Linear().resolve(RUN)}
+    for n, row in enumerate(read_rows(tmp_path / "plan.csv")):
+        lrs = {name: base * (curves[name](n) if name in curves else 1) for name, base in LRS.items()}
+        decays = {name: base * (1 - n / 2000) for name, base in DECAYS.items()}
+        assert {name: float(row[f"lr/{name}"]) for name in LRS} == pytest.approx(lrs)
+        assert {name: float(row[f"weight_decay/{name}"]) for name in LRS} == pytest.approx(decays)
+        assert row["planned_factor"] == ""
+
+
+def test_groups_are_told_by_the_keys_where_no_lr_is_given() -> None:
+    shown = one(BOTH, lr=None)
+    assert shown.table.splitlines()[1:7] == [
+        "  group head",
+        "    linear      updates 0 to 999     factor 1 -> 0.001",
+        "  group body|norm",
+        "    warmup      updates 0 to 99      factor 0.01 -> 1",
+        "    cosine      updates 100 to 999   factor 1 -> 3.05e-06",
+        "  group others  stays as built: no schedule names it",
+    ]
+    assert "  weight_decay  factor 1 -> 0.5 (linear)" in shown.table
+    assert shown.lrs(500) == pytest.approx({"head": 0.5, "body|norm": 0.5868240888334653, "others": 1.0})
+    with pytest.raises(ValueError, match=r"min_lr=0\.1 needs the peak LR"):
+        one(ByGroup(groups={"head": Cosine(min_lr=0.1)}), lr=None)
+
+
+def test_the_table_has_a_column_for_each_curve_before_groups_in_proportion() -> None:
+    rows = cells(one(BOTH, lr=LRS, built={"weight_decay": DECAYS}).table)
+    assert " ".join(rows[0]) == "of the run update epoch LR body LR head LR norm weight_decay"
+    assert rows[3] == ["50%", "500", "5", "0.005868", "0.05", "0.0005868", "0.375"]
+    long = {f"{name}_group": base for name, base in LRS.items()}
+    schedule = Hyperparameters(
+        lr=ByGroup(groups={"head.*": Linear(), "(body|norm).*": Cosine()}), weight_decay=Linear()
+    )
+    rows = cells(one(schedule, lr=long).table)
+    assert " ".join(rows[0]) == "of the run update epoch LR body_group LR head_group weight_decay / built"
+    rows = cells(one(BOTH, lr=None).table)
+    assert " ".join(rows[0]) == "of the run update epoch LR / peak head weight_decay / built"
+
+
+@pytest.mark.parametrize(
+    ("schedule", "lr", "title"),
+    [
+        (BY_GROUP, LRS, "learning rate of head; 3 curves for 4 groups"),
+        (BY_GROUP, None, "learning rate / peak of head; each group has a curve of its own"),
+        (Hyperparameters(weight_decay=Linear()), 0.1, "weight_decay / built"),
+        (Hyperparameters(lr=Fixed(warmup=5), weight_decay=Linear()), 0.1, "learning rate"),
+    ],
+)
+def test_the_chart_says_whose_curve_it_is(schedule: Schedule, lr: Any, title: str) -> None:
+    assert one(schedule, lr=lr).chart().splitlines()[0] == title
+
+
+def test_the_picture_has_a_line_for_each_curve_and_a_panel_for_each_number() -> None:
+    figure = one(
+        Hyperparameters(
+            lr=BY_GROUP,
+            weight_decay=ByGroup(groups={"head": Linear(), "body|norm": Cosine()}),
+            momentum=Linear(min_lr_ratio=0.9),
+        ),
+        lr=LRS,
+        built={"weight_decay": DECAYS},
+    ).plot()
+    assert [axis.get_ylabel() for axis in figure.axes] == ["learning rate", "momentum / built", "weight_decay"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [*LRS]
+    momenta, decays = (axis.lines for axis in figure.axes[1:])
+    assert [line.get_label() for line in decays] == ["body", "head"]  # which move; the others stay
+    assert [text.get_text() for text in figure.axes[2].get_legend().get_texts()] == ["body", "head"]
+    assert len(momenta) == 1
+    assert figure.axes[1].get_legend() is None
+    # The phases are those of the first group, and have its colour.
+    assert {text.get_color() for text in figure.axes[0].texts} == {lines_of(figure)[0].get_color()}
+
+
+def test_a_comparison_says_which_group_it_shows() -> None:
+    compared = preview({"by": BOTH, "all": Cosine()}, RUN, built={"weight_decay": 0.1})
+    assert [row[0] for row in cells(compared.table)[1:]] == ["by", "all"]
+    assert cells(compared.table)[1][1] == "(head)"
+    assert [text.get_text() for text in compared.plot().legends[0].get_texts()] == ["by (head)", "all"]
+    assert compared.previews["by"].values("weight_decay", 500)["head"] == pytest.approx(0.075)
+
+
+def test_a_run_without_an_end_is_shown_as_far_as_the_last_group_changes() -> None:
+    shown = one(ByGroup(groups={"a": Fixed(), "b": Fixed(warmup=50)}), Horizon())
+    assert shown.updates == 500
 
 
 def groups_of(*lrs: float) -> list[dict[str, Any]]:

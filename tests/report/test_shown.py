@@ -17,6 +17,7 @@ from matplotlib.image import imread
 from torch import nn
 
 from lr_recipes import Horizon, preview, schedules
+from lr_recipes.plan.built import Built
 from lr_recipes.report.chart import draw_chart
 from lr_recipes.report.shown import Shown
 from lr_recipes.report.sights import form_of
@@ -83,6 +84,8 @@ def test_a_notebook_shows_a_figure_as_picture(name: str) -> None:
 
 
 RUN = Horizon(total_steps=1000)
+Linear, Hyperparameters = schedules.Linear, schedules.Hyperparameters
+BY_GROUP = schedules.ByGroup(groups={"head": Linear(), "norm": schedules.Cosine()})
 LOWER: dict[str, tuple[Any, str, str]] = {
     "schedule": (
         schedules.Cosine(warmup="10%"),
@@ -111,6 +114,16 @@ LOWER: dict[str, tuple[Any, str, str]] = {
         "<Plan of Linear(): 1,000 updates, 2 groups, peak LR 0.2>",
         "Learning-rate plan for Linear: 1,000 updates\n  linear    updates 0 to 999   factor 1 -> 0.001\n"
         "  group0    peak LR 0.1, floor 0",
+    ),
+    "schedule by group": (
+        BY_GROUP,
+        repr(BY_GROUP),
+        f"{BY_GROUP!r}\n  groups   {{'head': Linear(), 'norm': Cosine()}}\n  default  None",
+    ),
+    "plan by group": (
+        Hyperparameters(lr=BY_GROUP, eps=Linear()).plan(RUN, Built([0.1, 0.2], ["head", "norm"])),
+        f"<Plan of Hyperparameters(lr={BY_GROUP!r}, eps=Linear()): 1,000 updates, 2 groups, peak LR 0.2>",
+        "Learning-rate plan for Hyperparameters: 1,000 updates\n  group head  peak LR 0.1, floor 0\n",
     ),
 }
 
@@ -164,6 +177,9 @@ def test_what_a_name_holds_is_text_and_no_html() -> None:
         (schedules.Cosine(warmup=100), "optimizer update of a run of 1,000"),
         (schedules.Step(step_size=300, gamma=0.5), "optimizer update of a run of 1,000"),
         (schedules.WarmupStableDecay(decay="20%"), "share of the run"),
+        (BY_GROUP, "share of the run"),
+        (Hyperparameters(eps=Linear()), "share of the run"),
+        (Hyperparameters(eps=Linear(warmup=100)), "optimizer update of a run of 1,000"),
     ],
     ids=repr,
 )
