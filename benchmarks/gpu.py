@@ -2,8 +2,9 @@
 
 Its parts are processes of their own, in order of worth, each with a time limit. What a part finds is on disk at once,
 in PART.json and PART.txt; one that fails or hangs loses only the rest of itself, and leaves its traceback. A second
-call does what the first has not done: on the same device and with the same versions, a part that came to its end and
-whose checks passed is not repeated. Then `python -m benchmarks.gpu_page` writes the figures into docs/speed.md.
+call does what the first has not done: on the same device and with the same versions, a part that came to its end
+without an error is not repeated, whatever it found; `--again` repeats all. Then `python -m
+benchmarks.gpu_page` writes the figures into docs/speed.md.
 
 `--device cpu` tries the program out with small models; its figures say nothing about a GPU.
 
@@ -96,7 +97,8 @@ def main(arguments: Sequence[str] | None = None, parts: Sequence[Part] = PARTS, 
             limit = part.limit if options.device == "cuda" else 2 * part.limit  # C++ is compiled more slowly
             print(run(part, options.device, folder, min(limit, left), program), flush=True)
     print(f"\n{report(folder)}\n{time.monotonic() - begun:.0f} s; what was found is in {_short(folder)}")
-    return 0 if all(is_done(folder, part.name, setup) for part in chosen) else 1
+    found = [noted(folder, part.name) for part in chosen if is_done(folder, part.name, setup)]
+    return 0 if len(found) == len(chosen) and not any(one and failures(one) for one in found) else 1
 
 
 def setup_in_a_process(device: str) -> dict[str, str] | None:
@@ -112,9 +114,11 @@ def setup_in_a_process(device: str) -> dict[str, str] | None:
 
 
 def is_done(folder: Path, name: str, setup: dict[str, str]) -> bool:
-    """Whether a part has come to its end here, with these versions, and all its checks passed."""
+    """Whether a part has come to its end on this device, with these versions, and without an error."""
     found = noted(folder, name)
-    return found is not None and found["ended"] and found["setup"] == setup and not failures(found)
+    if found is None or found["setup"] != setup:
+        return False
+    return bool(found["ended"]) and not any("traceback" in check for check in found["checks"])
 
 
 def run(part: Part, device: str, folder: Path, limit: float, program: str = PROGRAM) -> str:

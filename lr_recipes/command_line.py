@@ -44,6 +44,7 @@ Keys:
   steps_per_epoch    updates in an epoch, for lengths in epochs
   samples_per_step   samples that one update sees, for lengths in samples
   tokens_per_sample  tokens in a sample, for lengths in tokens
+  max_time           how long a run is that follows the clock, such as 8h, in the place of all these
   lr                 base LR of the optimizer; without it, LRs are shares of the peak
   lr.GROUP           that of a parameter group, such as lr.head=0.01
   picture            file to draw, such as preview.png
@@ -105,7 +106,8 @@ HELP_WORDS = {"-h", "--help", "help"}
 VERSION_WORDS = {"-V", "--version"}
 FACTS = tuple(EXAMPLES)
 KEYS = ("schedule", *FACTS, "lr", "picture", "csv")
-AUDIT_KEYS = ("schedule", *FACTS, "lr", "column", "picture")
+# A record says at which update an LR was used, and not when: so no plan that follows the clock is compared with one.
+AUDIT_KEYS = ("schedule", *(fact for fact in FACTS if fact != "max_time"), "lr", "column", "picture")
 _TEXTS = ("schedule", "picture", "csv", "column")  # keys whose values are text, whatever they look like
 
 

@@ -157,6 +157,9 @@ class TorchStyle(BoundSchedule):
         try:
             return schedule.plan(Horizon(**facts), bases)
         except HorizonError as error:
+            if error.fact == "max_time":
+                ways = "Write the length in steps ('500 steps'), or in a Lightning run take LearningRateScheduler(..., "
+                raise error.advised(f"{ways}progress='time') with Trainer(max_time=...)") from None
             or_steps = "" if error.fact == "total_steps" else ", or write the length in steps ('500 steps')"
             raise error.advised(f"Give it, {who}, {error.fact}={EXAMPLES[error.fact]}){or_steps}") from None
 

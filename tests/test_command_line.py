@@ -25,7 +25,8 @@ from lr_recipes.report.lr_csv import read_rows
 from lr_recipes.schedules import Cosine, MultiStep
 
 ROOT = Path(__file__).parents[1]
-SCHEDULES = sorted(path.stem for path in (ROOT / "conf" / "schedule").glob("*.yaml"))
+MADE_OF_OTHERS = {"by_group", "hyperparameters"}  # no plan without an optimizer's groups
+SCHEDULES = sorted({path.stem for path in (ROOT / "conf" / "schedule").glob("*.yaml")} - MADE_OF_OTHERS)
 CHECKPOINT = str(ROOT / "tests" / "data" / "checkpoints" / "0.1.0" / "cosine.ckpt")
 PREVIEW = ("preview", "schedule=warmup_cosine", "total_steps=10000")
 
@@ -118,6 +119,15 @@ def test_the_total_is_given_in_any_unit(given: str, updates: int, capsys: pytest
     facts = ("steps_per_epoch=100", "samples_per_step=256", "tokens_per_sample=1000")
     source = f" ({given})" if given in ("90ep", "1M samples", "10M tokens", "10Mtok") else ""
     assert f": {updates:,} updates{source}\n" in printed(capsys, "schedule=cosine", f"total_steps={given}", *facts)
+
+
+def test_a_run_that_follows_the_clock(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    given = ("schedule.warmup='30 minutes'", "max_time=8h", f"picture={tmp_path}/a.png", f"csv={tmp_path}/a.csv")
+    out = printed(capsys, "schedule=warmup_cosine", *given)
+    assert "Learning-rate plan for warmup_cosine: 8 h\n  warmup    0 s to 30 min " in out
+    assert [line.split()[1:3] for line in out.splitlines()[5:9]] == [["0", "s"], ["2", "h"], ["4", "h"], ["6", "h"]]
+    rows = list(read_rows(tmp_path / "a.csv"))
+    assert float(next(row for row in rows if row["step"] == str(30 * 60_000))["planned_factor"]) == 1
 
 
 def test_several_schedules_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import itertools
 import re
@@ -33,7 +32,8 @@ def files(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
-SCHEDULES = files("schedule")
+MADE_OF_OTHERS = ["by_group", "hyperparameters"]  # to be filled in: alone they are no schedule that has a name
+SCHEDULES = [name for name in files("schedule") if name not in MADE_OF_OTHERS]
 # Published settings too, which are in a folder of their own.
 RECIPES = sorted(path.relative_to(CONF / "recipe").with_suffix("").as_posix() for path in CONF.glob("recipe/**/*.yaml"))
 
@@ -60,17 +60,18 @@ def public_schedules() -> set[type[Any]]:
 
 
 def test_every_schedule_has_a_file_and_every_file_a_schedule() -> None:
-    named = {get_object(read("schedule", name)["_target_"]).__name__ for name in SCHEDULES}
+    named = {get_object(read("schedule", name)["_target_"]).__name__ for name in files("schedule")}
     assert {kind.__name__ for kind in public_schedules()} == named | WITHOUT_A_FILE
     assert not named & WITHOUT_A_FILE
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("name", files("schedule"))
 def test_a_schedule_lists_exactly_its_knobs_each_with_a_comment(name: str) -> None:
     content = read("schedule", name)
     target = get_object(content.pop("_target_"))
     assert content.pop("_convert_") == "all"
-    assert set(content) == {field.name for field in dataclasses.fields(target) if field.init}
+    knobs = inspect.signature(target).parameters.values()
+    assert set(content) == {one.name for one in knobs if one.kind is one.KEYWORD_ONLY}
     assert "${" not in str(content)
     first, *lines = (CONF / "schedule" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
     assert first.startswith("# ")
@@ -95,6 +96,36 @@ def test_the_floor_can_be_given_either_way_without_unsetting_the_other() -> None
     for override in ("schedule.min_lr=0.001", "schedule.min_lr_ratio=0.5"):
         cfg = composed(override)
         assert instantiate(cfg.schedule).resolve(Horizon(total_steps=100), peak=0.002).end == 0.5
+
+
+@pytest.mark.parametrize(
+    ("typed", "wanted"),
+    [
+        (
+            ["schedule=by_group", "+schedule.groups.head=warmup_linear", "+schedule.groups.0=cosine"],
+            schedules.ByGroup(groups={"head": "warmup_linear", "0": "cosine"}),
+        ),
+        (
+            ["schedule=by_group", "+schedule@schedule.groups.head=linear", "schedule.groups.head.warmup=3",
+             "+schedule@schedule.default=step", "+schedule.late.group1=fixed"],
+            schedules.ByGroup(groups={"head": schedules.Linear(warmup=3)}, default=NAMED["step"],
+                              late={"group1": "fixed"}),
+        ),
+        (["schedule=hyperparameters"], schedules.Hyperparameters(lr="warmup_cosine")),
+        (
+            ["schedule=hyperparameters", "+schedule@schedule.lr=linear", "schedule.lr.warmup=3",
+             "schedule.weight_decay=cosine", "+schedule.others.beta2=linear"],
+            schedules.Hyperparameters(lr=schedules.Linear(warmup=3), weight_decay="cosine", beta2="linear"),
+        ),
+        (
+            ["schedule=hyperparameters", "+schedule@schedule.lr=by_group", "+schedule.lr.groups.head=linear"],
+            schedules.Hyperparameters(lr=schedules.ByGroup(groups={"head": "linear"})),
+        ),
+    ],
+    ids=["names", "knobs", "as it is", "other numbers", "one within the other"],
+)  # fmt: skip
+def test_schedules_within_schedules_are_typed(typed: list[str], wanted: schedules.Schedule) -> None:
+    assert instantiate(composed(*typed).schedule) == wanted
 
 
 # All groups

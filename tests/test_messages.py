@@ -16,6 +16,7 @@ import pytest
 
 import lr_recipes
 from tests.messages.adapters import ADAPTERS
+from tests.messages.combined import COMBINED
 from tests.messages.constructors import CONSTRUCTORS
 from tests.messages.doors import Case, Door
 from tests.messages.forecasts import FORECASTS
@@ -35,6 +36,7 @@ CASES: dict[str, Case] = {
         "length": HORIZONS,
         "trainer": TRAINERS,
         "schedule": SCHEDULES,
+        "by group": COMBINED,
         "plain loop": PLAIN,
         "constructor": CONSTRUCTORS,
         "callback": CALLBACKS,

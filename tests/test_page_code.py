@@ -24,9 +24,12 @@ from omegaconf import OmegaConf
 from torch.optim import SGD, Optimizer
 from torch.utils.data import DataLoader
 
-from lr_recipes import Horizon, LearningRateScheduler, lr_scheduler, schedules
+from lr_recipes import Horizon, LearningRateLogger, LearningRateScheduler, lr_scheduler, preview, schedules
 from lr_recipes.command_line import main
 from lr_recipes.optimizer.groups import read_lrs
+from lr_recipes.plan.built import Built
+from recipes.app import config
+from recipes.app.preview import previews_of
 from tests.adapters import trainers
 
 ROOT = Path(__file__).parents[1]
@@ -41,6 +44,7 @@ RUN_BY = {
     "docs/coming_from.md": "benchmarks/test_parity.py",
     "docs/fabric.md": "test_page_code.py",
     "docs/forecast.md": "benchmarks/test_forecast_pages.py",
+    "docs/groups.md": "test_page_code.py",
     "docs/hydra.md": "test_page_code.py",
     "docs/lengths.md": "test_page_code.py",
     "docs/lightning_cli.md": "callbacks/test_lightning_cli.py",
@@ -149,20 +153,47 @@ def test_plain_loop() -> None:
 
 
 def test_lengths(capsys: pytest.CaptureFixture[str]) -> None:
-    data, callback, totals = blocks("docs/lengths.md")
+    data, callback, totals, in_time = blocks("docs/lengths.md")
     scope = {**parts(), "LightningDataModule": LightningDataModule, "LearningRateScheduler": LearningRateScheduler}
-    scope |= {"Horizon": Horizon, "lr_scheduler": lr_scheduler}
+    scope |= {
+        "Trainer": Trainer,
+        "LearningRateLogger": LearningRateLogger,
+        "Horizon": Horizon,
+        "lr_scheduler": lr_scheduler,
+    }
     for block in (data, callback, totals):
         exec(block, scope)
     assert (scope["Texts"].tokens_per_sample, scope["callback"].tokens_per_sample) == (2048, 2048)
+    exec(in_time.replace("max_time", 'accelerator="cpu", max_time'), scope)
+    assert scope["callback"].progress == "time"
     (words,) = typed("docs/lengths.md", "lr-recipes")
     assert main(words) == 0
     assert "Learning-rate plan for cosine: 9,537 updates (10Btok)" in capsys.readouterr().out
     run = Horizon(total_steps=1000, steps_per_epoch=10, samples_per_step=8, tokens_per_sample=9)
     table = re.findall(r"^\| (`.*?) \| (.*?) \|", text_of("docs/lengths.md"), re.M)
     lengths = re.findall(r'`"?([^"`]+)"?`', " ".join(map(" ".join, table)))
-    assert len(lengths) == 12
-    assert all(run.steps(length) for length in lengths)
+    times = [length for length in lengths if re.search(r"minutes|hours|\ds$|min$|h$|d$", length)]
+    assert (len(lengths), len(times)) == (18, 6)
+    assert all((Horizon(max_time="8h") if length in times else run).steps(length) for length in lengths)
+
+
+def test_groups(capsys: pytest.CaptureFixture[str]) -> None:
+    first, by_group, late = blocks("docs/groups.md")
+    scope: dict[str, Any] = {"schedules": schedules, "preview": preview}
+    exec(first, scope)
+    printed = capsys.readouterr().out.rstrip().splitlines()
+    assert "\n".join(f"    {line}".rstrip() for line in printed) in text_of("docs/groups.md")
+    exec(by_group, scope)
+    names = ["layers.0.decay", "layers.1.decay", "layers.2.decay", "head"]
+    lrs = scope["fine_tuning"].plan(100, Built([1.0] * 4, names)).lrs(9)
+    assert lrs == pytest.approx([0.5, 0.5, 1.0, 0.91])
+    exec(late, scope)
+    assert scope["unfreezing"].plan(100, [1.0, 1.0]).lrs(50) == pytest.approx([0.5263, 0.5], abs=1e-4)
+    for words in typed("docs/groups.md", r"python train\.py"):
+        assert previews_of(config.composed("output_dir=unused", *words))
+    (block,) = blocks("docs/groups.md", "yaml")
+    wanted = schedules.ByGroup(groups={"head": "warmup_linear", 0: schedules.Cosine(warmup="10%")}, default="fixed")
+    assert instantiate(OmegaConf.create(block).schedule) == wanted
 
 
 def test_accelerate() -> None:

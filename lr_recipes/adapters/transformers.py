@@ -237,6 +237,8 @@ class _Follower:
             return schedule.plan(self._horizon(total), built_lrs(optimizer))
         except HorizonError as error:  # the Trainer always knows the total, and the samples in an update
             steps = "write the length in steps ('500 steps') or as a share of the run ('5%')"
+            if error.fact == "max_time":
+                raise error.advised(f"{steps[0].upper()}{steps[1:]}") from error
             if error.fact == "tokens_per_sample":
                 raise error.advised(
                     f"Give it, scheduled(trainer, schedule, tokens_per_sample=2048), or {steps}"

@@ -601,7 +601,9 @@ class _Record:
         teller, position = self.clock.teller, self.clock.position
         if teller is None or self.plan is None:
             return self.audit.closing_line(position, None, planned=False, missing=missing)
-        return self.audit.closing_line(position, teller.total, part=teller.part, missing=missing)
+        reached = teller.reached if isinstance(teller, BoundSchedule) else position
+        mark = teller.plan.horizon.mark
+        return self.audit.closing_line(reached, teller.total, part=teller.part, missing=missing, mark=mark)
 
     def draw(self, title: str) -> None:
         """Draw the picture beside the file."""
@@ -613,9 +615,11 @@ class _Record:
         """Warn when the run ended well before its schedule did."""
         owner = self.clock.owner
         total = None if owner is None or self.plan is None or owner.part != "schedule" else owner.total
-        if total is not None and self.clock.position < _COMPLETE * total:
+        if isinstance(owner, BoundSchedule) and total is not None and owner.reached < _COMPLETE * total:
+            mark = owner.horizon.mark
+            ended = f"{'' if owner.horizon.timed else 'update '}{mark(owner.reached)}"
             warn(
                 trainer,
-                f"the run ended at update {self.clock.position:,} of the {total:,} that its schedule was made for, so "
-                "the LR never came down to its planned end; give the schedule the length that the run really has",
+                f"the run ended at {ended} of the {mark(total)} that its schedule was made for, so the LR "
+                "never came down to its planned end; give the schedule the length that the run really has",
             )

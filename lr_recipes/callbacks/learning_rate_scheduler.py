@@ -17,8 +17,9 @@ from torch.optim import Optimizer
 
 from lr_recipes import checks
 from lr_recipes.callbacks.base import LOOP, Remembering, leave_out
-from lr_recipes.callbacks.fit import Fit, advising, spread
+from lr_recipes.callbacks.fit import Fit, advising, goes_on_from, spread
 from lr_recipes.callbacks.fresh_metric import OBSERVED, FreshMetrics
+from lr_recipes.callbacks.in_time import Timekeeper, ending
 from lr_recipes.callbacks.lightning import (
     AfterHook,
     Callback,
@@ -26,6 +27,7 @@ from lr_recipes.callbacks.lightning import (
     StochasticWeightAveraging,
     Trainer,
     callbacks_of,
+    timers_of,
 )
 from lr_recipes.callbacks.telling import as_typed, tell, warn
 from lr_recipes.optimizer import as_built
@@ -41,20 +43,34 @@ from lr_recipes.plan.built import Built
 from lr_recipes.plan.horizon import Horizon, HorizonError, read_tokens, read_total
 from lr_recipes.plan.plan import INTERVALS, Plan
 from lr_recipes.plan.resume import BEGIN_ANEW, POLICIES, Chosen, choose, rescaled_position
-from lr_recipes.plan.state import BOUND, COUNT, TEXT, ByName, Entries, ResumeError, checksum_of, damaged, whole
+from lr_recipes.plan.state import (
+    BOUND,
+    COUNT,
+    MILLISECONDS,
+    TEXT,
+    ByName,
+    Entries,
+    ResumeError,
+    checksum_of,
+    damaged,
+    whole,
+)
 from lr_recipes.report.words import in_words
 from lr_recipes.schedules import Schedule
 from lr_recipes.schedules.named import Name, as_schedule
 
 # More updates than any schedule's warmup: `fast_dev_run` trains one batch and must not fail over lengths.
 _LONG_RUN = 10**6
+PROGRESS = ("updates", "time")
 _HOW_TO_GIVE = "LearningRateScheduler(..., {0}=...), or callbacks.learning_rate_scheduler.{0}=... on a command line"
 
 
 def _checksum_of_rest(state: dict[str, Any]) -> int:
     """Of what follows from nothing else in a state, but decides on later LRs: a damaged one could not be told."""
     seen = {name: one["plateau"] for name, one in state["optimizers"].items()}
-    return checksum_of([seen, *(state.get(part) for part in ("epoch", "loop", "metrics"))])
+    paces = [one["pace"] for one in state["optimizers"].values() if "pace" in one]
+    timed = [paces, state.get("began")] if paces else []
+    return checksum_of([seen, *(state.get(part) for part in ("epoch", "loop", "metrics")), *timed])
 
 
 def _checksum_agrees(state: dict[str, Any]) -> str:
@@ -84,6 +100,8 @@ class LearningRateScheduler(Remembering):
             not know; with several optimizers also a mapping like that of ``schedule``.
         tokens_per_sample: tokens in a sample (their mean, where samples differ), for lengths in tokens; by default what
             the data module, or else the LightningModule, has as an attribute of this name.
+        progress: what moves the schedule: ``"updates"``, or ``"time"`` in a run that ``max_time`` ends, so that the
+            schedule is complete when the time is, however many updates that makes (``docs/lengths.md``).
         replace: take over from schedulers that the module itself returns. By default two owners are an error.
 
     Raises:
@@ -99,7 +117,7 @@ class LearningRateScheduler(Remembering):
 
     form = Entries(
         {"optimizers": ByName(TEXT, BOUND), "epoch": whole(-1)},
-        {"loop": LOOP, "metrics": OBSERVED, "checksum": COUNT},
+        {"loop": LOOP, "metrics": OBSERVED, "checksum": COUNT, "began": MILLISECONDS},
         _checksum_agrees,
     )
     begins_anew, ways = True, BEGIN_ANEW
@@ -112,6 +130,7 @@ class LearningRateScheduler(Remembering):
         *,
         total_steps: int | str | Mapping[int | str, int | str] | None = None,
         tokens_per_sample: float | None = None,
+        progress: str = "updates",
         replace: bool = False,
     ) -> None:
         super().__init__()
@@ -120,6 +139,12 @@ class LearningRateScheduler(Remembering):
         self.resume = checks.one_of("resume", resume, POLICIES)
         self.total_steps = _checked_total(total_steps)
         self.tokens_per_sample = read_tokens("tokens_per_sample", tokens_per_sample)
+        self.progress = checks.one_of("progress", progress, PROGRESS)
+        if progress == "time" and total_steps is not None:
+            raise ValueError(
+                f"total_steps={checks.brief(total_steps)} with progress='time': how long the run is says "
+                "Trainer(max_time=...), so leave total_steps out; or leave progress out"
+            )
         checks.flag("replace", replace)
         self.replace = replace
         self.bound: dict[str, BoundSchedule] = {}
@@ -130,6 +155,7 @@ class LearningRateScheduler(Remembering):
         self._batches: float = 0  # of an epoch, as the plan has it
         self._overrun_told = self._nan_told = self._early_told = False
         self._metrics: FreshMetrics | None = None  # of the plateaus of this fit, where it has any
+        self._time: Timekeeper | None = None  # of a fit that follows the clock
         self._module_hook: AfterHook | None = None
 
     # Hooks
@@ -148,7 +174,8 @@ class LearningRateScheduler(Remembering):
         and before ``on_train_start``. So this is the last moment at which the groups hold what they were built with,
         and the first at which there is an optimizer to claim.
         """
-        self.bound, self._metrics = {}, None  # before the sanity check, which validates: it is no earlier run's
+        self.bound, self._time = {}, None
+        self._metrics = None  # before the sanity check, which validates: it is no earlier run's
         self._noting.close()
         fit = Fit.of(trainer)
         if not fit.optimizers:
@@ -156,6 +183,8 @@ class LearningRateScheduler(Remembering):
                 f"{type(pl_module).__name__}.configure_optimizers() returns no optimizer, so there is no LR to "
                 "schedule: return one, or remove the LearningRateScheduler"
             )
+        if self.progress == "time":
+            self._check_time(trainer)
         self._become_owner(fit, pl_module)
         self._built = {name: built_lrs(one) for name, one in fit.optimizers.items()}
 
@@ -168,6 +197,8 @@ class LearningRateScheduler(Remembering):
         fit = Fit.of(trainer)
         fit.settle()  # a new run begins at position 0; the first LR is written for the position that is set here
         self._batches = fit.batches
+        if self.progress == "time":
+            self._time = Timekeeper(trainer, self._state.get("began", 0.0))
         earlier = self._state.get("optimizers", {})
         before = {name: read_lrs(optimizer) for name, optimizer in fit.optimizers.items()}  # the checkpoint's, perhaps
         # All plans stand before the first LR is written: one that does not fit leaves all optimizers alone.
@@ -196,6 +227,8 @@ class LearningRateScheduler(Remembering):
             fit = Fit.of(trainer)
             fit.set_accumulation()
             fit.start()  # not in `on_train_start`: callbacks behind us may put their hooks on the optimizers there
+        if self._time is not None:
+            self._time.keep(self.bound)
         if not self._overrun_told:
             self._tell_overrun(trainer)
         # The saved epoch is that of the last refresh: a run that goes on within an epoch holds the LR that it held.
@@ -227,6 +260,8 @@ class LearningRateScheduler(Remembering):
         That hook comes next, and ModelCheckpoint's after it.
         """
         super().on_train_epoch_end(trainer, pl_module)
+        if self._time is not None:
+            self._time.say_how_many(self.bound)
         if self._metrics is not None:
             metrics = self._metrics
             self._module_hook = AfterHook(
@@ -246,6 +281,7 @@ class LearningRateScheduler(Remembering):
         """Keep the state that a run ends with, and let go of its module and its metrics."""
         super().remember(trainer, ended)
         self._noting.close()
+        self._time = None  # it holds the Trainer
         if self._metrics is not None:
             self._metrics.end()
         if self._module_hook is not None:  # the run was stopped just before the module's own hook
@@ -260,7 +296,8 @@ class LearningRateScheduler(Remembering):
         for name, bases in self._built_before.items():
             saved[name]["built_lrs"] = bases
         metrics = {} if self._metrics is None else {"metrics": self._metrics.state()}
-        state = {"optimizers": saved, "epoch": self._epoch, **self.loop_now(), **metrics}
+        began = {} if self._time is None else {"began": self._time.began}
+        state = {"optimizers": saved, "epoch": self._epoch, **self.loop_now(), **metrics, **began}
         return {**state, "checksum": _checksum_of_rest(state)}
 
     # Plans
@@ -272,6 +309,8 @@ class LearningRateScheduler(Remembering):
         if self.resume == "restart" and self._begins_anew(fit, plans, saved or {}):
             fit.begin_anew(plans)
             self._state = {}
+            if self._time is not None:
+                self._time.begin_anew()
             return {name: Chosen(plan, []) for name, plan in self._plans(fit).items()}
         if saved is None:
             for name in plans:
@@ -279,6 +318,15 @@ class LearningRateScheduler(Remembering):
             return {name: Chosen(plan, []) for name, plan in plans.items()}
         check_optimizers(saved, plans, self._origin)
         return {name: self._choose(fit, saved[name], plan) for name, plan in plans.items()}
+
+    def _check_time(self, trainer: Trainer) -> None:
+        """Refuse to follow a clock that there is not, or that has stopped."""
+        ending(timers_of(trainer))
+        if goes_on_from(trainer) == "earlier fit":
+            raise ValueError(
+                "progress='time' in a second fit of one Trainer, whose Timer has counted the first one and does not "
+                "go on: make a new Trainer, and go on with trainer.fit(..., ckpt_path=...)"
+            )
 
     def _check_batches(self, fit: Fit) -> None:
         """Refuse a state of metrics that have been dealt with up to a batch that is still to come."""
@@ -305,7 +353,7 @@ class LearningRateScheduler(Remembering):
     def _plan_anew(self, fit: Fit) -> None:
         """Follow the same schedules over the lengths that epochs are now known to have."""
         self._batches = fit.batches
-        for bound in self.bound.values():
+        for bound in self.bound.values() if self._time is None else ():
             bound.adopt()
             plan, total = bound.plan, bound.horizon.total_steps
             horizon = replace(plan.horizon, steps_per_epoch=fit.horizon(total).steps_per_epoch)
@@ -351,7 +399,7 @@ class LearningRateScheduler(Remembering):
     def _plans(self, fit: Fit) -> dict[str, Plan]:
         return self.plans(
             {name: self._bases(fit, name) for name in fit.optimizers},
-            fit.horizon,
+            fit.horizon if self._time is None else self._time.horizon,
             advised=fit.advising(_HOW_TO_GIVE),
             fast_dev_run=bool(fit.trainer.fast_dev_run),  # type: ignore[attr-defined]
         )
@@ -508,7 +556,7 @@ class LearningRateScheduler(Remembering):
             total = bound.horizon.total_steps
             # At position `total` the plan is just complete; update `total` is the first past it, and moves it on by
             # one.
-            if total is not None and bound.position > total:
+            if bound.pace is None and total is not None and bound.position > total:
                 self._overrun_told = True
                 tell(
                     trainer,

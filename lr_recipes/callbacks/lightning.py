@@ -56,6 +56,7 @@ __all__ = [
     "RichProgressBar",
     "StochasticWeightAveraging",
     "TQDMProgressBar",
+    "Timer",
     "Trainer",
     "accumulates_by_list",
     "averages",
@@ -86,6 +87,7 @@ __all__ = [
     "steps_of_this_epoch",
     "stops_early",
     "sums_up",
+    "timers_of",
     "trainer_for",
     "training_results",
     "twin_of_combined",
@@ -497,6 +499,11 @@ def averages(checkpoint: dict[str, Any]) -> bool:
 def stops_early(trainer: Trainer) -> list[str]:
     """Return the classes of callbacks that may end a run before its time."""
     return [type(one).__name__ for one in callbacks_of(trainer) if isinstance(one, (EarlyStopping, Timer))]
+
+
+def timers_of(trainer: Trainer) -> list[Timer]:
+    """Return the callbacks that end a run when its time is over; Lightning makes one of ``max_time``."""
+    return [one for one in callbacks_of(trainer) if isinstance(one, Timer) and one.time_remaining() is not None]
 
 
 def epoch_is_whole(trainer: Trainer) -> bool:

@@ -34,6 +34,7 @@ class Teller(Protocol):
         plan: what they shall use.
         part: what the plan is of the run: the ``"schedule"``, a ``"warmup"`` over somebody else's, or the ``"run"``.
         total: updates of that part; ``None`` when it has no end.
+        progress: where in the plan the next update lies: its position, or in a run that follows the clock the time.
         planned_factor: what the next update multiplies the base LRs by; ``None`` where nobody can say.
         planned_lrs: what the next update shall use, by group; ``None`` where nobody can say.
         planned_others: what it shall use of the hyper-parameters that move beside the LR, by name and group.
@@ -46,6 +47,9 @@ class Teller(Protocol):
 
     @property
     def total(self) -> int | None: ...
+
+    @property
+    def progress(self) -> int: ...
 
     @property
     def planned_factor(self) -> float | None: ...

@@ -33,6 +33,7 @@ from lr_recipes.optimizer.groups import (
     read_number,
     refuse_own_warmup,
 )
+from lr_recipes.optimizer.pace import Pace
 from lr_recipes.plan.curve import Curve
 from lr_recipes.plan.horizon import Horizon
 from lr_recipes.plan.plan import Plan, Source
@@ -56,6 +57,7 @@ class BoundSchedule(LRScheduler):
 
     Attributes:
         plan: what it follows; groups that join late are added to it.
+        pace: where each update lies in a run that follows the clock; ``None`` in one that counts updates.
         scale: what a plateau's cuts so far multiply the curve by; 1 for every other schedule.
         seen: what a plateau has seen; ``None`` for every other schedule.
         differences: what was other in the state that was loaded last, a line each.
@@ -74,7 +76,8 @@ class BoundSchedule(LRScheduler):
         self.planned_factor = 1.0
         self.differences: list[str] = []
         self.loaded_over: list[float] = []
-        self._held_from = clock.position
+        self.pace: Pace | None = None
+        self._held_from = self._held_at = clock.position
         self._order_checked = False
         self.roster = Roster(clock.optimizer)
         self._follow(plan)
@@ -107,6 +110,11 @@ class BoundSchedule(LRScheduler):
     def _follow(self, plan: Plan) -> None:
         check_plan(plan, self.optimizer)
         self.plan, self.scale = plan, 1.0
+        total = plan.total_steps or 0
+        if not plan.horizon.timed:
+            self.pace = None
+        elif self.pace is None or self.pace.total != total:
+            self.pace = Pace(total)
         self.seen = None if plan.reaction is None else plan.reaction.seen()
         self._note_groups()
 
@@ -193,6 +201,16 @@ class BoundSchedule(LRScheduler):
         self.clock.go_to(_checked_position(f"position={brief(position)}", position))
 
     @property
+    def progress(self) -> int:
+        """Where the next update lies in the plan: its position, or in a run that follows the clock the time."""
+        return self.clock.position if self.pace is None else self.pace.at(self.clock.position)
+
+    @property
+    def reached(self) -> int:
+        """How far the plan was carried out, should the run end here."""
+        return self.clock.position if self.pace is None else self.pace.reached(self.clock.position)
+
+    @property
     def last_epoch(self) -> int:
         """The position, under torch's name for it."""
         return self.clock.position
@@ -215,19 +233,23 @@ class BoundSchedule(LRScheduler):
     def write(self, position: int) -> None:
         """Write what the update at ``position`` shall use; while the LR is held, it is held from there on."""
         self._held_from = position
+        self._write_at(position if self.pace is None else self.pace.at(position))
+
+    def _write_at(self, progress: int) -> None:
+        self._held_at = progress
         # Most changes of the groups are seen by this; the others by `adopt`, before the next step, and until then the
         # groups of before are written: a new one keeps the LR that it was built with, which is its base.
         groups = self.clock.optimizer.param_groups
         if groups is not self._list or len(groups) != self._count:
             self._regroup()
-        # Position n is that of the next update: it is update n that uses the factor of n.
+        # Position n is that of the next update: it is update n that uses the factor of n, or of the time that it has.
         scale = self.scale
         for bundle in self._bundles:
-            bundle.write(position, scale)
+            bundle.write(progress, scale)
         self.planned_factor = self._bundles[0].factor
         if self._others:
             for bundle in self._all[len(self._bundles) :]:
-                bundle.write(position)
+                bundle.write(progress)
 
     def adopt(self) -> None:
         """Take in groups that have joined, left or been replaced, before the next update."""
@@ -237,7 +259,7 @@ class BoundSchedule(LRScheduler):
         if self.roster.has_changed(self.clock.optimizer):
             self._regroup()
             # Not at the clock's position: where the LR is held for an epoch, a late group holds it with the others.
-            self.write(self._held_from)
+            self._write_at(self._held_at)
 
     def _regroup(self) -> None:
         """Let groups that have joined follow the curve from the LR that they have now."""
@@ -362,7 +384,7 @@ class BoundSchedule(LRScheduler):
         before = self.scale
         self._set_seen(reaction.observe(self.seen, value))
         # A metric comes between two updates: the next one uses the cut LR, at the position that it has anyway.
-        self.write(self._held_from)
+        self._write_at(self._held_at)
         return self.scale < before
 
     def _set_seen(self, seen: Any) -> None:
@@ -377,7 +399,11 @@ class BoundSchedule(LRScheduler):
         self._take_in()  # a group may have joined since the last step, and the optimizer's own state already holds it
         position = self.clock.position
         # They differ where the LR is held, or where somebody has set `last_epoch`, which writes nothing.
-        held = position if self.every_update else min(self._held_from, position)
+        held = at = position if self.every_update else min(self._held_from, position)
+        paced = {}
+        if self.pace is not None:
+            at = self.progress if self.every_update else self._held_at
+            paced = {"pace": {**self.pace.state(position), "held": at}}
         return {
             "position": position,
             "refreshed_at": held,
@@ -385,9 +411,10 @@ class BoundSchedule(LRScheduler):
             "plateau": None if self.seen is None else dataclasses.asdict(self.seen),
             # What follows from the above is saved too, so that a damaged state is known for one.
             "every_update": self.every_update,
-            "next_lrs": [lr * self.scale for lr in self.plan.lrs(held)],
+            "next_lrs": [lr * self.scale for lr in self.plan.lrs(at)],
             "end_factor": self.plan.end_factor,
-            **({"next_others": {key: self.plan.values(key, held) for key in self._others}} if self._others else {}),
+            **({"next_others": {key: self.plan.values(key, at) for key in self._others}} if self._others else {}),
+            **paced,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -423,7 +450,9 @@ class BoundSchedule(LRScheduler):
         configured = self._configured()
         plan, differences = Chosen(configured, [fault]) if fault else self._choose(state_dict, configured, resume)
         begins = resume == "restart" and bool(differences)
-        plan.lrs(0 if begins else state_dict["refreshed_at"])  # a plan that fails there does so before it is followed
+        plan.lrs(
+            0 if begins or plan.horizon.timed else state_dict["refreshed_at"]
+        )  # a plan that fails there does so before it is followed
         self.differences, self.loaded_over = differences, read_lrs(self.optimizer)
         self._follow(plan)
         if begins:
@@ -453,8 +482,20 @@ class BoundSchedule(LRScheduler):
             self._set_seen(reaction.seen(state_dict["plateau"]))  # before anything is written: the cuts are part of it
         # Where the LR is held for an epoch, it is written as of the position at which that epoch began, and then the
         # position is set without writing; else the two are the same.
-        self.clock.go_to(state_dict["refreshed_at"])
-        self.clock.position = state_dict["position"]
+        if self.pace is None:
+            self.clock.go_to(state_dict["refreshed_at"])
+            self.clock.position = state_dict["position"]
+        else:
+            self._go_on_in_time(state_dict)
+
+    def _go_on_in_time(self, state: dict[str, Any]) -> None:
+        assert self.pace is not None
+        self.clock.position, self._held_from = state["position"], state["refreshed_at"]
+        if (
+            "pace" in state
+        ):  # of a run that counted updates, only its position is known: so it begins when the time does
+            self.pace.go_on(state["position"], state["pace"])
+        self._write_at(state["pace"]["held"] if "pace" in state else self.progress)
 
     # Copies
 

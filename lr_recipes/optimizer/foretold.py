@@ -44,6 +44,11 @@ class Foretold:
         return self.plan.total_steps
 
     @property
+    def progress(self) -> int:
+        """The position of the next update."""
+        return self._clock.position
+
+    @property
     def planned_lrs(self) -> list[Any] | None:
         """What the next update shall use, by group; ``None`` where nobody can say."""
         step = self._step()

@@ -164,7 +164,7 @@ class Recorder:
         return _Update(
             position,
             self.epoch(),
-            "" if owner is None else owner.plan.curve.phase(position),
+            "" if owner is None else owner.plan.curve.phase(owner.progress),
             # The owner's word and not `curve(position)`: an LR that is held for an epoch is planned to be held, and the
             # cuts of a plateau are planned too.
             owner.planned_factor if owner is not None and owner.plan.uniform else None,

@@ -85,6 +85,11 @@ class WarmupOver:
         return self.clock.optimizer
 
     @property
+    def progress(self) -> int:
+        """The position of the next update."""
+        return self.clock.position
+
+    @property
     def total(self) -> int:
         """Updates that the warmup lasts: update ``total - 1`` is its last."""
         return self.plan.curve.warmup

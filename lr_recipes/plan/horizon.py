@@ -14,7 +14,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 from lr_recipes import checks
 from lr_recipes.plan.curve import FOREVER
@@ -27,16 +27,42 @@ UNITS = {
     "%": ("%", "percent"),
     "samples": ("samples", "sample", "sa"),
     "tokens": ("tokens", "token", "tok"),
+    "seconds": ("seconds", "second", "sec", "s"),
+    "minutes": ("minutes", "minute", "min"),
+    "hours": ("hours", "hour", "h"),
+    "days": ("days", "day", "d"),
 }
 _UNIT_OF = {name: unit for unit, names in UNITS.items() for name in names}
+# A run that follows the clock has a position for each millisecond.
+_TICKS = {"seconds": 1000, "minutes": 60_000, "hours": 3_600_000, "days": 86_400_000}
+_SHOWN = (("d", "days"), ("h", "hours"), ("min", "minutes"), ("s", "seconds"))
 _PREFIXES = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9, "T": 10**12}
 # A number, a prefix, a unit: "100k samples". A prefix may stand alone ("10k" are 10,000 steps), and the spaces may go
 # ("5ep").
 _PATTERN = re.compile(r"\s*([-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([kKMGBT]?)\s*([^\W\d]*|%)\s*")
 # Fact -> a value that somebody may give.
-EXAMPLES = {"total_steps": 1000, "steps_per_epoch": 100, "samples_per_step": 256, "tokens_per_sample": 2048}
+EXAMPLES = {
+    "total_steps": 1000,
+    "steps_per_epoch": 100,
+    "samples_per_step": 256,
+    "tokens_per_sample": 2048,
+    "max_time": "8h",
+}
 _GROWN = math.log(FOREVER)
 _LENGTHS = "'500 steps', '5 epochs', '10%', '100k samples', '500M tokens' or a whole number of steps"
+
+
+class _Need(NamedTuple):
+    """What a missing fact is needed for, and how a run is without it."""
+
+    what: str
+    lacks: str
+
+
+_NEEDS = {
+    "total_steps": _Need("to know how many updates the run will do", "has no known end"),
+    "max_time": _Need("a run that follows the clock", "counts updates"),
+}
 
 
 class HorizonError(ValueError):
@@ -57,15 +83,16 @@ class HorizonError(ValueError):
         self.advice = _advice_on(fact) if advice is None else advice
 
     def __str__(self) -> str:
-        lacks = "and this run has no known end" if self.fact == "total_steps" else "which this run does not have"
+        lacks = "which this run does not have"
+        if self.fact in _NEEDS:
+            lacks = f"and this run {_NEEDS[self.fact].lacks}"
         because = f" ({self.why})" if self.why else ""
         return f"{self.needs}, {lacks}{because}. {self.advice}"
 
     @property
     def needs(self) -> str:
         """Who needs what, without the advice."""
-        what = "to know how many updates the run will do" if self.fact == "total_steps" else self.fact
-        return f"{self.who} needs {what}"
+        return f"{self.who} needs {_NEEDS[self.fact].what if self.fact in _NEEDS else self.fact}"
 
     def advised(self, advice: str) -> HorizonError:
         """Return the same error with other advice."""
@@ -78,7 +105,8 @@ class Duration:
 
     Args:
         value: how many units; never negative.
-        unit: ``"steps"``, ``"epochs"``, ``"%"`` (of the total number of updates), ``"samples"`` or ``"tokens"``.
+        unit: ``"steps"``, ``"epochs"``, ``"%"`` (of the total number of updates), ``"samples"``, ``"tokens"``,
+            ``"seconds"``, ``"minutes"``, ``"hours"`` or ``"days"``.
 
     Example:
         >>> Duration.parse("5ep")
@@ -167,6 +195,9 @@ class Horizon:
         samples_per_step: samples that one update sees, over all devices and accumulated batches.
         tokens_per_sample: tokens that one sample has; their mean, where samples differ.
         source: where the total came from, in words, for the printed plan; by default its length as it was written.
+        timed: whether the run follows the clock and not its updates: then positions count milliseconds, and lengths are
+            shares of the run or times. It is set by ``max_time``.
+        max_time: how long such a run is, in the place of a total, as in ``"8h"``.
 
     Raises:
         HorizonError: the total is given in a unit that needs a fact which is not.
@@ -178,6 +209,9 @@ class Horizon:
         (500, 100, 7)
         >>> Horizon(total_steps="10B tokens", samples_per_step=512, tokens_per_sample=2048).total_steps
         9537
+        >>> run = Horizon(max_time="8h")
+        >>> run.in_words(run.steps("5%")), run.in_words(run.steps("90 minutes"))
+        ('24 min', '1 h 30 min')
     """
 
     total_steps: int | None = None
@@ -185,6 +219,7 @@ class Horizon:
     samples_per_step: int | None = None
     tokens_per_sample: float | None = None
     source: str = ""
+    timed: bool = False
 
     # By hand: more is taken than is kept, where every list of epochs and every total has the one form that can be
     # compared and saved.
@@ -196,6 +231,8 @@ class Horizon:
         samples_per_step: int | None = None,
         tokens_per_sample: float | None = None,
         source: str = "",
+        timed: bool = False,
+        max_time: str | Duration | None = None,
     ) -> None:
         epochs = steps_per_epoch if isinstance(steps_per_epoch, Epochs) else checks.plain(steps_per_epoch)
         if isinstance(epochs, Sequence) and not isinstance(epochs, (str, bytes, Epochs)):
@@ -206,7 +243,12 @@ class Horizon:
         if isinstance(epochs, (tuple, Epochs)):
             epochs = _without_repeats(epochs if isinstance(epochs, Epochs) else Epochs.of(epochs))
         facts = {"steps_per_epoch": epochs, "samples_per_step": samples, "tokens_per_sample": tokens}
-        vars(self).update(total_steps=None, **facts, source=checks.plain(source))  # frozen: past its __setattr__
+        checks.flag("timed", timed)
+        # Frozen: past its own __setattr__.
+        vars(self).update(total_steps=None, **facts, source=checks.plain(source), timed=timed)
+        if max_time is not None:
+            self._take_time(max_time, {"total_steps": total_steps, **facts})
+            return
         total = read_total(total_steps)
         if isinstance(total, Duration):
             written = "" if total.unit == "steps" else str(total_steps).strip()
@@ -214,9 +256,25 @@ class Horizon:
         else:
             vars(self).update(total_steps=total)
 
+    def _take_time(self, max_time: Any, others: dict[str, Any]) -> None:
+        given = [name for name, value in others.items() if value is not None]
+        if given:
+            raise ValueError(
+                f"max_time={checks.brief(max_time)} beside {given[0]}={checks.brief(others[given[0]])}: a run follows "
+                "the clock or counts updates, so leave one of them out"
+            )
+        length = Duration.parse(max_time, "max_time", minimum=1)
+        if length.unit not in _TICKS:
+            raise ValueError(
+                f"max_time={checks.brief(max_time)}: must be a time, as in max_time='8h' or max_time='90 minutes'"
+            )
+        vars(self).update(timed=True, total_steps=_in_whole(length.value * _TICKS[length.unit], 1))
+
     @classmethod
     def of(cls, given: Horizon | int | str) -> Horizon:
         """Return a horizon as it is, and for a number of updates, ``1000`` or ``"1000 steps"``, that of such a run.
+
+        A time, such as ``"8h"``, is a run that follows the clock.
 
         Raises:
             TypeError: it is something else.
@@ -225,8 +283,11 @@ class Horizon:
         if isinstance(given, cls):
             return given
         given = checks.plain(given)
-        if isinstance(given, str) and (length := Duration.parse(given, "horizon", minimum=1)).unit == "steps":
-            given = length.value  # type: ignore[assignment]
+        if isinstance(given, str):
+            length = Duration.parse(given, "horizon", minimum=1)
+            if length.unit in _TICKS:
+                return cls(max_time=length)
+            given = length.value if length.unit == "steps" else given  # type: ignore[assignment]
         if not isinstance(given, int) or isinstance(given, bool):
             raise TypeError(
                 f"horizon={checks.brief(given)}: must be the facts about a run, as in Horizon(total_steps=1000, "
@@ -243,7 +304,21 @@ class Horizon:
             "samples_per_step": self.samples_per_step,
             "tokens_per_sample": self.tokens_per_sample,
             "source": self.source,
+            "timed": self.timed,
         }
+
+    def in_words(self, position: int) -> str:
+        """Return how far a position is from the start: ``"1,000 updates"``, or of a run that follows the clock a time.
+
+        Example:
+            >>> Horizon().in_words(1000), Horizon(max_time="8h").in_words(5_400_000)
+            ('1,000 updates', '1 h 30 min')
+        """
+        return self.mark(position) if self.timed else checks.counted(position, "update")
+
+    def mark(self, position: int) -> str:
+        """Return a position as ``in_words`` does, without the word for updates."""
+        return _time_in_words(position) if self.timed else f"{position:,}"
 
     def steps(self, duration: int | str | Duration, name: str = "duration", times: float = 1) -> int:
         """Return the length of ``times`` x ``duration`` in whole steps.
@@ -307,10 +382,17 @@ class Horizon:
     def _exact(self, duration: Duration, name: str, times: float) -> float:
         """Length of ``times`` x ``duration`` in steps, before rounding."""
         value = duration.value * times
-        if duration.unit == "steps":
-            return value
         if duration.unit == "%":
             return value * self.need_total(f"{name}={str(duration)!r}") / 100
+        if duration.unit in _TICKS or not value:
+            return value * self._ticks_of(duration, name)
+        if self.timed:
+            raise ValueError(
+                f"{name}={str(duration)!r} counts {duration.unit}, and this run follows the clock: write a time, as in "
+                "'30 minutes', or a share of the run, as in '5%'"
+            )
+        if duration.unit == "steps":
+            return value
         if duration.unit in ("samples", "tokens"):
             size = float(self._need("samples_per_step", duration, name))
             return value / (
@@ -319,6 +401,12 @@ class Horizon:
         epochs = self._need("steps_per_epoch", duration, name)
         exact: float = epochs.until(value) if isinstance(epochs, Epochs) else value * epochs
         return exact
+
+    def _ticks_of(self, duration: Duration, name: str) -> int:
+        """Positions in one of its units; nothing is as long in all of them."""
+        if duration.value and not self.timed:
+            raise HorizonError(f"{name}={str(duration)!r}", "max_time")
+        return _TICKS.get(duration.unit, 0)
 
     def _need(self, fact: str, duration: Duration, name: str) -> Any:
         value = getattr(self, fact)
@@ -350,7 +438,7 @@ class Horizon:
 
 def _advice_on(fact: str) -> str:
     """What to do about a missing fact, said to somebody who made the Horizon; others say it their way."""
-    given = f"Horizon({fact}={EXAMPLES[fact]})"
+    given = f"Horizon({fact}={EXAMPLES[fact]!r})"
     return (
         f"Give it: {given}"
         if fact == "total_steps"
@@ -427,6 +515,8 @@ def read_total(given: Any) -> Any:
         _check_counts("total_steps", given)
         return given
     length = Duration.parse(given, "total_steps", minimum=1)
+    if length.unit in _TICKS:
+        raise ValueError(f"total_steps={checks.brief(given)} is a time: give max_time={checks.brief(given)} instead")
     if length.unit == "%":
         raise ValueError(
             f"total_steps={checks.brief(given)}: percent of what? Give a number of updates, as in total_steps=1000, "
@@ -453,6 +543,19 @@ def _check_counts(name: str, given: Any) -> None:
         if not checks.is_whole(number):
             raise ValueError(f"{name}={checks.brief(given)}: must be a whole number of at least 1, or None")
         checks.countable(name, number, given)
+
+
+def _time_in_words(ticks: int) -> str:
+    """A time in its two largest units, ``"1 h 30 min"``; seconds with their fraction."""
+    parts: list[str] = []
+    for short, unit in _SHOWN:
+        count, rest = divmod(ticks, _TICKS[unit])
+        if unit == "seconds" and (ticks or not parts):
+            parts.append(f"{ticks / _TICKS[unit]:g} {short}")
+        elif count:
+            parts.append(f"{count} {short}")
+        ticks = rest
+    return " ".join(parts[:2])
 
 
 def _entries(fact: Any) -> Sequence[Any]:

@@ -164,7 +164,7 @@ def oddity_of(saved: dict[str, Any], plan: Plan) -> str:
         return ""
     if (seen is None) != (plan.reaction is None):
         return f"plateau is {brief(seen)}, and its plan reacts to {'a' if seen is None else 'no'} metric"
-    held = saved["refreshed_at"]
+    held = saved["pace"]["held"] if "pace" in saved else saved["refreshed_at"]
     try:
         lrs = [lr * scale for lr in plan.lrs(held)]
         others = {key: plan.values(key, held) for key in plan.moves}
@@ -240,7 +240,7 @@ def read_plan(saved: dict[str, Any], own: Source) -> Plan:
     Raises:
         ResumeError: its schedule is not known here, or the plan cannot be made.
     """
-    facts = {name: saved["horizon"].get(name) for name in Horizon().describe()}
+    facts = {name: saved["horizon"].get(name, unknown) for name, unknown in Horizon().describe().items()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what it warns of was said when the plan was made
         try:
@@ -278,7 +278,7 @@ def _differences(saved: dict[str, Any], configured: Plan) -> list[str]:
     pairs += [(f"{key} as built", *values) for key, values in _built_otherwise(saved, state).items()]
     pairs += _pairs_of_schedules(saved["schedule"], state["schedule"])
     # Facts that are not known here are a later version's.
-    pairs += [(key, saved["horizon"].get(key), state["horizon"].get(key)) for key in state["horizon"]]
+    pairs += [(key, _fact(saved["horizon"], key), _fact(state["horizon"], key)) for key in state["horizon"]]
     read = configured.schedule.read
     # The source says in words where the total came from; the total has a line of its own.
     shown = [(name, _side_by_side(old, new, read)) for name, old, new in pairs if old != new and name != "source"]
@@ -325,6 +325,12 @@ def _built_otherwise(saved: dict[str, Any], state: dict[str, Any]) -> dict[str, 
         return {}
     old, new = ({"names": one["built"]["names"], **one["built"]["others"]} for one in (saved, state))
     return {key: (old[key], new[key]) for key in old if key in new}
+
+
+def _fact(part: dict[str, Any], key: str) -> Any:
+    """A value of a part; the total of a run that follows the clock is a time."""
+    value = part.get(key)
+    return Horizon(timed=True).mark(value) if key == "total_steps" and value and part.get("timed") else value
 
 
 def _side_by_side(old: Any, new: Any, read: Callable[[dict[str, Any]], Any]) -> str:

@@ -173,6 +173,9 @@ def whole(least: int) -> Value:
 COUNT, LENGTH = whole(0), whole(1)
 NUMBER = Value("a number", _is_number)  # infinity and not-a-number are some
 AMOUNT = Value("a positive number", lambda value: checks.is_finite(value) and 0 < value <= checks.MOST)
+MILLISECONDS = Value(
+    "a number of milliseconds, at least 0", lambda value: checks.is_finite(value) and 0 <= value <= checks.MOST
+)
 TEXT = Value("a string", lambda value: isinstance(value, str))
 FLAG = Value("true or false", lambda value: isinstance(value, bool))
 # Of parameters of 32 bits, torch refuses to step by more.
@@ -203,7 +206,7 @@ _HORIZON = Entries(
         "samples_per_step": Maybe(LENGTH),
         "source": TEXT,
     },
-    {"tokens_per_sample": Maybe(AMOUNT)},
+    {"tokens_per_sample": Maybe(AMOUNT), "timed": FLAG},
 )
 PLAN_ENTRIES: dict[str, Form] = {"schedule": _SCHEDULE, "base_lrs": ListOf(RATE), "peak": RATE, "horizon": _HORIZON}
 _BY_KEY = ByName(TEXT, ListOf(Maybe(RATE)))
@@ -235,15 +238,28 @@ def _positions_agree(state: dict[str, Any]) -> str:
         return _must_be("refreshed_at", held, f"at most the position, {position}")
     if state.get("every_update") and held != position:
         return _must_be("refreshed_at", held, f"the position, {position}: the LR was refreshed at every update")
+    if state["horizon"].get("timed", False) != ("pace" in state):
+        return "pace is missing" if "pace" not in state else "pace is of a run that follows the clock, and this is none"
+    if "pace" in state and state["pace"]["held"] > state["pace"]["progress"]:
+        return _must_be("pace.held", state["pace"]["held"], f"at most pace.progress, {state['pace']['progress']:g}")
     return _built_agrees(state)
 
 
+# Where a run that follows the clock is, in milliseconds; `held` is where the LR was written that the groups have.
+_PACE = Entries({"progress": MILLISECONDS, "increment": MILLISECONDS, "held": COUNT})
 # What is in it is known to the schedule that reacts.
 _SEEN = Value("a dict with what a schedule has seen of its metric", lambda value: isinstance(value, dict))
 # What follows from the rest; 0.1.0 saved none of it.
 SAID_TWICE: dict[str, Form] = {"every_update": FLAG, "next_lrs": ListOf(NUMBER), "end_factor": NUMBER}
 BOUND = Entries(
     {"position": COUNT, "refreshed_at": COUNT, **PLAN_ENTRIES, "cycles_momentum": FLAG, "plateau": Maybe(_SEEN)},
-    {**SAID_TWICE, "built": _BUILT_WITH, "next_others": _BY_KEY, "built_lrs": ListOf(RATE), "start": START},
+    {
+        **SAID_TWICE,
+        "built": _BUILT_WITH,
+        "next_others": _BY_KEY,
+        "built_lrs": ListOf(RATE),
+        "start": START,
+        "pace": _PACE,
+    },
     _positions_agree,
 )

@@ -126,7 +126,13 @@ class Audit:
         return cls(**{name: value for name, value in counts.items() if name in known})
 
     def closing_line(
-        self, position: int, total: int | None, planned: bool = True, part: str = "schedule", missing: int = 0
+        self,
+        position: int,
+        total: int | None,
+        planned: bool = True,
+        part: str = "schedule",
+        missing: int = 0,
+        mark: Callable[[int], str] = "{:,}".format,
     ) -> str:
         """Return the sentence that ends a run.
 
@@ -136,13 +142,14 @@ class Audit:
             planned: whether there was a plan to compare with.
             part: what the plan is of the run: its ``"schedule"``, or a ``"warmup"`` over somebody else's.
             missing: updates whose rows could not be written, or were lost.
+            mark: writes a position, which in a run that follows the clock is a time.
 
         Example:
             >>> Audit(compared=100).closing_line(position=100, total=100)
             'used = planned on 100 of 100 updates, schedule complete'
         """
         judged = planned and bool(self.known or not self.compared)
-        parts = [self.verdict(planned), *([share_of(part, position, total)] if judged and part else [])]
+        parts = [self.verdict(planned), *([share_of(part, position, total, mark)] if judged and part else [])]
         if self.skipped:
             parts.append(f"{_updates(self.skipped, 'skipped ')} (the first at position {self.skipped_at:,})")
         parts += [*_moved("joined", self.late), *_moved("left", self.left)]
@@ -184,10 +191,16 @@ class ForecastAudit(Audit):
         return f"something else than the schedulers writes param_groups['lr']{guessed and f', perhaps {guessed}'}"
 
     def closing_line(
-        self, position: int, total: int | None, planned: bool = True, part: str = "run", missing: int = 0
+        self,
+        position: int,
+        total: int | None,
+        planned: bool = True,
+        part: str = "run",
+        missing: int = 0,
+        mark: Callable[[int], str] = "{:,}".format,
     ) -> str:
         ended = total is None or position + self.skipped >= total  # those that change nothing are foretold too
-        return super().closing_line(position, total, planned, "" if ended else part, missing)
+        return super().closing_line(position, total, planned, "" if ended else part, missing, mark)
 
 
 def _moved(how: str, groups: Mapping[str, int]) -> list[str]:
@@ -197,7 +210,7 @@ def _moved(how: str, groups: Mapping[str, int]) -> list[str]:
     return [*told, f"{more:,} more groups {how}"] if more else told
 
 
-def share_of(part: str, position: int, total: int | None) -> str:
+def share_of(part: str, position: int, total: int | None, mark: Callable[[int], str] = "{:,}".format) -> str:
     """Say how much of a schedule or a warmup was run.
 
     Example:
@@ -209,7 +222,7 @@ def share_of(part: str, position: int, total: int | None) -> str:
     # Position T: update T - 1, the last of the plan, is completed.
     if position < total:
         percent = 100 * position // total  # 99.9 % is not complete
-        return f"{part} ended at {percent}% ({position:,} of {total:,})"
+        return f"{part} ended at {percent}% ({mark(position)} of {mark(total)})"
     past = f", {_updates(position - total)} past its end" if position > total and part == "schedule" else ""
     return f"{part} complete{past}"
 

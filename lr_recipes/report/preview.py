@@ -97,6 +97,11 @@ def preview(
                 100%     999  6.092e-09
     """
     horizon = Horizon.of(horizon)
+    if built is not None and not isinstance(built, Mapping):
+        raise ValueError(
+            f"built={checks.brief(built)}: must be a mapping from numbers to what the groups are built with, as in "
+            "{'weight_decay': 0.1}"
+        )
     if isinstance(schedule, Mapping):
         if not schedule:
             raise ValueError("schedule={}: give at least one schedule by name, as in {'cosine': Cosine()}")
@@ -235,7 +240,7 @@ class Preview(Shown):
         Args:
             plain: ASCII only; by default where stdout can print nothing else.
         """
-        ticks = {self._at(share): f"{self._at(share):,}" for share in SHARES}
+        ticks = {self._at(share): self.horizon.mark(self._at(share)) for share in SHARES}
         line = self._charted
         points = [(n, self._at_line(line, n)) for n in self._positions(_DRAWN)]
         low = log_axis([points])
@@ -276,14 +281,14 @@ class Preview(Shown):
         columns = self._columns()
         rows = [dict(zip(columns, map(_cell, row), strict=True)) for row in self._rows(_DRAWN)]
         count = self.horizon.total_steps
-        total = "no known end" if count is None else checks.counted(count, "update")
+        total = "no known end" if count is None else self.horizon.in_words(count)
         source = f" ({self.horizon.source})" if self.horizon.source else ""
         figure = figure_of(rows, f"{self.title}: {total}{source}\n{self.plan.schedule!r}", {})
         if len(self.base_lrs) == 1:
             figure.legends[0].remove()  # nothing to tell apart
         for axis in figure.axes:
             axis.set_ylabel(self._title_of("lr" if axis is figure.axes[0] else axis.get_ylabel()))
-        figure.axes[-1].set_xlabel(self._x_title())
+        figure.axes[-1].set_xlabel(self._x_title(drawn=True))
         drawn = {n: self.lrs(n) for n in self._positions(_DRAWN)}
         set_lr_scale(figure.axes[0], [[(n, lrs[name]) for n, lrs in drawn.items()] for name in self.groups])
         return figure
@@ -336,7 +341,9 @@ class Preview(Shown):
         return self.horizon.steps(Duration(epoch, "epochs"))
 
     def _at(self, share: int) -> int:
-        """The update at a share of the run; 100 % is the last one."""
+        """The update at a share of the run; 100 % is the last one, or where the clock counts the end."""
+        if self.horizon.timed:
+            return share * self.updates // 100
         return min(math.floor(share * self.updates / 100 + 0.5), self.updates - 1)  # no update T is ever done
 
     def _plan_in_words(self) -> str:
@@ -350,7 +357,7 @@ class Preview(Shown):
         at = {self._at(share): f"{share}%" for share in SHARES}
         known = self.horizon.total_steps is not None
         columns = [("of the run" if known else "of what is shown", [*at.values()])]
-        columns.append(("update", [f"{n:,}" for n in at]))
+        columns.append(("time" if self.horizon.timed else "update", [self.horizon.mark(n) for n in at]))
         if self.horizon.steps_per_epoch is not None:
             columns.append(("epoch", [f"{self.horizon.epoch_of(n):,}" for n in at]))
         found = [one for key in ("lr", *self.plan.moves) for one in self._number_columns(key, at)]
@@ -388,7 +395,9 @@ class Preview(Shown):
     def _y_title(self) -> str:
         return "learning rate" if self.absolute else "learning rate / peak"
 
-    def _x_title(self) -> str:
+    def _x_title(self, drawn: bool = False) -> str:
+        if self.horizon.timed:
+            return "milliseconds" if drawn else "time"
         epoch = self.horizon.steps_per_epoch
         return f"optimizer update ({epoch:,} an epoch)" if isinstance(epoch, int) else "optimizer update"
 

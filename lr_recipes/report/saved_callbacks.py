@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from lr_recipes.checks import counted, one_line
+from lr_recipes.plan.horizon import Horizon
 from lr_recipes.plan.plan import Plan
 from lr_recipes.plan.resume import ResumeError, oddity_of, read_plan
 from lr_recipes.plan.state import BOUND, COUNT, PLAN_ENTRIES, TEXT, ByName, Entries
@@ -60,6 +61,10 @@ def plan_part(known: Known, name: str, saved: dict[str, Any], owner: str) -> Par
     right = None if fault else plan
     # An LR that is held for an epoch is held until the next one begins.
     at = position if known.epoch_is_over else held
+    timed, reached = "pace" in saved, position
+    if timed:
+        reached = int(saved["pace"]["progress"])
+        at = reached if known.epoch_is_over else saved["pace"]["held"]
     phases = (
         [] if plan is None else [{"name": one.name, "first": one.first, "last": one.last} for one in plan.curve.phases]
     )
@@ -67,14 +72,16 @@ def plan_part(known: Known, name: str, saved: dict[str, Any], owner: str) -> Par
         "callback": owner,
         "optimizer": name,
         **{key: saved[key] for key in ("position", "schedule", "base_lrs", "horizon", "refreshed_at", "plateau")},
-        "share": None if total is None else min(position / total, 1.0),
+        "share": None if total is None else min(reached / total, 1.0),
         "phases": phases,
-        "phase": None if right is None else right.curve.phase(position),
+        "phase": None if right is None else right.curve.phase(reached),
         "next_lrs": saved.get("next_lrs") if right is None else _planned(right, saved, at),
         "fault": fault,
     }
-    done = f"{position:,} of {counted(total, 'update')} ({100 * min(position, total) // total}%)" if total else ""
-    lines = [f"done: {done or counted(position, 'update')}"]
+    mark = Horizon(timed=timed).mark
+    whole = total and (mark(total) if timed else counted(total, "update"))
+    done = f"{mark(reached)} of {whole} ({100 * min(reached, total) // total}%)" if total else ""
+    lines = [f"done: {done or counted(position, 'update')}{f', {position:,} updates' if timed else ''}"]
     if right is not None:
         lines[0] += f"; the next is in phase {facts['phase']}"
     if name not in known.groups and facts["next_lrs"]:  # else it stands with the optimizer

@@ -138,17 +138,18 @@ class Schedule(Frozen):
             >>> curve(0), curve(9), curve(60), curve(110)
             (0.1, 1.0, 0.5, 0.0)
         """
-        curve = self.curve_of(Horizon.of(horizon), peak, "the run")
-        self.warn_of_warmup(curve)
+        horizon = Horizon.of(horizon)
+        curve = self.curve_of(horizon, peak, "the run")
+        self.warn_of_warmup(curve, horizon)
         return curve
 
-    def warn_of_warmup(self, curve: Curve) -> None:
+    def warn_of_warmup(self, curve: Curve, horizon: Horizon) -> None:
         """Warn where more than half of a run is warmup."""
         warmup, total = curve.warmup, curve.total_steps
         if total is not None and warmup * 2 > total:
             warnings.warn(
-                f"warmup={self.warmup!r} is {checks.counted(warmup, 'update')}, and the run does {total:,}: more than "
-                "half of the run is warmup. Shorten the warmup or train longer",
+                f"warmup={self.warmup!r} is {horizon.in_words(warmup)}, and the run does {horizon.mark(total)}: more "
+                "than half of the run is warmup. Shorten the warmup or train longer",
                 UserWarning,
                 stacklevel=3,
             )
@@ -168,8 +169,8 @@ class Schedule(Frozen):
         # A warmup as long as the run is allowed: update W - 1 uses the peak, and is the last.
         if total is not None and warmup > total:
             raise ValueError(
-                f"warmup={self.warmup!r} is {checks.counted(warmup, 'update')}, and {whole} does {total:,}: the peak "
-                "LR would never be reached. Shorten the warmup or train longer"
+                f"warmup={self.warmup!r} is {horizon.in_words(warmup)}, and {whole} does {horizon.mark(total)}: the "
+                "peak LR would never be reached. Shorten the warmup or train longer"
             )
         made = (shape or self.shape)(Span(warmup, self._floor(peak), horizon, peak))
         self._check_shape(made, warmup)
@@ -228,7 +229,14 @@ class Schedule(Frozen):
 
         check_kind(optimizer)
         give_back(optimizer)
-        return BoundSchedule.by_hand(self.plan(horizon, built_lrs(optimizer)), optimizer)
+        run = Horizon.of(horizon)
+        if run.timed:
+            raise ValueError(
+                f"horizon={checks.brief(horizon)} follows the clock, which a loop of one's own has nobody to look at: "
+                "give the number of updates, as in Horizon(total_steps=1000), or train with a Lightning Trainer and "
+                "LearningRateScheduler(..., progress='time')"
+            )
+        return BoundSchedule.by_hand(self.plan(run, built_lrs(optimizer)), optimizer)
 
     def read(self, description: dict[str, Any]) -> Schedule:
         """Build any schedule from what its ``describe()`` returned; see ``from_description``."""
@@ -247,6 +255,11 @@ class Schedule(Frozen):
     def reaction(self) -> Reaction[Any] | None:
         """Return how the schedule reacts to a metric; ``None`` where it is a function of the position alone."""
         return None
+
+    @property
+    def is_one_curve(self) -> bool:
+        """Whether it is the same for all groups, and of the LR alone: then another schedule can have it as a part."""
+        return True
 
     def _check_saved(self) -> None:
         """Refuse what a checkpoint could not hold now, and not when the first is loaded."""
@@ -435,7 +448,7 @@ def rising_steps(milestones: abc.Sequence[Length], horizon: Horizon) -> list[int
     return steps
 
 
-def at_least(floor: float, factor: Factor) -> Factor:
+def not_below(floor: float, factor: Factor) -> Factor:
     """A factor that does not fall below the floor; where there is none, the same function."""
     return (lambda t: max(factor(t), floor)) if floor else factor
 

@@ -29,8 +29,8 @@ from lr_recipes.schedules.base import (
     ToFloor,
     as_milestones,
     as_tuple,
-    at_least,
     from_description,
+    not_below,
     rising_steps,
 )
 from lr_recipes.schedules.ways import WAYS, way
@@ -513,11 +513,7 @@ class Sequence(Schedule):
         super().__post_init__()
         object.__setattr__(self, "schedules", as_tuple(self.schedules, "schedules", "[Fixed(), Linear()]"))
         object.__setattr__(self, "milestones", as_milestones(self.milestones, "['50%']"))
-        for phase in self.schedules:
-            if not isinstance(phase, Schedule) or phase.reaction() is not None:
-                raise ValueError(
-                    f"schedules: {checks.brief(phase)} cannot be a phase; phases are schedules other than Plateau"
-                )
+        _check_parts(self.schedules, "a phase")
         if len(self.schedules) != len(self.milestones) + 1:
             raise ValueError(
                 f"{checks.counted(len(self.schedules), 'schedule')} and "
@@ -588,11 +584,7 @@ class Product(ToFloor):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "schedules", as_tuple(self.schedules, "schedules", "[Cosine(), Step(step_size=30)]"))
-        for one in self.schedules:
-            if not isinstance(one, Schedule) or one.reaction() is not None:
-                raise ValueError(
-                    f"schedules: {checks.brief(one)} cannot be multiplied; take schedules other than Plateau"
-                )
+        _check_parts(self.schedules, "a part of a product")
 
     def describe(self) -> dict[str, Any]:
         return {**super().describe(), "schedules": [one.describe() for one in self.schedules]}
@@ -614,24 +606,33 @@ class Product(ToFloor):
         firsts = sorted({phase.first for curve in curves for phase in curve.phases})
         names = [" x ".join(dict.fromkeys(curve.phase(first) for curve in curves)) for first in firsts]
         return Shape(
-            at_least(span.floor, lambda t: prod([factor(t) for factor in factors])),
+            not_below(span.floor, lambda t: prod([factor(t) for factor in factors])),
             max(prod(curve.end for curve in curves), span.floor),
             list(zip(names, firsts, strict=True)),
             during_warmup=True,
         )
 
 
+def _check_parts(schedules: abc.Sequence[Any], what: str) -> None:
+    for one in schedules:
+        if not isinstance(one, Schedule) or one.reaction() is not None or not one.is_one_curve:
+            raise ValueError(
+                f"schedules: {checks.brief(one)} cannot be {what}: take schedules other than Plateau; ByGroup and "
+                "Hyperparameters may have this one within, and not the other way round"
+            )
+
+
 def _stepwise(factor: Factor, span: Span, name: str) -> Shape:
     """The shape of a staircase: its end is the level of the last update."""
     # Of update T - 1 and not of T: a cut that falls on the end of the run has no update to take part in.
-    factor = at_least(span.floor, factor)
+    factor = not_below(span.floor, factor)
     return Shape(factor, 0.0 if span.total is None else factor(span.total - 1), [(name, 0)], during_warmup=True)
 
 
 def _without_end(factor: Factor, span: Span, name: str, first: int, *, during_warmup: bool = False) -> Shape:
     """The shape of a smooth decay that goes on for ever, or down to the floor."""
     # The end is the value at T: update T - 1 uses a little more. (A run without an end never asks for it.)
-    factor = at_least(span.floor, factor)
+    factor = not_below(span.floor, factor)
     end = 0.0 if span.total is None else factor(span.total)
     return Shape(factor, end, [(name, first)], during_warmup=during_warmup)
 
@@ -664,8 +665,9 @@ def _last_decay(schedule: Power | WarmupStableDecay, span: Span, who: str) -> tu
     start = total - length  # update `start` is still above the decay (q = 0), update `start + 1` is its first below
     if start < span.warmup:
         raise ValueError(
-            f"warmup={schedule.warmup!r} ({checks.counted(span.warmup, 'update')}) and decay={schedule.decay!r} "
-            f"({length:,}) do not fit into the {total:,} updates of the run: shorten one of them or train longer"
+            f"warmup={schedule.warmup!r} ({span.horizon.in_words(span.warmup)}) and decay={schedule.decay!r} "
+            f"({span.horizon.mark(length)}) do not fit into the {span.horizon.in_words(total)} of the run: shorten "
+            "one of them or train longer"
         )
     return start, length
 

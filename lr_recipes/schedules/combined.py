@@ -47,6 +47,10 @@ class Combined(Schedule):
     def __hash__(self) -> int:  # a mapping has none
         return hash(repr(self))
 
+    @property
+    def is_one_curve(self) -> bool:
+        return False
+
 
 def _in_plain(value: Any) -> Any:
     """A field as plain values; of a mapping the keys by themselves, for a file makes words of numbers."""
@@ -216,9 +220,18 @@ class Hyperparameters(Combined):
         others: Mapping[str, Schedule | Name] | None = None,
         **more: Any,
     ) -> None:
+        if others is not None and not isinstance(others, Mapping):
+            raise ValueError(
+                f"others={checks.brief(others)}: must be a mapping from numbers to schedules, as in "
+                "{'betas[1]': Linear()}"
+            )
         given = {"weight_decay": weight_decay, "momentum": momentum, **more}
         found: dict[str, Any] = {}
         for name, one in [*(others or {}).items(), *given.items()]:
+            if not isinstance(name, str):
+                raise ValueError(
+                    f"others: {checks.brief(name)} is no number of a group: give its name, as in 'betas[1]'"
+                )
             key = name_of_number(name)
             if one is not None and key in found:
                 raise ValueError(f"two schedules for one number: {key} is given twice, at last as {name!r}")
@@ -250,8 +263,8 @@ class Hyperparameters(Combined):
     ) -> Curve:
         return self.lr.curve_of(horizon, peak, whole, shape)
 
-    def warn_of_warmup(self, curve: Curve) -> None:
-        self.lr.warn_of_warmup(curve)
+    def warn_of_warmup(self, curve: Curve, horizon: Horizon) -> None:
+        self.lr.warn_of_warmup(curve, horizon)
 
     def reaction(self) -> Reaction[Any] | None:
         return self.lr.reaction()
@@ -320,7 +333,9 @@ def _check_key(name: str, key: Any) -> None:
 
 def _check_part(name: str, one: Any) -> None:
     if not isinstance(one, Schedule):
-        raise ValueError(f"{name}={checks.brief(one)}: must be a schedule, as in Cosine(warmup='5%')")
+        # Hydra makes configs of the dataclasses within a config.
+        convert = "; in Hydra's YAML add `_convert_: all` to the outermost" if isinstance(one, Mapping) else ""
+        raise ValueError(f"{name}={checks.brief(one)}: must be a schedule, as in Cosine(warmup='5%'){convert}")
     if one.reaction() is not None:
         raise ValueError(
             f"{name}={checks.brief(one)}: a schedule that reacts to a metric decides for all groups of an optimizer at "

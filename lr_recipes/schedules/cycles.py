@@ -18,9 +18,8 @@ from lr_recipes.schedules.base import Length, Span, ToFloor
 __all__ = ["CosineRestarts", "Cyclic"]
 
 
-_GROWN = math.log(checks.MOST)  # a longer run is none
 _LISTED = 10_000  # cycles that are phases of their own; more are one phase, for nobody reads so many names
-MODES = ("triangular", "triangular2", "exp_range")
+HEIGHTS = ("triangular", "triangular2", "exp_range")
 
 Cycle = tuple[int, int, int]  # its number, its first update, and the first update of the next one
 
@@ -102,7 +101,7 @@ class Cyclic(ToFloor):
         super().__post_init__()
         _check_cycles(self)
         self.check_number("pct_start", 0, 1)
-        self.check_one_of("mode", MODES)
+        self.check_one_of("mode", HEIGHTS)
         self.check_number("gamma", 0, 1, above=True)
 
     def shape(self, span: Span) -> Shape:
@@ -168,7 +167,7 @@ def _in_cycles(
 def _first_of(cycles: int, span: Span, first: int, growth: float) -> Duration:
     """How long the first cycle is where ``cycles`` of them fill the run from update ``first`` on."""
     updates = span.horizon.need_total(f"cycles={cycles}") - first
-    many = cycles * math.log(growth) > _GROWN
+    many = cycles * math.log(growth) > math.log(checks.MOST)  # longer than any run, and perhaps than any float
     whole = math.inf if many else cycles if growth == 1 else (growth**cycles - 1) / (growth - 1)
     if 0 < updates < whole:  # a run that is all warmup does none of them
         raise ValueError(

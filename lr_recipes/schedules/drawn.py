@@ -27,7 +27,7 @@ else:  # OmegaConf, with which loggers write hyper-parameters, refuses such a un
 __all__ = ["Custom", "Piecewise", "Ramp"]
 
 INTERPOLATIONS = (*WAYS, "step")
-_SAMPLES = 8  # stretches of the progress at whose ends a function is asked what it returns, before it is used
+_ASKED = 8  # stretches of the progress at whose ends a function is asked what it returns, before it is used
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -192,7 +192,7 @@ class Custom(ToFloor):
     def __post_init__(self) -> None:
         super().__post_init__()
         if isinstance(self.function, str):
-            object.__setattr__(self, "function", _found(self.function))
+            object.__setattr__(self, "function", _function_at(self.function))
         if not callable(self.function):
             raise ValueError(
                 f"function={checks.brief(self.function)}: must make a factor of the progress, as lambda p: 1 - p does; "
@@ -226,7 +226,7 @@ class Custom(ToFloor):
         raise not_from_a_checkpoint(str(fields["function"]).partition(":")[0])
 
     def _samples(self) -> list[float]:
-        return [self._at(k / _SAMPLES) for k in range(_SAMPLES + 1)]
+        return [self._at(k / _ASKED) for k in range(_ASKED + 1)]
 
     def _at(self, progress: float) -> float:
         function: Any = self.function
@@ -250,7 +250,7 @@ class Custom(ToFloor):
         return Shape(factor, factor(warmup + length), [("custom", warmup)], during_warmup=True)
 
 
-def _found(path: str) -> Any:
+def _function_at(path: str) -> Any:
     """The function at a dotted path."""
     module, _, name = path.rpartition(".")
     try:

@@ -128,7 +128,7 @@ class TorchSchedule(Schedule):
             self.curve_of(horizon, top, "the run", partial(self._shape_of, run, group))
             for group in range(len(base_lrs))
         ]
-        self.warn_of_warmup(curves[0])
+        self.warn_of_warmup(curves[0], horizon)
         return Plan.by_group(self, horizon, curves, base_lrs, top)
 
     def _treats_groups_alike(self, count: int, peak: float) -> bool:
@@ -166,6 +166,11 @@ class TorchSchedule(Schedule):
 
     def _which(self, horizon: Horizon) -> Callable[[int], int]:
         """Position -> how often the scheduler has stepped by then."""
+        if horizon.timed:
+            raise ValueError(
+                f"{self!r} is stepped after each update, and this run follows the clock: take a schedule of "
+                "lr_recipes.schedules, such as schedules.Cosine(), or let the run count updates"
+            )
         if self.interval == "step":
             return lambda t: t  # stepped after every update: t times before update t
         horizon.steps("1 epoch", "interval")  # says what is missing where epochs have no length

@@ -18,7 +18,9 @@ from torch.utils.data import DataLoader, IterableDataset, RandomSampler, Sequent
 from torch.utils.data.distributed import DistributedSampler
 
 from lr_recipes.callbacks.fit import accumulation_by, batch_size_of, changes_of_accumulation
-from lr_recipes.checks import brief
+from lr_recipes.callbacks.in_time import ending, horizon_by
+from lr_recipes.checks import brief, plain
+from lr_recipes.plan.horizon import Horizon
 from lr_recipes.plan.loop import Limits, batches_on_each, ends_of, limit_of, limited
 from recipes.app.batch_scaling import devices_of
 from recipes.data.seeded import SeededData, Tickets
@@ -66,6 +68,18 @@ def limits_of_run(
     )
     _refuse_none(limits, trainer)
     return limits
+
+
+def time_of_run(trainer: DictConfig, callbacks: Sequence[Callback]) -> Horizon:
+    """Return the horizon of a run whose schedule follows the clock.
+
+    Raises:
+        ValueError: no time ends the run.
+    """
+    timers = [one for one in callbacks if isinstance(one, Timer)]
+    if trainer.get("max_time") is not None:
+        timers.append(Timer(plain(trainer.max_time)))
+    return horizon_by(ending(one for one in timers if one.time_remaining() is not None))
 
 
 def _processes(trainer: DictConfig) -> int:

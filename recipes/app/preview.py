@@ -41,7 +41,7 @@ from lr_recipes.report.preview import Preview
 from lr_recipes.report.rows import read_rows
 from recipes.app.batch_scaling import is_scaled, scaling_in_words
 from recipes.app.checkpoints import read_checkpoint
-from recipes.app.limits import limits_of_run
+from recipes.app.limits import limits_of_run, time_of_run
 from recipes.app.run_folder import OVERRIDES, SETTINGS, save_settings, shown
 from recipes.app.sweep import labels
 from recipes.app.taken_over import words_in
@@ -98,13 +98,14 @@ def previews_of(cfg: DictConfig) -> dict[str, Preview]:
         automatic=model.automatic_optimization,
         tokens_per_sample=tokens_per_sample_of(data, model),
     )
+    time = time_of_run(cfg.trainer, callbacks) if scheduler.progress == "time" else None
     _refuse_others(scheduler, model, configured, callbacks)
     optimizers = configured.optimizers
 
     def plans_over(part: Limits) -> dict[str, Plan]:
         return scheduler.plans(
             {name: built_lrs(one) for name, one in optimizers.items()},
-            part.horizon,
+            part.horizon if time is None else lambda *_, **__: time,
             automatic=part.automatic,
             fast_dev_run=bool(cfg.trainer.get("fast_dev_run", False)),
         )

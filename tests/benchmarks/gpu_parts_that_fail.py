@@ -21,5 +21,7 @@ if __name__ == "__main__":
         time.sleep(600)
     if part == "dies":
         os._exit(7)
+    if part == "fails":
+        notes.attempt("an attempt", lambda: (Path(folder, "missing").read_text() == "", ""))
     notes.check("a check", part != "wrong", "as it was found")
     notes.end()

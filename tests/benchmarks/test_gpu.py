@@ -94,19 +94,24 @@ def test_a_second_call_does_what_the_first_has_not_done(
     setup = {"device": "a card", "torch": "2.15"}
     monkeypatch.setattr(gpu, "setup_in_a_process", lambda device: setup)  # it would import torch each time
     (tmp_path / "setup").write_text(json.dumps(setup))
-    parts = [part("good"), part("dies"), part("wrong"), part("long", seconds=60)]
+    parts = [part("good"), part("dies"), part("wrong"), part("fails"), part("long", seconds=60)]
     words = ["--device", "cpu", "--into", str(tmp_path), "--minutes", "0.5"]
     assert main(words, parts, PROGRAM) == 1
     out = capsys.readouterr().out
     assert "== long: not begun, " in out
     assert "| a check | as it was found **FAILED** |" in out
-    assert "1 of 2 checks passed" in out
+    assert "2 of 4 checks passed" in out
     assert "Broken off: dies." in out
-    before = (tmp_path / "good.json").read_text(), (tmp_path / "wrong.json").read_text()
-    assert main([*words, "--only", "good", "wrong"], parts, PROGRAM) == 1
-    assert "== good: done before" in capsys.readouterr().out
-    assert (tmp_path / "good.json").read_text() == before[0]
-    assert (tmp_path / "wrong.json").read_text() != before[1]
+    before = {one.name: (tmp_path / f"{one.name}.json").read_text() for one in parts[:4]}
+    assert main(words, parts[:4], PROGRAM) == 1
+    out = capsys.readouterr().out
+    assert "== good: done before" in out
+    assert "== wrong: done before" in out  # what it found was not as it must be, and will not be
+    assert {name for name, text in before.items() if (tmp_path / f"{name}.json").read_text() != text} == {
+        "dies",
+        "fails",
+    }
+    assert main(words, parts[:1], PROGRAM) == 0
     assert not gpu.is_done(tmp_path, "good", {**setup, "torch": "1.0"})
     assert not gpu.is_done(tmp_path, "long", setup)
 

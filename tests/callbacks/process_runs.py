@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,16 @@ def two_processes(folder: Path) -> None:
         for step in (4, 8):
             resumed = fit(plateau, ckpt_path=where / f"step={step}.ckpt", **trained)
             save(folder, f"trained-{name}-{step}", resumed)
+
+    in_time: dict[str, Any] = {"options": {"progress": "time"}, "max_time": {"milliseconds": 400}, "max_epochs": -1}
+    save(folder, "in-time", fit(schedules.Linear(), callbacks=[Unequal()], batches=64, **in_time, **ddp))
+
+
+class Unequal(Callback):
+    """Keeps its process up, each for another time."""
+
+    def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
+        time.sleep(0.001 + 0.003 * trainer.global_rank)
 
 
 def save(folder: Path, name: str, run: Run) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from lr_recipes.report.lr_csv import read_rows
-from tests.callbacks.harness import fit, plan
+from tests.callbacks.harness import PEAK, fit, plan
 from tests.callbacks.process_runs import COSINE, killed_run
 
 ROOT = Path(__file__).parents[2]
@@ -73,9 +73,18 @@ def test_two_processes_write_one_file_with_every_update_once(two_processes: tupl
     assert [int(row["samples"]) for row in rows] == list(range(4, 68, 4))  # 2 processes, 2 batches each
 
 
+def test_two_processes_that_follow_the_clock_use_the_same_lrs(two_processes: tuple[Path, str]) -> None:
+    """Each has a clock of its own, and the first one's counts."""
+    first, second = of_both(two_processes[0], "in-time")
+    assert first == second
+    assert first["total"] == 400
+    assert first["used"] == sorted(first["used"], reverse=True)
+    assert first["used"][-1] < 0.2 * PEAK
+
+
 def test_two_processes_speak_once(two_processes: tuple[Path, str]) -> None:
     _, told = two_processes
-    assert told.count("Learning-rate plan for SGD") == 10
+    assert told.count("Learning-rate plan for SGD") == 11
     assert told.count("used = planned on 16 of 16 updates, schedule complete") == 2
 
 

@@ -8,11 +8,11 @@ from typing import Any
 from torch.optim.lr_scheduler import StepLR
 from torch.utils.data import IterableDataset
 
-from lr_recipes import Horizon, schedules
+from lr_recipes import Horizon, lr_scheduler, schedules
 from lr_recipes.adapters.recording import Recording
 from lr_recipes.schedules import Schedule
 from tests.callbacks.harness import plan
-from tests.messages.doors import COSINE, Case, bound, one_weight
+from tests.messages.doors import COSINE, Case, bound, followed, one_weight
 
 RUN = Horizon(total_steps=6, steps_per_epoch=3)
 METRIC: dict[str, Any] = {"eval_strategy": "epoch"}
@@ -120,6 +120,22 @@ ADAPTERS: dict[str, Case] = {
             ),
             "write the length in steps ('500 steps')": lambda: scheduled(schedules.Linear(warmup="2 steps")),
             "as a share of the run ('5%')": lambda: scheduled(schedules.Linear(warmup="5%")),
+        },
+    ),
+    "time for a Trainer": Case(
+        lambda: scheduled(schedules.Linear(warmup="1 minute")),
+        ["warmup='1 minute' needs a run that follows the clock"],
+        {
+            "Write the length in steps ('500 steps')": lambda: scheduled(schedules.Linear(warmup="2 steps")),
+            "as a share of the run ('5%')": lambda: scheduled(schedules.Linear(warmup="5%")),
+        },
+    ),
+    "time for a schedule by dotted path": Case(
+        lambda: lr_scheduler.Linear(one_weight(), total_steps=10, warmup="1 minute"),
+        ["warmup='1 minute' needs a run that follows the clock"],
+        {
+            "in steps ('500 steps')": lambda: lr_scheduler.Linear(one_weight(), total_steps=10, warmup="2 steps"),
+            "LearningRateScheduler(..., progress='time') with Trainer(max_time=...)": followed,
         },
     ),
     "another LR than the recorded plan's": Case(

@@ -91,6 +91,13 @@ def warmed(
     assert run.used == pytest.approx([PEAK * factor(n) * min(1.0, (n + 1) / length) for n in range(16)])
 
 
+def followed(schedule: Schedule = schedules.Linear(), **arguments: Any) -> None:  # noqa: B008 - it is frozen
+    """Train for a fraction of a second, with a schedule that is complete when it is over."""
+    options = {"progress": "time"}
+    run = fit(schedule, options=options, **{"max_epochs": -1, "max_time": {"milliseconds": 150}, **arguments})
+    assert run.used[-1] < 0.2 * PEAK
+
+
 class StopAfter(Callback):
     """Ends a run after 16 updates that has no known end."""
 

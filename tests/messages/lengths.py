@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+from torch.optim.lr_scheduler import StepLR
+
 from lr_recipes import Horizon, schedules
 from lr_recipes.plan.loop import ends_of, limit_of, limited
-from tests.messages.doors import Case, curve, trained
+from tests.messages.doors import Case, curve, followed, one_weight, trained
 
 LENGTHS = {
     "'500 steps'": lambda: curve(schedules.Fixed(warmup="5 steps")),
@@ -50,6 +54,10 @@ HORIZONS: dict[str, Case] = {
             "did you mean 'epoch": lambda: curve(schedules.Fixed(warmup="1 epochs")),
             "units are steps, epochs, %, samples, tokens": lambda: [
                 curve(schedules.Fixed(warmup=f"5 {unit}")) for unit in ("steps", "%", "samples", "tokens")
+            ],
+            "seconds, minutes, hours, days": lambda: [
+                curve(schedules.Fixed(warmup=f"1 {unit}"), Horizon(max_time="9 days"))
+                for unit in ("seconds", "minutes", "hours", "days")
             ],
         },
     ),
@@ -100,6 +108,55 @@ HORIZONS: dict[str, Case] = {
         {
             "total_steps=1000": lambda: Horizon(total_steps=1000),
             "total_steps='90 epochs'": lambda: Horizon(total_steps="90 epochs", steps_per_epoch=10),
+        },
+    ),
+    "time of a Horizon": Case(
+        lambda: curve(schedules.Fixed(warmup="30 minutes")),
+        ["warmup='30 minutes' needs a run that follows the clock", "this run counts updates"],
+        {
+            "Horizon(max_time='8h')": lambda: curve(schedules.Fixed(warmup="30 minutes"), Horizon(max_time="8h")),
+            "in steps ('500 steps')": lambda: curve(schedules.Fixed(warmup="5 steps")),
+        },
+    ),
+    "updates in a run that follows the clock": Case(
+        lambda: curve(schedules.Fixed(warmup="500 steps"), Horizon(max_time="8h")),
+        ["warmup='500 steps' counts steps", "follows the clock"],
+        {
+            "'30 minutes'": lambda: curve(schedules.Fixed(warmup="30 minutes"), Horizon(max_time="8h")),
+            "'5%'": lambda: curve(schedules.Fixed(warmup="5%"), Horizon(max_time="8h")),
+        },
+    ),
+    "time that is no time": Case(
+        lambda: Horizon(max_time="500 steps"),
+        ["max_time='500 steps'", "must be a time"],
+        {"max_time='8h'": lambda: Horizon(max_time="8h"), "'90 minutes'": lambda: Horizon(max_time="90 minutes")},
+    ),
+    "time beside a total": Case(
+        lambda: Horizon(max_time="8h", total_steps=100),
+        ["max_time='8h' beside total_steps=100"],
+        {"leave one of them out": lambda: (Horizon(max_time="8h"), Horizon(total_steps=100))},
+    ),
+    "time as a total": Case(
+        lambda: Horizon(total_steps="8h"),
+        ["total_steps='8h' is a time"],
+        {"give max_time='8h' instead": lambda: Horizon(max_time="8h")},
+    ),
+    "loop that follows the clock": Case(
+        lambda: schedules.Linear().bind(one_weight(), Horizon(max_time="8h")),
+        ["follows the clock", "loop of one's own"],
+        {
+            "Horizon(total_steps=1000)": lambda: schedules.Linear().bind(one_weight(), Horizon(total_steps=1000)),
+            "LearningRateScheduler(..., progress='time')": followed,
+        },
+    ),
+    "scheduler of torch that follows the clock": Case(
+        lambda: curve(schedules.TorchSchedule(factory=partial(StepLR, step_size=3)), Horizon(max_time="8h"), peak=0.1),
+        ["StepLR", "follows the clock"],
+        {
+            "schedules.Cosine()": lambda: curve(schedules.Cosine(), Horizon(max_time="8h")),
+            "let the run count updates": lambda: curve(
+                schedules.TorchSchedule(factory=partial(StepLR, step_size=3)), peak=0.1
+            ),
         },
     ),
     "position below zero": Case(

@@ -316,13 +316,17 @@ SCHEDULES: dict[str, Case] = {
         ["math.cos, cannot be built from a checkpoint"],
         {"give the same one in the settings": lambda: trained(schedules.Custom(function="math.cos"))},
     ),
-    "product with a plateau": Case(
-        lambda: schedules.Product(schedules=[schedules.Plateau(), schedules.Linear()]),
-        ["Plateau() cannot be multiplied"],
+    "product by group": Case(
+        lambda: schedules.Product(schedules=[schedules.ByGroup(groups={"group0": COSINE}), schedules.Linear()]),
+        ["cannot be a part of a product"],
         {
-            "schedules other than Plateau": lambda: trained(
+            "take schedules other than Plateau": lambda: trained(
                 schedules.Product(schedules=[schedules.Cosine(), schedules.Linear()])
-            )
+            ),
+            "ByGroup and Hyperparameters may have this one within": lambda: fit(
+                schedules.ByGroup(groups={"group0": schedules.Product(schedules=[COSINE, schedules.Linear()])}),
+                max_epochs=2,
+            ),
         },
     ),
     "product that moves the momentum": Case(
@@ -354,7 +358,7 @@ SCHEDULES: dict[str, Case] = {
         lambda: schedules.Sequence(schedules=[schedules.Plateau(), schedules.Linear()], milestones=["50%"]),
         ["Plateau() cannot be a phase"],
         {
-            "phases are schedules other than Plateau": lambda: schedules.Sequence(
+            "take schedules other than Plateau": lambda: schedules.Sequence(
                 schedules=[schedules.Fixed(), schedules.Linear()], milestones=["50%"]
             )
         },

@@ -235,7 +235,7 @@ PREVIEWS: dict[str, Case] = {
         ["'pictre' is unknown"],
         {
             "did you mean 'picture'": shown("picture=a.png"),
-            "steps_per_epoch, samples_per_step, tokens_per_sample, lr, picture, csv": shown(
+            "steps_per_epoch, samples_per_step, tokens_per_sample, max_time, lr, picture, csv": shown(
                 "steps_per_epoch=1", "samples_per_step=1", "tokens_per_sample=1", "lr=0.1", "picture=a.png", "csv=a.csv"
             ),
             "schedule.KNOB": shown("schedule.warmup=10"),

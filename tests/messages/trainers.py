@@ -11,11 +11,24 @@ from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from lr_recipes import LearningRateWarmup, schedules
+from lr_recipes import LearningRateScheduler, LearningRateWarmup, schedules
 from lr_recipes.schedules import Schedule
 from recipes.app.config import composed
-from tests.callbacks.harness import PEAK, Tiny, Validated, factors, fit, loader, plan, prepare
-from tests.messages.doors import COSINE, TOTAL, Case, Door, Manual, OwnAccumulation, Packed, StopAfter, trained, warmed
+from tests.callbacks.harness import PEAK, Run, Tiny, Validated, factors, fit, go, loader, plan, prepare
+from tests.messages.doors import (
+    COSINE,
+    TOTAL,
+    Case,
+    Door,
+    Manual,
+    OwnAccumulation,
+    Packed,
+    Saves,
+    StopAfter,
+    followed,
+    trained,
+    warmed,
+)
 
 
 class Unsized(IterableDataset[Tensor]):
@@ -76,6 +89,16 @@ def tokens_read(data: Any = None, **arguments: Any) -> None:
     run = prepare(TOKENS, max_epochs=2, **arguments)
     run.trainer.fit(run.module, None if data else loader(8), datamodule=data)
     assert run.used == plan(schedules.Cosine(warmup=4), 16)
+
+
+def run_in_time(milliseconds: int = 100, **arguments: Any) -> Run:
+    time = {"max_time": {"milliseconds": milliseconds}, "max_epochs": -1}
+    return fit(schedules.Linear(), options={"progress": "time"}, **time, **arguments)
+
+
+def in_time_saved() -> str:
+    run_in_time(400, callbacks=[Saves(), StopAfter()])
+    return "run.ckpt"
 
 
 TOKENS = schedules.Cosine(warmup="200 tokens")
@@ -153,6 +176,43 @@ TRAINERS: dict[str, Case] = {
             ),
         },
         never=["total_steps", "(...", "command line"],
+    ),
+    "time in a run that counts updates": Case(
+        lambda: fit(schedules.Linear(warmup="1 minute"), max_epochs=2),
+        ["warmup='1 minute' needs a run that follows the clock"],
+        {
+            "LearningRateScheduler(..., progress='time') and Trainer(max_time=...)": lambda: followed(
+                schedules.Linear(warmup="0.02 seconds")
+            ),
+            "in steps ('500 steps')": lambda: trained(schedules.Linear(warmup="5 steps")),
+        },
+        never=["total_steps"],
+    ),
+    "no time that ends the run": Case(
+        lambda: followed(max_time=None, max_epochs=1),
+        ["progress='time' needs a time that ends the run"],
+        {
+            "Trainer(max_time='00:08:00:00')": lambda: followed(),
+            "leave progress out": lambda: trained(COSINE),
+        },
+    ),
+    "total beside the time": Case(
+        lambda: LearningRateScheduler(COSINE, progress="time", total_steps=16),
+        ["total_steps=16 with progress='time'"],
+        {"leave total_steps out": lambda: followed(), "leave progress out": lambda: trained(COSINE, **TOTAL)},
+    ),
+    "second fit of a Trainer that follows the clock": Case(
+        lambda: go(run_in_time()),
+        ["progress='time' in a second fit of one Trainer"],
+        {
+            "make a new Trainer, and go on with trainer.fit(..., ckpt_path=...)": lambda: fit(
+                schedules.Linear(),
+                options={"progress": "time"},
+                max_time={"milliseconds": 400},
+                max_epochs=-1,
+                ckpt_path=in_time_saved(),
+            )
+        },
     ),
     "total in manual optimization": Case(
         lambda: fit(COSINE, max_epochs=2, module=Manual()),

@@ -54,6 +54,11 @@ READ = {
     "1 token": (1, "tokens"),
     "64tok": (64, "tokens"),
     "5 Tokens": (5, "tokens"),  # T is also a prefix
+    "90s": (90, "seconds"),
+    "30 minutes": (30, "minutes"),
+    "5 Min": (5, "minutes"),  # M is also a prefix
+    "8h": (8, "hours"),
+    "1.5 days": (1.5, "days"),
     # Fractions need a unit.
     "0.5 epochs": (0.5, "epochs"),
     ".5 epochs": (0.5, "epochs"),
@@ -112,11 +117,18 @@ UNREADABLE: dict[str, tuple[Any, list[str]]] = {
     "over 100 %": ("101%", ["'101%'", "more than the whole run", "at most '100%'"]),
     "misspelt unit": (
         "5 epoks",
-        ["unknown unit 'epoks'", "did you mean 'epochs'?", "units are steps, epochs, %, samples, tokens"],
+        [
+            "unknown unit 'epoks'",
+            "did you mean 'epochs'?",
+            "units are steps, epochs, %, samples, tokens, seconds, minutes, hours, days",
+        ],
     ),
     "another misspelt unit": ("5 smaples", ["unknown unit 'smaples'", "did you mean 'samples'?"]),
-    "unknown unit": ("5 minutes", ["unknown unit 'minutes'; units are steps, epochs, %, samples, tokens"]),
-    "unknown unit that begins like a prefix": ("5 Minutes", ["unknown unit 'Minutes'"]),
+    "unknown unit": (
+        "5 miles",
+        ["unknown unit 'miles'; units are steps, epochs, %, samples, tokens, seconds, minutes, hours, days"],
+    ),
+    "unknown unit that begins like a prefix": ("5 Miles", ["unknown unit 'Miles'"]),
     "unit alone": ("epochs", ["'epochs' cannot be read", EXAMPLES]),
     "empty": ("", ["'' cannot be read", EXAMPLES]),
     "thousands": ("1,000 steps", ["'1,000 steps' cannot be read", EXAMPLES]),
@@ -244,6 +256,47 @@ def test_an_error_carries_its_parts() -> None:
     assert error.needs == "warmup='5 epochs' needs steps_per_epoch"
     other = pickle.loads(pickle.dumps(error.advised("Ask the loader")))
     assert str(other) == "warmup='5 epochs' needs steps_per_epoch, which this run does not have. Ask the loader"
+
+
+# The clock
+
+IN_TIME = Horizon(max_time="8h")
+TIMES = [("30 minutes", 1_800_000), ("1.5 h", 5_400_000), ("90s", 90_000), ("1 day", 86_400_000), ("5%", 1_440_000),
+         ("0.1 seconds", 100), (0, 0), ("0 epochs", 0)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("duration", "milliseconds"), TIMES)
+def test_a_run_that_follows_the_clock_has_a_position_for_each_millisecond(duration: Any, milliseconds: int) -> None:
+    assert IN_TIME.total_steps == 28_800_000
+    assert IN_TIME.steps(duration) == milliseconds
+
+
+@pytest.mark.parametrize("duration", [500, "500 steps", "3 epochs", "5 samples", "1B tokens"])
+def test_what_counts_updates_is_no_time(duration: Any) -> None:
+    with pytest.raises(ValueError, match=r"^warmup='.*' counts (steps|epochs|samples|tokens), and this run follows"):
+        IN_TIME.steps(duration, "warmup")
+
+
+@pytest.mark.parametrize("run", [RUN, EMPTY])
+def test_what_counts_updates_has_no_time(run: Horizon) -> None:
+    with pytest.raises(
+        HorizonError, match="warmup='30 minutes' needs a run that follows the clock, and this run count"
+    ):
+        run.steps("30 minutes", "warmup")
+
+
+def test_times_in_words() -> None:
+    shown = {0: "0 s", 1: "0.001 s", 1500: "1.5 s", 65_000: "1 min 5 s", 3_600_500: "1 h 0.5 s", 28_800_000: "8 h",
+             90_061_500: "1 d 1 h"}  # fmt: skip
+    assert (
+        {ticks: IN_TIME.mark(ticks) for ticks in shown} == {ticks: IN_TIME.in_words(ticks) for ticks in shown} == shown
+    )
+    assert (RUN.mark(1000), RUN.in_words(1000)) == ("1,000", "1,000 updates")
+
+
+def test_a_time_is_a_run() -> None:
+    assert Horizon.of("8h") == Horizon.of("480 min") == IN_TIME == Horizon(total_steps=28_800_000, timed=True)
+    assert IN_TIME.part(5, 1000) == Horizon(total_steps=1000, timed=True)
 
 
 # Every
@@ -392,7 +445,9 @@ def test_epochs_are_kept_up_to_their_last_change() -> None:
     assert Horizon(steps_per_epoch=()).steps_per_epoch is None
 
 
-@pytest.mark.parametrize("run", [RUN, UNEVEN, EMPTY, Horizon(total_steps=3, source="max_steps=3")])
+@pytest.mark.parametrize(
+    "run", [RUN, UNEVEN, EMPTY, Horizon(total_steps=3, source="max_steps=3"), Horizon(max_time="8h")]
+)
 def test_description_is_plain_and_complete(run: Horizon) -> None:
     saved = json.loads(json.dumps(run.describe()))
     assert saved == run.describe()

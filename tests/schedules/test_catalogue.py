@@ -1075,6 +1075,12 @@ BAD = {
 
     "phase is a plateau": (lambda: Sequence(schedules=[Fixed(), Plateau()], milestones=[5]),
         "Plateau() cannot be a phase", "schedules other than Plateau"),
+    "phase of several curves": (
+        lambda: Sequence(schedules=[Fixed(), schedules.ByGroup(groups={"a": Fixed()})], milestones=[5]),
+        "ByGroup(groups={'a': Fixed()}", "cannot be a phase", "this one within"),
+    "a part that moves the weight decay": (
+        lambda: Product(schedules=[Fixed(), schedules.Hyperparameters(weight_decay=Fixed())]),
+        "Hyperparameters(lr=Fixed(), weight_decay=Fixed()) cannot be a part of a product", "this one within"),
     "phase is no schedule": (lambda: Sequence(schedules=[Fixed(), 3], milestones=[5]), "3 cannot be a phase"),
     "phase moves momentum": (lambda: resolve(Sequence(schedules=[Fixed(), OneCycle()], milestones=[5])),
         "phase OneCycle() moves the momentum", "cycle_momentum=False"),
@@ -1133,8 +1139,8 @@ BAD = {
     "function below 0": (lambda: Custom(function=lambda p: 1 - 2 * p), "gives -0.25", "at the progress 0.625"),
     "function of no number": (lambda: Custom(function=lambda p: "1"), "gives '1' at the progress 0"),
     "function without an end": (lambda: resolve(Custom(function=math.cos), total=None), "Custom needs to know"),
-    "a factor that is a plateau": (lambda: Product(schedules=[Fixed(), Plateau()]), "Plateau() cannot be multiplied"),
-    "a factor that moves momentum": (lambda: resolve(Product(schedules=[Fixed(), OneCycle()])),
+    "a part that is a plateau": (lambda: Product(schedules=[Fixed(), Plateau()]), "Plateau() cannot be a part"),
+    "a part that moves momentum": (lambda: resolve(Product(schedules=[Fixed(), OneCycle()])),
         "OneCycle() moves the momentum", "cycle_momentum=False"),
 
     "factory": (lambda: TorchSchedule(factory="StepLR"), "factory='StepLR'", "functools.partial(StepLR, step_size=30)"),

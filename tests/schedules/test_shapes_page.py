@@ -20,20 +20,25 @@ SCOPE = {**vars(schedules), "math": math, "partial": partial, "StepLR": StepLR}
 RUN = Horizon(total_steps=10_000, steps_per_epoch=100)
 
 
+# Of all curves, and not of one: `tests/schedules/test_combined.py`.
+OF_SEVERAL = ("ByGroup", "Hyperparameters")
+ALONE = [line for line in LINES if not line.startswith(("LearningRateScheduler", *OF_SEVERAL))]
+
+
 def made(line: str) -> Schedule:
     found = eval(line.replace("my_module.late", "math.cos"), SCOPE)
     assert isinstance(found, Schedule)
     return found
 
 
-@pytest.mark.parametrize("line", [line for line in LINES if not line.startswith("LearningRateScheduler")])
+@pytest.mark.parametrize("line", ALONE)
 def test_a_line_is_a_schedule_that_fits_a_run(line: str) -> None:
     curve = made(line).resolve(RUN, peak=0.1)
     assert all(curve(n) >= 0 for n in range(0, 10_001, 500))
 
 
 def test_every_schedule_and_every_name_is_there() -> None:
-    kinds = {type(made(line)).__name__ for line in LINES if not line.startswith("LearningRateScheduler")}
+    kinds = {type(made(line)).__name__ for line in [*ALONE, *(one for one in LINES if one.startswith(OF_SEVERAL))]}
     assert kinds == set(schedules.__all__) - {"Schedule", "Shape", "Span", "ToFloor"}
     rows = re.findall(r"^\| (`.*?`) \| .* \| (`.*`) \|$", PAGE, re.MULTILINE)
     named = {name: line for line, names in rows for name in re.findall(r"`(\w+)`", names)}

@@ -124,6 +124,9 @@ GOOD: dict[str, list[Any]] = {
     "total_steps": [None, 1, 100, 10**6, "100 steps", "1M samples", "3 epochs", "10B tokens"],
     "steps_per_epoch": [None, 1, 10, [10, 7], (3, 3, 3)],
     "samples_per_step": [None, 1, 8],
+    "timed": [True, False],
+    "max_time": [None, "8h", "90 minutes", "1 day"],
+    "progress": ["updates", "time"],
     "tokens_per_sample": [None, 1, 2048, 312.5],
     "source": ["", "words"],
     "schedule": [schedules.Fixed(), schedules.Cosine(warmup="10%"), schedules.Plateau(), {"a": schedules.Linear()}],
@@ -139,7 +142,17 @@ GOOD: dict[str, list[Any]] = {
     "epoch": [None, 0, 3],
     "optimizer": [None, 0, "Adam"],
     "horizon": [RUN, Horizon(total_steps=100), Horizon(total_steps=1000, steps_per_epoch=[10, 7])],
-    "lr": [None, 0.1, 1, {"a": 0.1, "b": 1e-3}],
+    "lr": [None, 0.1, 1, {"a": 0.1, "b": 1e-3}, schedules.Linear(warmup=3), "one_cycle", schedules.Plateau()],
+    "built": [None, {}, {"weight_decay": 0.1}, {"beta2": {"group0": 0.9}}, {"momentum": 0.9}],
+    "groups": [{0: schedules.Linear()}, {"group0": schedules.Cosine(), 1: "step"}, {"group.*": "fixed"}],
+    "late": [{}, {"group7": schedules.Linear()}, {5: "cosine"}],
+    "default": [None, "one_cycle", schedules.Fixed(warmup=3)],
+<<<<<<< HEAD
+    **{key: [None, schedules.Linear(warmup="5%"), "cosine"] for key in ("weight_decay", "momentum", "more")},
+=======
+    **{name: [None, schedules.Linear(warmup="5%"), "cosine"] for name in ("weight_decay", "momentum", "more")},
+>>>>>>> doors
+    "others": [{}, {"beta2": schedules.Linear()}, {"betas[1]": "cosine", "eps": schedules.Step(step_size=2)}],
     "title": ["", "mine"],
     "sweep": [Sweep(), Sweep(min_lr=1e-3, max_lr=1.0, num_training_steps=10)],
     "losses": [[], [1.0] * 9, [2 - n / 100 for n in range(100)], [1, 0.5, 1e300] * 4],
@@ -223,12 +236,13 @@ def not_ours(error: Exception) -> str:
 def _used(made: Any) -> str:
     """What is wrong with something that was built; it is used as far as it goes without training."""
     if isinstance(made, Schedule):
-        curve = made.resolve(RUN, peak=0.1)
-        factors = [curve(n) for n in range(UPDATES + 1)]
+        plan = made.plan(RUN, [0.1, 0.1])
+        factors = [lr / 0.1 for n in range(UPDATES + 1) for lr in plan.lrs(n)]
         if not all(math.isfinite(one) and one >= 0 for one in factors):
             return f"its factors are {factors!r:.300}"
-        repr(preview(made, RUN, lr=0.1))
-        made.read(made.describe())
+        repr(preview(made, RUN, lr={"group0": 0.1, "group1": 0.1}))
+        if made.read(made.describe()) != made:
+            return "it is another one when it is read back"
     elif isinstance(made, (Horizon, Duration)):
         RUN.steps(str(made)) if isinstance(made, Duration) else made.describe()
     elif isinstance(made, Sweep):
