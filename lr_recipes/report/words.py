@@ -146,7 +146,8 @@ def _phase_rows(curve: Curve, horizon: Horizon) -> list[Cells]:
 
 def _stretch(horizon: Horizon, phase: Phase) -> str:
     if horizon.timed and phase.last is not None:
-        return f"{horizon.mark(phase.first)} to {horizon.mark(phase.last + 1)}"  # a millisecond is over when the next begins
+        # A millisecond is over when the next begins.
+        return f"{horizon.mark(phase.first)} to {horizon.mark(phase.last + 1)}"
     if phase.last == phase.first:
         return f"update {phase.first:,}"
     return f"updates {phase.first:,} on" if phase.last is None else f"updates {phase.first:,} to {phase.last:,}"
