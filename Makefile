@@ -17,7 +17,7 @@ SETUP := setup
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-oldest lint docs guarantees bench reproduce gpu-check gpu-bench
+.PHONY: help setup train test test-oldest lint docs guarantees bench reproduce gpu gpu-check gpu-bench
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -54,11 +54,14 @@ bench: $(SETUP) ## measure what scheduling and recording cost, beside other sche
 reproduce: $(SETUP) ## measure the table of settings and schedules, 20 minutes (ARGS="rows=transformer seeds=10", ARGS=quick=true)
 	$(PYTHON) -m recipes.reproduction $(ARGS)
 
-gpu-check: $(SETUP) ## train on the GPU and compare used with planned (PYTHON=python3: install nothing)
-	$(PYTHON) -m benchmarks.gpu_check $(ARGS)
+gpu: $(SETUP) ## check and measure on a GPU, 9 minutes; again: what is not done yet (PYTHON=python3: install nothing)
+	$(PYTHON) -m benchmarks.gpu $(ARGS)
 
-gpu-bench: $(SETUP) ## compare the reference models with a plain loop on the GPU, 9 minutes (PYTHON=python3: install nothing)
-	$(PYTHON) -m benchmarks.gpu_bench $(ARGS)
+gpu-check: $(SETUP) ## of these: train, and compare used with planned
+	$(PYTHON) -m benchmarks.gpu --only clock trainings recipes compiled $(ARGS)
+
+gpu-bench: $(SETUP) ## of these: the reference models beside a plain loop
+	$(PYTHON) -m benchmarks.gpu --only rates gpt-124m resnet-512 small-cnn gpt-10m attention resnet-1024 $(ARGS)
 
 # The stamp is written last, so an interrupted install is repeated.
 $(VENV)/.installed: pyproject.toml constraints.txt

@@ -22,6 +22,7 @@ from benchmarks import graphs, growth, rows, schedule_cost, sizes, startup, trai
 # Name -> the part, at its full size or quick.
 PARTS: dict[str, Callable[[bool], str]] = {
     "One update of a schedule": lambda quick: schedule_cost.table(3 if quick else 100),
+    "One update of several curves": lambda quick: schedule_cost.table_of_more(1 if quick else 30),
     "A training step in a Trainer": lambda quick: trainer_cost.table(
         trainer_cost.measure(100 if quick else 1000, 1 if quick else 15)
     ),

@@ -1,50 +1,43 @@
-"""How near the reference models come to what the device can do: `python -m benchmarks.gpu_bench`.
+"""How near the reference models come to what a GPU can do: a loop written by hand beside Lightning and our callbacks.
 
-For each model, with the same network, settings, batches and plan of the LR in the same run: the two floors of a step, a
-hand-written PyTorch loop, and Lightning with `LearningRateScheduler` and `LearningRateLogger`. The two take turns, and
-what is compared is the median. Then: do our callbacks make the host wait for the device, do they start kernels, and
-does a captured CUDA graph follow the schedule?
-
-`--device cpu` tries the program out with small models; its rates say nothing about a GPU.
+The same network, settings, batches and plan of the LR in the same process; the two loops take turns, and what is
+compared is the median. `python -m benchmarks.gpu` runs it. `python -m benchmarks.gpu_bench` prints what an update must
+at least do, which needs no GPU.
 """
 
 from __future__ import annotations
 
 import argparse
-import logging
-import platform
+import math
 import statistics
-import sys
 import tempfile
 import time
-import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from typing import Any
 
-import lightning
 import torch
 import torch.nn.functional as F
 from hydra.utils import instantiate
 from lightning.pytorch import Callback, LightningModule, Trainer
 from omegaconf import DictConfig
 from torch import Tensor
+from torch._dynamo.utils import counters
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks import gpu_clock
-from benchmarks.gpu_floors import Floors, floors_of, matmul_rate, memory_rate, timed, transformer_flops, wait
+from benchmarks.gpu_device import NOMINAL, seconds_of, timed, wait
+from benchmarks.gpu_floors import Floors, floors_of, transformer_flops
 from lr_recipes import Horizon, LearningRateLogger, LearningRateScheduler
 from recipes.app.config import composed
-from recipes.data.glyphs import GlyphsData
-from recipes.data.seeded import Ticketed
 from recipes.data.task import ImageTask, TextTask
+from recipes.models.attention import ATTENTION_KERNELS, AttentionKernel, attending, attending_alone, attention_order
 from recipes.models.transformer import GPT
 
 WARM_UP = 10  # updates before the clock starts; the first ones compile
 BATCHES = 4  # different ones, which take turns
 REPEATS = 3
-# Of the data sheets, by a part of the device's name: dense bfloat16 operations and bytes of memory a second.
-NOMINAL = {"H200": (989e12, 4.8e12), "H100": (989e12, 3.35e12), "A100": (312e12, 2.0e12)}
+SHEETS = ("NVIDIA H200", "NVIDIA H100 80GB HBM3", "NVIDIA A100-SXM4-80GB")  # whose floors are printed
 QUIET = ("trainer.enable_progress_bar=false", "trainer.enable_model_summary=false", "output_dir=unused")
 
 
@@ -57,115 +50,133 @@ class Case:
         overrides: what to type after ``python train.py``.
         task: shape of the task.
         batch: samples of an update.
-        goal: share of the plain loop's rate that Lightning shall reach.
+        goal: share of the plain loop's rate that Lightning shall reach; ``None`` where the host sets the pace.
         updates: of one timed run.
-        small: overrides, task, batch and updates with ``--device cpu``.
     """
 
     name: str
     overrides: tuple[str, ...]
     task: Any
     batch: int
-    goal: float
+    goal: float | None
     updates: int
-    small: tuple[tuple[str, ...], Any, int, int]
 
     @property
     def unit(self) -> str:
         """What is counted."""
         return "tokens" if isinstance(self.task, TextTask) else "images"
 
+    @property
+    def counted(self) -> int:
+        """How many of them an update trains on."""
+        return self.batch * (self.task.context if isinstance(self.task, TextTask) else 1)
+
     def reduced(self) -> Case:
         """Return the case at the size that suits a CPU."""
-        overrides, task, batch, updates = self.small
-        return Case(
-            f"{self.name.partition(',')[0]}, small",
-            (*self.overrides, *overrides),
-            task,
-            batch,
-            self.goal,
-            updates,
-            self.small,
-        )
+        less: tuple[str, ...] = ("model.compile=false", "optimizer.fused=null")
+        task: Any = ImageTask(num_classes=10, channels=3, height=8, width=8)
+        if isinstance(self.task, TextTask):
+            less = (*less, "model.layers=2", "model.width=48", "model.heads=2")
+            task = TextTask(vocab_size=65, context=16)
+        name = f"{self.name.partition(',')[0]}, small"
+        return replace(self, name=name, overrides=(*self.overrides, *less), task=task, batch=4, goal=None, updates=6)
 
 
-_SMALL_IMAGES: tuple[tuple[str, ...], Any, int, int] = (
-    ("model.compile=false", "optimizer.fused=null"),
-    ImageTask(num_classes=10, channels=3, height=8, width=8),
-    4,
-    6,
-)
-_SMALL_TEXT: tuple[tuple[str, ...], Any, int, int] = (
-    ("model.compile=false", "model.layers=2", "model.width=48", "model.heads=2", "optimizer.fused=null"),
-    TextTask(vocab_size=65, context=16),
-    4,
-    6,
-)
-_CIFAR = ImageTask(num_classes=10, channels=3, height=32, width=32)
 _RESNET = ("model=resnet18", "optimizer=sgd", "model.compile=true", "optimizer.fused=true")
 _GPT = ("optimizer=adamw", "model.compile=true", "optimizer.fused=true")
-CASES = (
-    Case("ResNet-18, batch 512", _RESNET, _CIFAR, 512, 0.97, 60, _SMALL_IMAGES),
-    Case("ResNet-18, batch 1024", _RESNET, _CIFAR, 1024, 0.97, 40, _SMALL_IMAGES),
-    Case(
-        "GPT 124M, 32 x 1024 tokens",
-        ("model=transformer_124m", *_GPT),
-        TextTask(vocab_size=50_304, context=1024),  # GPT-2's 50,257, up to a multiple of 128
-        32,
-        0.98,
-        20,
-        _SMALL_TEXT,
+_CNN = ("model=cnn", "optimizer=sgd", "optimizer.fused=true")
+_CIFAR = ImageTask(num_classes=10, channels=3, height=32, width=32)
+_GLYPHS = ImageTask(num_classes=36, channels=1, height=16, width=16)
+_GPT2 = TextTask(vocab_size=50_304, context=1024)  # GPT-2's 50,257 tokens, up to a multiple of 128
+_TEXT = TextTask(vocab_size=65, context=256)
+CASES = {
+    "resnet-512": Case("ResNet-18, batch 512", _RESNET, _CIFAR, 512, 0.97, 60),
+    "resnet-1024": Case("ResNet-18, batch 1024", _RESNET, _CIFAR, 1024, 0.97, 40),
+    "gpt-124m": Case("GPT 124M, 32 x 1024 tokens", ("model=transformer_124m", *_GPT), _GPT2, 32, 0.98, 20),
+    "gpt-10m": Case("GPT 10.65M, 64 x 256 tokens", ("model=transformer_10m", *_GPT), _TEXT, 64, 0.9, 100),
+    "small-cnn": Case("small CNN, batch 128", (*_CNN, "model.compile=true"), _GLYPHS, 128, None, 300),
+    "small-cnn-graphs": Case(
+        "small CNN in CUDA graphs, batch 128", (*_CNN, "model.compile=reduce-overhead"), _GLYPHS, 128, None, 300
     ),
-    Case(
-        "GPT 10.65M, 64 x 256 tokens",
-        ("model=transformer_10m", *_GPT),
-        TextTask(vocab_size=65, context=256),
-        64,
-        0.9,
-        200,
-        _SMALL_TEXT,
-    ),
-    Case(
-        "small CNN, batch 128",
-        ("model=cnn", "optimizer=sgd", "model.compile=true", "optimizer.fused=true"),
-        ImageTask(num_classes=36, channels=1, height=16, width=16),
-        128,
-        0.9,
-        300,
-        _SMALL_IMAGES,
-    ),
-)
+}
+
+
+def case_of(name: str, device: str) -> Case:
+    """Return a case at the size that suits the device."""
+    return CASES[name] if device == "cuda" else CASES[name].reduced()
 
 
 # What is measured
 
 
 @dataclass(frozen=True)
+class Timed:
+    """A timed run: seconds of an update, and the loss of the last one."""
+
+    seconds: float
+    loss: float
+
+
+@dataclass(frozen=True)
 class Result:
-    """Seconds of an update of a case.
+    """What the updates of a case took.
 
     Args:
         case: the case.
-        plain: of the hand-written loop, a value for each repetition.
-        lightning: of Lightning with our callbacks, likewise.
+        plain: runs of the loop written by hand.
+        lightning: runs of Lightning with our callbacks, as many.
         floors: what an update must at least do.
+        graphs: how many the compiler made in all runs; 0 where nothing is compiled.
+        memory: the most that the device has held, in bytes.
+        attention: the kernel that attention tries first, where the case has attention.
     """
 
     case: Case
-    plain: Sequence[float]
-    lightning: Sequence[float]
+    plain: Sequence[Timed]
+    lightning: Sequence[Timed]
     floors: Floors
+    graphs: int
+    memory: int
+    attention: AttentionKernel | None = None
 
     @property
     def share(self) -> float:
         """Rate of Lightning as a share of the plain loop's, the median of the pairs."""
-        return statistics.median(p / ours for p, ours in zip(self.plain, self.lightning, strict=True))
+        return statistics.median(a.seconds / b.seconds for a, b in zip(self.plain, self.lightning, strict=True))
 
-    @property
-    def rate(self) -> float:
-        """Images or tokens a second with Lightning."""
-        per_sample = self.case.task.context if self.case.unit == "tokens" else 1
-        return self.case.batch * per_sample / statistics.median(self.lightning)
+    def values(self) -> dict[str, Any]:
+        """Return what is kept of it, as JSON has it."""
+        plain, lightning = (statistics.median(one.seconds for one in runs) for runs in (self.plain, self.lightning))
+        return {
+            "name": self.case.name,
+            "plain_seconds": plain,
+            "lightning_seconds": lightning,
+            "share": self.share,
+            "goal": self.case.goal,
+            "rate": self.case.counted / lightning,
+            "unit": f"{self.case.unit}/s",
+            "flops": self.floors.flops,
+            "bytes": self.floors.bytes,
+            "memory": self.memory,
+            "graphs": self.graphs,
+            "attention": self.attention,
+            "runs": {
+                name: [[one.seconds, one.loss] for one in runs]
+                for name, runs in (("plain", self.plain), ("lightning", self.lightning))
+            },
+        }
+
+    def __str__(self) -> str:
+        kept = self.values()
+        order = f", attention by {', '.join(attention_order(self.attention))}" if self.attention else ""
+        lines = [
+            f"{self.case.name}: plain {1e3 * kept['plain_seconds']:.3g} ms, Lightning and ours "
+            f"{1e3 * kept['lightning_seconds']:.3g} ms, {kept['rate']:,.0f} {kept['unit']}, share {self.share:.3f}, "
+            f"{self.graphs} graphs, {self.memory / 1e9:.1f} GB{order}"
+        ]
+        for name, runs in (("plain", self.plain), ("Lightning", self.lightning)):
+            lines.append(f"  {name}: " + ", ".join(f"{1e3 * one.seconds:.3g} ms (loss {one.loss:.3f})" for one in runs))
+        return "\n".join(lines)
 
 
 class OnDevice(Dataset[Any]):
@@ -198,12 +209,12 @@ def batches_of(case: Case, device: str) -> list[Any]:
     ]
 
 
-def config(case: Case, device: str) -> DictConfig:
-    """Compose what one would type after ``python train.py``."""
-    trainer = "trainer=gpu" if device == "cuda" else "trainer=cpu"
+def config(case: Case, device: str, *more: str) -> DictConfig:
+    """Compose what one would type after ``python train.py``; bfloat16 only on a GPU, as most CPUs are slow at it."""
     updates = WARM_UP + case.updates
-    more = (trainer, *QUIET, f"trainer.max_steps={updates}", "trainer.max_epochs=-1", "trainer.precision=bf16-mixed")
-    return composed(*case.overrides, *more)
+    trainer = ("trainer=gpu", "trainer.precision=bf16-mixed") if device == "cuda" else ("trainer=cpu",)
+    length = (f"trainer.max_steps={updates}", "trainer.max_epochs=-1")
+    return composed(*case.overrides, *trainer, *QUIET, *length, *more)
 
 
 def model_of(cfg: DictConfig, case: Case) -> LightningModule:
@@ -212,53 +223,69 @@ def model_of(cfg: DictConfig, case: Case) -> LightningModule:
     return model
 
 
-def plain_loop(model: Any, cfg: DictConfig, case: Case, batches: Sequence[Any], device: str) -> float:
-    """Train with a loop written by hand, and return the seconds of an update.
+def _autocast(cfg: DictConfig, device: str) -> AbstractContextManager[object]:
+    """Return what Lightning enters for the precision: with another cache, the network would be compiled once more."""
+    if cfg.trainer.precision != "bf16-mixed":
+        return nullcontext()
+    return torch.autocast(device, torch.bfloat16, cache_enabled=False)
+
+
+def plain_loop(model: Any, cfg: DictConfig, case: Case, batches: Sequence[Any], device: str) -> Timed:
+    """Train with a loop written by hand.
 
     The same network, compiled once for both; the same optimizer, precision and LRs, written before each update.
     """
     network, optimizer, updates = model.network.train(), model.configure_optimizers(), WARM_UP + case.updates
     curve = instantiate(cfg.schedule).resolve(Horizon(total_steps=updates), peak=cfg.optimizer.lr)
     bases = [group["lr"] for group in optimizer.param_groups]
+    loss = torch.empty(())
 
     def update(number: int) -> None:
+        nonlocal loss
         factor = curve(number)
         for group, base in zip(optimizer.param_groups, bases, strict=True):
             group["lr"] = base * factor
         batch = batches[number % len(batches)]
-        with torch.autocast(device, torch.bfloat16):
+        with _autocast(cfg, device):
             if isinstance(batch, Tensor):
-                loss = F.cross_entropy(network(batch[:, :-1]).flatten(0, 1), batch[:, 1:].flatten())
+                loss, _ = network(batch[:, :-1], batch[:, 1:])
             else:
                 loss = F.cross_entropy(network(batch[0]), batch[1])
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
-    for number in range(WARM_UP):
-        update(number)
-
     def rest() -> None:
         for number in range(WARM_UP, updates):
             update(number)
 
-    return timed(rest, device) / case.updates
+    with attending(cfg.model.get("attention")):
+        for number in range(WARM_UP):
+            update(number)
+        return Timed(timed(rest, device) / case.updates, loss.item())
 
 
 class Clock(Callback):
     """Seconds of all updates but the first ones."""
 
     def __init__(self, device: str) -> None:
-        self.device, self.begun, self.seconds = device, 0.0, 0.0
+        self.device, self.begun, self.seconds, self.loss = device, 0.0, 0.0, math.nan
+        self._last: Any = None
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if batch_idx == WARM_UP:
             wait(self.device)
             self.begun = time.perf_counter()
 
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._last = outputs["loss"]
+
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         wait(self.device)
         self.seconds = time.perf_counter() - self.begun
+        self.loss = float(self._last)
 
 
 def fit(model: LightningModule, cfg: DictConfig, batches: Sequence[Any], *callbacks: Callback) -> None:
@@ -273,12 +300,71 @@ def ours(cfg: DictConfig, folder: str) -> list[Callback]:
     return [LearningRateScheduler(instantiate(cfg.schedule)), LearningRateLogger(folder, plot=False)]
 
 
-def lightning_loop(model: LightningModule, cfg: DictConfig, case: Case, batches: Sequence[Any], device: str) -> float:
-    """Train with Lightning and our callbacks, and return the seconds of an update."""
+def lightning_loop(model: LightningModule, cfg: DictConfig, case: Case, batches: Sequence[Any], device: str) -> Timed:
+    """Train with Lightning and our callbacks."""
     clock = Clock(device)
     with tempfile.TemporaryDirectory() as folder:
         fit(model, cfg, batches, *ours(cfg, folder), clock)
-    return clock.seconds / case.updates
+    return Timed(clock.seconds / case.updates, clock.loss)
+
+
+def compared(model: LightningModule, cfg: DictConfig, case: Case, device: str) -> Result:
+    """Let both loops take turns.
+
+    What was compiled before is forgotten: of a second model of the same kind, torch would compile a version for any
+    shape, which is slower.
+    """
+    torch.compiler.reset()
+    compiled = counters["stats"]["unique_graphs"]
+    batches, found = batches_of(case, device), list[tuple[Timed, Timed]]()
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    for _ in range(REPEATS):
+        model.to(device)  # Lightning takes it off when it is done
+        plain = plain_loop(model, cfg, case, batches, device)
+        found.append((plain, lightning_loop(model, cfg, case, batches, device)))
+    memory = torch.cuda.max_memory_allocated() if device == "cuda" else 0
+    graphs = counters["stats"]["unique_graphs"] - compiled
+    plains, lightnings = zip(*found, strict=True)
+    return Result(case, plains, lightnings, floors(cfg, case), graphs, memory, cfg.model.get("attention"))
+
+
+def measure(case: Case, device: str) -> Result:
+    """Let both loops take turns, with the attention that is fastest on the device."""
+    more = [f"model.attention={next(iter(kernel_seconds(case, device)))}"] if isinstance(case.task, TextTask) else []
+    cfg = config(case, device, *more)
+    return compared(model_of(cfg, case), cfg, case, device)
+
+
+def kernel_seconds(case: Case, device: str, seconds: float = 0.05) -> dict[AttentionKernel, float]:
+    """Return the seconds of a forward and backward pass of the attention of one block, by kernel; the fastest first.
+
+    Args:
+        case: a model with attention.
+        device: where it is computed.
+        seconds: how long each kernel is tried, about.
+    """
+    settings = config(case, device).model
+    size = (case.batch, case.task.context, 3, settings.heads, settings.width // settings.heads)
+    kind = torch.bfloat16 if device == "cuda" else torch.float32
+    qkv = torch.randn(size, device=device, dtype=kind, requires_grad=True)
+
+    def attend() -> None:
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # as they lie in memory in the model
+        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True, dropout_p=settings.dropout)
+        torch.autograd.grad(mixed, qkv, mixed)
+
+    found: dict[AttentionKernel, float] = {}
+    for kernel in ATTENTION_KERNELS:
+        try:
+            with attending_alone(kernel):
+                found[kernel] = seconds_of(attend, device, seconds)
+        except RuntimeError:  # torch's word for a kernel that does not take these inputs, or is not for this device
+            continue
+    return dict(sorted(found.items(), key=lambda item: item[1]))
+
+
+# What an update must at least do
 
 
 def floors(cfg: DictConfig, case: Case) -> Floors:
@@ -298,241 +384,25 @@ def floors(cfg: DictConfig, case: Case) -> Floors:
     return floors_of(network, tokens, kind, flops)
 
 
-def measure(case: Case, device: str) -> Result:
-    """Let both loops take turns."""
-    cfg = config(case, device)
-    batches, model = batches_of(case, device), model_of(cfg, case).to(device)
-    plain, with_lightning = [], []
-    for _ in range(REPEATS):
-        model.to(device)  # Lightning takes it off when it is done
-        plain.append(plain_loop(model, cfg, case, batches, device))
-        with_lightning.append(lightning_loop(model, cfg, case, batches, device))
-    return Result(case, plain, with_lightning, floors(cfg, case))
-
-
-# What our callbacks must not do
-
-
-class _Kernels(Callback):
-    """Counts what is started on the device (on a CPU: torch's operators) in the updates after the first ones."""
-
-    def __init__(self, device: str) -> None:
-        self.device, self.count = device, 0
-        self._profiler: Any = None
-
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        if batch_idx == WARM_UP:
-            kinds = torch.profiler.ProfilerActivity
-            kind = kinds.CUDA if self.device == "cuda" else kinds.CPU
-            self._profiler = torch.profiler.profile(activities=[kind])
-            self._profiler.__enter__()
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        wait(self.device)
-        self._profiler.__exit__(None, None, None)
-        starts = ("cudaLaunchKernel", "cuLaunchKernel", "cudaMemcpy", "cudaMemset", "cudaGraphLaunch")
-        wanted = starts if self.device == "cuda" else ("aten::",)
-        self.count = sum(event.count for event in self._profiler.key_averages() if event.key.startswith(wanted))
-
-
-def added_kernels(case: Case, device: str, folder: str) -> gpu_clock.Finding:
-    """With a float LR, as many kernels are started with our callbacks as without them."""
-    cfg = config(case, device)
-    batches, model = batches_of(case, device), model_of(cfg, case)
-    counts = []
-    for callbacks in ([], ours(cfg, folder)):
-        counter = _Kernels(device)
-        fit(model, cfg, batches, *callbacks, counter)
-        counts.append(counter.count)
-    what = "kernels and copies" if device == "cuda" else "operators"
-    return counts[0] == counts[1], f"{counts[1]} {what} in {case.updates} updates, {counts[0]} without the callbacks"
-
-
-class _NoWaits(Callback):
-    """Makes it an error to wait for the device, in all updates after the first ones."""
-
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        if batch_idx == WARM_UP:
-            torch.cuda.set_sync_debug_mode("error")
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        if trainer.global_step == trainer.max_steps:
-            torch.cuda.set_sync_debug_mode("default")
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        torch.cuda.set_sync_debug_mode("default")
-
-
-def no_waits(case: Case, folder: str) -> gpu_clock.Finding:
-    """Training steps with scheduler and logger never wait for the device."""
-    cfg = config(case, "cuda")
-    fit(model_of(cfg, case), cfg, batches_of(case, "cuda"), *ours(cfg, folder), _NoWaits())
-    return True, f"{case.updates} updates, and the host waited for the device in none of them"
-
-
-def glyph_stream(device: str) -> gpu_clock.Finding:
-    """Glyphs are made on the device faster than the small CNN trains on them."""
-    case = next(case for case in CASES if case.name.startswith("small CNN"))
-    case = case if device == "cuda" else case.reduced()
-    data = GlyphsData(size=case.task.height, batch_size=case.batch)
-    data.setup("fit")
-    batch = Ticketed(torch.arange(case.batch, device=device), 0)
-    data.on_after_batch_transfer(batch, 0)
-
-    def make() -> None:
-        for _ in range(case.updates):
-            data.on_after_batch_transfer(batch, 0)
-
-    made = case.updates * case.batch / timed(make, device)
-    cfg = config(case, device)
-    model = model_of(cfg, case).to(device)
-    trained = case.batch / plain_loop(model, cfg, case, batches_of(case, device), device)
-    return made > trained, f"{made:,.0f} images/s are made, {trained:,.0f} are trained on"
-
-
-def checks(case: Case, device: str, folder: str) -> dict[str, Callable[[], gpu_clock.Finding]]:
-    """Return the checks that the device allows, by name."""
-    everywhere = {
-        "added kernels": lambda: added_kernels(case, device, folder),
-        "glyph stream": lambda: glyph_stream(device),
-    }
-    if device != "cuda":
-        return everywhere
-    more = gpu_clock.checks(device, folder)
-    return {
-        **everywhere,
-        "no waits": lambda: no_waits(case, folder),
-        "added waits": more["added waits"],
-        "compiled step": more["compiled step"],
-        "CUDA graph": more["CUDA graph"],
-    }
-
-
-# What is printed
-
-
-def lines_of(result: Result, matmul: float, memory: float, nominal: float | None) -> list[str]:
-    """Return the row of a case, as Markdown."""
-    case, seconds = result.case, statistics.median(result.lightning)
-    arithmetic, moved = result.floors.seconds(matmul, memory)
-    floor = max(arithmetic, moved)
-    cells = [
-        case.name,
-        f"{1e3 * arithmetic:.3g}",
-        f"{1e3 * moved:.3g}",
-        f"{1e3 * statistics.median(result.plain):.3g}",
-        f"{1e3 * seconds:.3g}",
-        f"{floor / seconds:.0%}",
-        "-" if nominal is None else f"{result.floors.flops / seconds / nominal:.1%}",
-        f"{result.rate:,.0f} {case.unit}/s",
-        f"{result.share:.3f}",
-        f"{case.goal:g}",
-    ]
-    return [f"| {' | '.join(cells)} |"]
-
-
-HEADS = (
-    "model, and what an update takes",
-    "least ms by arithmetic",
-    "by bytes",
-    "plain loop (ms)",
-    "Lightning and ours (ms)",
-    "floor / ours",
-    "MFU",
-    "rate",
-    "share of plain",
-    "goal",
-)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print, and return 0 if every share reaches its goal and every check passes."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda", help="cpu: to try this program out, small")
-    parser.add_argument("--floors", action="store_true", help="print the floors alone; needs no GPU")
-    parser.add_argument("--only", nargs="+", metavar="WORD", help="cases whose name has one of these words")
-    parser.add_argument("--minutes", type=float, default=9, help="begin no other case after so many (default: 9)")
-    options = parser.parse_args(arguments)
-    device: str = options.device
-    cases = [case for case in CASES if not options.only or any(word in case.name for word in options.only)]
-    if not cases:
-        parser.error(f"--only {' '.join(options.only)} fits none of: {'; '.join(case.name for case in CASES)}")
-    if options.floors:
-        print(floors_table(cases))
-        return 0
-    if device == "cuda" and not torch.cuda.is_available():
-        print("SKIPPED: no CUDA GPU here. On a machine with one: make gpu-bench, or make gpu-bench PYTHON=python3")
-        return 0
-    warnings.simplefilter("ignore")
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    torch.set_float32_matmul_precision("high")
-    begun = time.monotonic()
-    if device == "cpu":
-        cases = [case.reduced() for case in cases]
-    good = table(cases, device, begun + 60 * options.minutes) & check_callbacks(cases[-1], device)
-    print(f"\n{time.monotonic() - begun:.0f} s. {versions(device)}")
-    return 0 if good or device == "cpu" else 1
-
-
 def floors_table(cases: Sequence[Case]) -> str:
     """Return what an update of each case must at least do, and the least time by the data sheets, as Markdown."""
-    heads = ["update of", "arithmetic (TFLOP)", "bytes (GB)", *(f"least ms on {name}" for name in NOMINAL)]
+    names = [name.removeprefix("NVIDIA ") for name in SHEETS]
+    heads = ["update of", "arithmetic (TFLOP)", "bytes (GB)", *(f"least ms on {name}" for name in names)]
     lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     for case in cases:
         found = floors(config(case, "cuda"), case)
-        least = [max(found.seconds(*rates)) for rates in NOMINAL.values()]
+        least = [max(found.seconds(*NOMINAL[name])) for name in SHEETS]
         cells = [case.name, f"{found.flops / 1e12:.3g}", f"{found.bytes / 1e9:.3g}"]
         lines.append(f"| {' | '.join([*cells, *(f'{1e3 * one:.3g}' for one in least)])} |")
     return "\n".join(lines)
 
 
-def table(cases: Sequence[Case], device: str, end: float) -> bool:
-    """Measure the cases, print a row for each, and tell whether all reach their goal."""
-    name = torch.cuda.get_device_name() if device == "cuda" else platform.machine()
-    nominal = next((rates[0] for part, rates in NOMINAL.items() if part in name), None)
-    size, numbers = (8192, 2**28) if device == "cuda" else (512, 2**20)
-    matmul, memory = matmul_rate(device, size), memory_rate(device, numbers)
-    print(f"{name}: bfloat16 products {matmul / 1e12:.3g} TFLOP/s, memory {memory / 1e9:,.0f} GB/s, measured\n")
-    print(f"| {' | '.join(HEADS)} |", "|" + "---|" * len(HEADS), sep="\n", flush=True)
-    good = True
-    for case in cases:
-        if time.monotonic() > end:
-            print(f"| {case.name} | not measured: the time is over |")
-            good = False
-            continue
-        try:
-            result = measure(case, device)
-        except Exception as error:  # the other cases still tell something
-            print(f"| {case.name} | {type(error).__name__}: {str(error).splitlines()[0]} |")
-            good = False
-            continue
-        print(*lines_of(result, matmul, memory, nominal), sep="\n", flush=True)
-        good &= result.share >= case.goal
-    return good
-
-
-def check_callbacks(case: Case, device: str) -> bool:
-    """Run the checks, print a line for each, and tell whether all pass."""
-    passed_all = True
-    print()
-    with tempfile.TemporaryDirectory() as folder:
-        for name, find in checks(case, device, folder).items():
-            try:
-                passed, words = find()
-            except Exception as error:  # a check that cannot run has failed
-                passed, words = False, f"{type(error).__name__}: {error}"
-            passed_all &= passed
-            print(f"{name:<16}{words}{'' if passed else '  FAILED'}", flush=True)
-    return passed_all
-
-
-def versions(device: str) -> str:
-    """Return the versions that matter."""
-    cuda = f", CUDA {torch.version.cuda}" if device == "cuda" else ""
-    return f"Python {platform.python_version()}, torch {torch.__version__}{cuda}, lightning {lightning.__version__}"
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the floors."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", metavar="CASE", choices=CASES, default=list(CASES), help=", ".join(CASES))
+    print(floors_table([CASES[name] for name in parser.parse_args(arguments).only]))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,32 +1,33 @@
-"""Trains on the GPU as `train.py` does and compares the LRs that updates used with the plan.
+"""Trains on the GPU as `train.py` does, and compares the LRs that updates used with the plan.
 
-    python -m benchmarks.gpu_check
-
-Then `benchmarks.gpu_clock` looks at scalers, compiled steps and CUDA graphs. To add a run: one more `Check` in
-`CHECKS`.
+To add a run: one more `Check` in `CHECKS` or `COMPILED`. The recipes of the table are checked as they are.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from hydra.utils import instantiate
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from benchmarks import gpu_clock
+from benchmarks.gpu_notes import Finding
 from lr_recipes import Horizon
+from lr_recipes.report.rows import read_rows
 from recipes.app.config import composed
 from recipes.app.training import run
+from recipes.reproduction.table import ROWS
 
-_HEADER = f"{'check':<14}{'updates':>8}{'largest |used - planned| / peak':>34}{'seconds':>9}  metrics"
+INIT_SCALE = 2.0**32  # of a gradient scaler: the first steps overflow in fp16
+_QUIET = ("trainer.enable_model_summary=false", "trainer.enable_progress_bar=false")
+_ROUNDING = 1e-6  # of a tensor LR, which is float32
 
 
 @dataclass(frozen=True)
@@ -36,107 +37,138 @@ class Check:
     Args:
         name: what is special about it.
         overrides: what to type after ``python train.py``.
-        updates: length of the run.
+        updates: length of the run; ``None`` as the config has it.
         val_loss: what its validation loss must stay below; a model that learns passes easily.
+        scaler: train in fp16 with a gradient scaler whose first steps overflow.
+        tensor_lr: give the optimizer its LR as a tensor on the device.
     """
 
     name: str
     overrides: tuple[str, ...]
-    updates: int = 300
+    updates: int | None = 300
     val_loss: float = math.inf
+    scaler: bool = False
+    tensor_lr: bool = False
 
 
+_CNN = ("model=cnn", "data=glyphs", "optimizer=sgd", "schedule=one_cycle")
+_TEXT = ("model=transformer", "data=topics", "schedule=warmup_linear")
+_FUSED = "optimizer.fused=true"
 CHECKS = (
-    Check("cnn", ("model=cnn", "data=glyphs", "optimizer=sgd", "schedule=one_cycle"), val_loss=1.0),
-    Check("transformer", ("model=transformer", "data=topics", "schedule=warmup_linear"), val_loss=2.6),
+    Check("cnn", _CNN, val_loss=1.0),
+    Check("transformer", _TEXT, val_loss=2.6),
+    Check("cnn, fp16", (*_CNN, "optimizer.foreach=true"), val_loss=1.0, scaler=True),
+    Check("transformer, fp16, fused", (*_TEXT, _FUSED), val_loss=2.6, scaler=True),
+    Check("transformer, tensor LR", (*_TEXT, _FUSED), val_loss=2.6, tensor_lr=True),
+)
+COMPILED = (
+    Check("cnn, compiled", (*_CNN, "model.compile=true"), val_loss=1.0),
+    Check("transformer, CUDA graphs", (*_TEXT, "model.compile=reduce-overhead"), val_loss=2.6),
 )
 
 
-@dataclass(frozen=True)
-class Result:
-    """What a check found."""
-
-    check: Check
-    updates: int
-    difference: float
-    seconds: float
-    metrics: dict[str, float]
-
-    @property
-    def passed(self) -> bool:
-        """All updates were made, each with the planned LR, and the model learned."""
-        return (
-            self.updates == self.check.updates
-            and self.difference == 0
-            and self.metrics["val_loss"] < self.check.val_loss
-        )
-
-    def __str__(self) -> str:
-        metrics = "  ".join(f"{name} {value:.4f}" for name, value in self.metrics.items())
-        verdict = "" if self.passed else "  FAILED"
-        return f"{self.check.name:<14}{self.updates:>8}{self.difference:>34.1e}{self.seconds:>9.1f}  {metrics}{verdict}"
+def recipes(device: str) -> list[Check]:
+    """Return a run of each row of the table; on a CPU one of a few updates, without pretraining."""
+    less = ("pretraining=null",) if device == "cpu" else ()
+    return [
+        Check(row.name, (*row.overrides(row.recommended[0]), *(row.short if less else ()), *less), updates=None)
+        for row in ROWS
+        if not row.extra
+    ]
 
 
 class UsedLearningRates(Callback):
     """Reads the LR of every group at the moment the optimizer really steps; one list for each update."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, scaled: bool = False) -> None:
         self.updates: list[list[float]] = []
+        self.bases: list[float] = []
+        self.total = self.per_epoch = self.skipped = 0
+        self._scaled = scaled
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Watch every optimizer."""
-        for optimizer in trainer.optimizers:
-            optimizer.register_step_pre_hook(self._read)
+        """Watch the optimizer, and see in another one what it was built with."""
+        (optimizer,) = trainer.optimizers
+        optimizer.register_step_pre_hook(self._read)
+        built: Any = pl_module.configure_optimizers()
+        self.bases = [float(group["lr"]) for group in built.param_groups]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note how many updates are to come."""
+        self.total, self.per_epoch = int(trainer.estimated_stepping_batches), int(trainer.num_training_batches)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """See from the scale, which is halved each time, how many steps have overflowed."""
+        scaler: Any = getattr(trainer.precision_plugin, "scaler", None)
+        if scaler is not None:
+            self.skipped = round(math.log2(INIT_SCALE / scaler.get_scale()))
 
     def _read(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-        self.updates.append([float(group["lr"]) for group in optimizer.param_groups])
+        # a fused optimizer is called where gradients have overflowed too, and leaves the parameters as they are
+        gradients = (p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None)
+        if not self._scaled or all(bool(gradient.isfinite().all()) for gradient in gradients):
+            self.updates.append([float(group["lr"]) for group in optimizer.param_groups])
 
 
-def run_check(check: Check, overrides: Sequence[str]) -> Result:
-    """Train as ``python train.py`` would, and compare."""
-    used = UsedLearningRates()
-    started = time.perf_counter()
+class _TensorLR(Callback):
+    """Lets the module build its optimizer with a tensor on the device."""
+
+    def __init__(self, lr: float, device: str) -> None:
+        self.lr, self.device = lr, device
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "fit":
+            module: Any = pl_module
+            module.optimizer = partial(module.optimizer, lr=torch.tensor(self.lr, device=self.device))
+
+
+def run_check(check: Check, device: str, more: Sequence[str] = ()) -> Finding:
+    """Train as ``python train.py`` would, and compare each LR that was used with the plan's.
+
+    Args:
+        check: what to train.
+        device: "cuda" or "cpu".
+        more: to type after the others.
+    """
+    used, begun = UsedLearningRates(scaled=check.scaler), time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        limits = [f"trainer.max_steps={check.updates}", "trainer.max_epochs=-1", f"output_dir={folder}"]
-        cfg = composed(*check.overrides, *limits, *overrides)
-        metrics = run(cfg, [used])
-    curve = instantiate(cfg.schedule).resolve(Horizon(total_steps=check.updates), peak=cfg.optimizer.lr)
+        words = [f"trainer={'gpu' if device == 'cuda' else device}", *_QUIET]
+        words += [f"output_dir={folder}", f"pretrained_dir={folder}/pretrained"]
+        if check.updates is not None:
+            words += [f"trainer.max_steps={check.updates}", "trainer.max_epochs=-1"]
+        cfg = composed(*check.overrides, *words, *(_scaler(device) if check.scaler else ()), *more)
+        callbacks = [used, *([_TensorLR(cfg.optimizer.lr, device)] if check.tensor_lr else ())]
+        metrics = run(cfg, callbacks)
+        factors = planned_factors(cfg.schedule, used, Path(folder), cfg.optimizer.lr)
     difference = max(
-        (abs(lr - cfg.optimizer.lr * curve(n)) for n, lrs in enumerate(used.updates) for lr in lrs), default=math.inf
+        (
+            abs(lr - base * factor) / base
+            for lrs, factor in zip(used.updates, factors, strict=False)
+            for lr, base in zip(lrs, used.bases, strict=True)
+        ),
+        default=math.inf,
     )
-    return Result(check, len(used.updates), difference / cfg.optimizer.lr, time.perf_counter() - started, metrics)
+    whole = len(used.updates) + used.skipped == used.total == (check.updates or used.total) > 0
+    told = len(factors) >= len(used.updates)
+    limit = _ROUNDING if check.tensor_lr else 0.0
+    learned = metrics["val_loss"] < check.val_loss
+    passed = whole and told and difference <= limit and learned and (used.skipped > 0) == check.scaler
+    return passed, (
+        f"{len(used.updates)} of {used.total} updates, {used.skipped} overflowed, used and planned differ by "
+        f"{difference:.1e} of the peak, val_loss {metrics['val_loss']:.4f}, {time.perf_counter() - begun:.1f} s"
+    )
 
 
-def main(arguments: Sequence[str] | None = None, checks: Sequence[Check] = CHECKS) -> int:
-    """Run the checks and print a row for each; return 0 if all pass, or if there is no GPU."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu_check", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--device", choices=["gpu", "cpu"], default="gpu", help="cpu: only to try this program out")
-    device = parser.parse_args(arguments).device
-    if device == "gpu" and not torch.cuda.is_available():
-        print("SKIPPED: no CUDA GPU here. On a machine with one: make gpu-check, or make gpu-check PYTHON=python3")
-        return 0
-    name = torch.cuda.get_device_name() if device == "gpu" else "CPU"
-    quiet = ["trainer.enable_model_summary=false", "trainer.enable_progress_bar=false"]
-    results = [run_check(check, [f"trainer={device}", *quiet]) for check in checks]
-    print(f"{name}, torch {torch.__version__}", _HEADER, *results, sep="\n")
-    clock_is_right = check_clock("cuda" if device == "gpu" else "cpu")
-    return 0 if clock_is_right and all(result.passed for result in results) else 1
+def planned_factors(node: Any, used: UsedLearningRates, folder: Path, peak: float) -> list[float]:
+    """Return the factor of each update: of the schedule alone, or as ``lr.csv`` has it where it follows a metric."""
+    schedule = instantiate(node)
+    if schedule.reaction() is not None:
+        return [float(row["planned_factor"]) for row in read_rows(folder / "lr.csv")]
+    curve = schedule.resolve(Horizon(total_steps=used.total, steps_per_epoch=used.per_epoch), peak=peak)
+    return [curve(n) for n in range(used.total)]
 
 
-def check_clock(device: str) -> bool:
-    """Run the checks of `benchmarks.gpu_clock`, print a row for each, and tell whether all pass."""
-    passed_all = True
-    print("\nclock")
-    with tempfile.TemporaryDirectory() as folder:
-        for name, find in gpu_clock.checks(device, folder).items():
-            try:
-                passed, words = find()
-            except Exception as error:  # a check that cannot run has failed; the others still tell something
-                passed, words = False, f"{type(error).__name__}: {error}"
-            passed_all &= passed
-            print(f"{name:<14}{words}{'' if passed else '  FAILED'}")
-    return passed_all
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def _scaler(device: str) -> tuple[str, ...]:
+    scaler = f"{{_target_: torch.amp.GradScaler, device: {device}, init_scale: {INIT_SCALE}, growth_interval: 100000}}"
+    plugin = "_target_: lightning.pytorch.plugins.MixedPrecision, precision: 16-mixed"
+    return "trainer.precision=null", f"+trainer.plugins=[{{{plugin}, device: {device}, scaler: {scaler}}}]"

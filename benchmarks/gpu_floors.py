@@ -6,12 +6,9 @@ at the rate of its memory. What is measured stands beside the larger of the two.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -85,44 +82,3 @@ def transformer_flops(parameters: int, layers: int, width: int, context: int, to
         857.246208
     """
     return (6 * parameters + 12 * layers * width * context) * tokens
-
-
-def matmul_rate(device: str, size: int, seconds: float = 0.5) -> float:
-    """Measure the floating point operations a second of a bfloat16 matrix product of ``size`` x ``size``."""
-    a, b = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
-    return 2.0 * size**3 / _seconds_of(lambda: a @ b, device, seconds)
-
-
-def memory_rate(device: str, numbers: int, seconds: float = 0.5) -> float:
-    """Measure the bytes a second of copying ``numbers`` float32 numbers: each is read and written."""
-    a = torch.zeros(numbers, device=device)
-    b = torch.empty_like(a)
-    return 2.0 * _FULL * numbers / _seconds_of(lambda: b.copy_(a), device, seconds)
-
-
-def _seconds_of(call: Callable[[], Any], device: str, seconds: float) -> float:
-    """Time of one call, when repeated for about so many seconds."""
-    call()
-    once = timed(call, device)
-    times = max(3, min(1000, int(seconds / max(once, 1e-6))))
-
-    def repeat() -> None:
-        for _ in range(times):
-            call()
-
-    return timed(repeat, device) / times
-
-
-def timed(call: Callable[[], Any], device: str) -> float:
-    """Return the seconds of a call, until the device has done its work."""
-    wait(device)
-    begun = time.perf_counter()
-    call()
-    wait(device)
-    return time.perf_counter() - begun
-
-
-def wait(device: str) -> None:
-    """Wait until the device has done its work."""
-    if device == "cuda":
-        torch.cuda.synchronize()

@@ -64,7 +64,7 @@ class Row(NamedTuple):
 
     def ours(self) -> list[float]:
         """The factor of each update, of the new line."""
-        scope = {**vars(lr_scheduler), **vars(schedules), "partial": functools.partial}
+        scope = {**vars(lr_scheduler), **vars(schedules), "partial": functools.partial, "math": math}
         curve = eval(self.new, scope).resolve(Horizon(total_steps=self.total), peak=1.0)
         return [curve(n) for n in range(TOTAL)]
 
@@ -179,6 +179,12 @@ def deepspeed(warmup_type: str, warmup: int, minimum: float) -> Formula:
     return lambda t: after(t - 1) if t else 0.0
 
 
+def dolomite(warmup: int, b: float, knee: float) -> Formula:
+    """dolomite-engine, dolomite_engine/optimization/scheduler.py, PowerScheduler: a / peak x (c x t)^b, 1 at a knee."""
+    power: Formula = lambda t: min(1.0, (t / knee) ** b)  # noqa: E731 - a def could not be a short line
+    return _joined(lambda t: power(warmup) * t / warmup, warmup, power)
+
+
 # The tables
 
 
@@ -213,10 +219,17 @@ TORCH = [
         "SequentialLR(optimizer, [ExponentialLR(optimizer, 0.99), StepLR(optimizer, 200)], [300])",
         "Sequence(schedules=[Exponential(gamma=0.99, every=1), Step(step_size=200)], milestones=[300])",
     ),
+    Row("CyclicLR(optimizer, 0.1, 1.0, step_size_up=50, cycle_momentum=False)", "Cyclic(cycle=100, min_lr=0.1)"),
     Row(
-        "CyclicLR(optimizer, 0.1, 1.0, step_size_up=50, cycle_momentum=False)",
-        "TorchSchedule(factory=partial(CyclicLR, base_lr=0.1, max_lr=1.0, step_size_up=50, cycle_momentum=False))",
+        'CyclicLR(optimizer, 0.1, 1.0, step_size_up=50, step_size_down=150, mode="triangular2", cycle_momentum=False)',
+        'Cyclic(cycle=200, pct_start=0.25, mode="triangular2", min_lr=0.1)',
     ),
+    Row(
+        'CyclicLR(optimizer, 0.1, 1.0, step_size_up=50, mode="exp_range", gamma=0.999, cycle_momentum=False)',
+        'Cyclic(cycle=100, mode="exp_range", gamma=0.999, min_lr=0.1)',
+    ),
+    Row("LinearLR(optimizer, 0.2, 0.8, total_iters=500)", "Ramp(start=0.2, end=0.8, length=500)"),
+    Row("LambdaLR(optimizer, lambda t: 1 - (t / 1000) ** 4)", "Custom(function=lambda p: 1 - p**4)"),
     Row(
         "LambdaLR(optimizer, lambda t: 1 / (1 + t))",
         "TorchSchedule(factory=partial(LambdaLR, lr_lambda=lambda t: 1 / (1 + t)))",
@@ -224,6 +237,10 @@ TORCH = [
     Row(
         "MultiplicativeLR(optimizer, lambda t: 0.99)",
         "TorchSchedule(factory=partial(MultiplicativeLR, lr_lambda=lambda t: 0.99))",
+    ),
+    Row(
+        "ChainedScheduler([StepLR(optimizer, 300), ExponentialLR(optimizer, 0.99)])",
+        "Product(schedules=[Step(step_size=300), Exponential(gamma=0.99, every=1)])",
     ),
     Row(
         "ChainedScheduler([ConstantLR(optimizer, 0.5, 10), ExponentialLR(optimizer, 0.99)])",
@@ -237,7 +254,11 @@ TRANSFORMERS = [
     Row("get_cosine_schedule_with_warmup(optimizer, 100, 1000)", "Cosine(warmup=100, warmup_start_factor=0)"),
     Row(
         "get_cosine_with_hard_restarts_schedule_with_warmup(optimizer, 100, 1000, num_cycles=3)",
-        "CosineRestarts(cycle=300, warmup=100, warmup_start_factor=0)",
+        "CosineRestarts(cycles=3, warmup=100, warmup_start_factor=0)",
+    ),
+    Row(
+        "get_cosine_with_hard_restarts_schedule_with_warmup(optimizer, 100, 1000, num_cycles=7)",
+        "Custom(function=lambda p: (1 + math.cos(math.pi * (7 * p % 1))) / 2, warmup=100, warmup_start_factor=0)",
     ),
     Row(
         "get_polynomial_decay_schedule_with_warmup(optimizer, 100, 1000, lr_end=0.1, power=2)",
@@ -276,6 +297,14 @@ TIMM = [
         "PolyLRScheduler(optimizer, 900, power=2, warmup_t=100, warmup_prefix=True, t_in_epochs=False)",
         "Polynomial(power=2, warmup=100, warmup_start_factor=0)",
     ),
+    Row(
+        "CosineLRScheduler(optimizer, 250, lr_min=0.01, cycle_decay=0.5, cycle_limit=4, t_in_epochs=False)",
+        "CosineRestarts(cycles=4, cycle_decay=0.5, min_lr=0.01)",
+    ),
+    Row(
+        "CosineLRScheduler(optimizer, 1000, k_decay=2, t_in_epochs=False)",
+        "Custom(function=lambda p: (1 + math.cos(math.pi * p**2)) / 2)",
+    ),
     Row("StepLRScheduler(optimizer, 300, decay_rate=0.5, t_in_epochs=False)", "Step(step_size=300, gamma=0.5)"),
     Row(
         "MultiStepLRScheduler(optimizer, [500, 750], decay_rate=0.1, t_in_epochs=False)",
@@ -292,6 +321,11 @@ OPTAX = [
     Row("linear_schedule(1.0, 0.1, 1000)", "Linear(min_lr_ratio=0.1)"),
     Row("polynomial_schedule(1.0, 0.1, 2, 1000)", "Polynomial(power=2, min_lr_ratio=0.1)"),
     Row("exponential_decay(1.0, 100, 0.5)", "Exponential(gamma=0.5, every=100)"),
+    Row("exponential_decay(1.0, 100, 0.5, end_value=0.1)", "Exponential(gamma=0.5, every=100, min_lr_ratio=0.1)"),
+    Row(
+        'piecewise_interpolate_schedule("cosine", 1.0, {300: 0.5, 800: 0.2})',
+        'Piecewise(milestones=[0, 300, 800], factors=[1, 0.5, 0.1], interpolation="cosine")',
+    ),
     Row("piecewise_constant_schedule(1.0, {500: 0.1, 750: 0.1})", "MultiStep(milestones=[500, 750])"),
     Row("warmup_constant_schedule(0.0, 1.0, 100)", "Fixed(warmup=100, warmup_start_factor=0)"),
     Row(
@@ -384,6 +418,31 @@ PROJECTS = [
         composer("constant", 100),
     ),
     Row(
+        "Megatron-LM: --lr-decay-style inverse-square-root --lr-warmup-iters 100 --min-lr 0.5",
+        "InverseSqrt(min_lr=0.5, warmup=100, warmup_start_factor=0)",
+        lambda t: max(megatron("inverse-square-root", 100)(t), 0.5) if t > 100 else t / 100,
+    ),
+    Row(
+        "Megatron-LM: --lr-decay-style WSD --lr-wsd-decay-style exponential --lr-wsd-decay-iters 200 "
+        "--lr-warmup-iters 100",
+        "Sequence(schedules=[Fixed(warmup=100, warmup_start_factor=0), Custom(function=lambda q: 2 * 0.5**q - 1)], "
+        "milestones=[800])",
+        megatron("WSD exponential", 100, decay=200),
+    ),
+    Row(
+        "DeepSpeed: WarmupCosineLR(warmup_num_steps=100, cos_min_ratio=0.1)",
+        "Sequence(schedules=[TorchSchedule(factory=partial(LambdaLR, lr_lambda=lambda t: math.log(max(t, 1)) / "
+        "math.log(100))), Cosine(min_lr_ratio=0.1)], milestones=[100])",
+        deepspeed("log", 100, minimum=0.1),
+    ),
+    Row(
+        "dolomite-engine: PowerScheduler(num_warmup_steps=100, b=-0.51, ...), which has the peak up to update 120",
+        "Power(timescale=120, warmup=100, warmup_start_factor=0)",
+        dolomite(100, b=-0.51, knee=120),
+    ),
+    Row("init2winit: rex, beta=0.5", "Rex()", lambda t: (1 - t / TOTAL) / (1 - 0.5 * t / TOTAL)),
+    Row("Keras: InverseTimeDecay(1.0, 100, 0.5)", "InverseTime(timescale=200)", lambda t: 1 / (1 + 0.5 * t / 100)),
+    Row(
         "Keras: CosineDecay(0.1, 900, alpha=0.01, warmup_target=1.0, warmup_steps=100)",
         "Cosine(min_lr_ratio=0.01, warmup=100, warmup_start_factor=0.1)",
         keras(100, start=0.1, minimum=0.01),
@@ -396,31 +455,13 @@ NOT_NATIVE_TIMM = [
         why="Without `warmup_prefix` the cosine runs from update 0 on, unseen beneath the warmup, so the LR jumps down "
         "where the warmup has reached the peak.",
     ),
-    Row(
-        "CosineLRScheduler(optimizer, 1000, k_decay=2, t_in_epochs=False)",
-        "Cosine()",
-        why="Another curve, the cosine of p to the power of k.",
-    ),
 ]
 NOT_NATIVE = [
-    Row(
-        "DeepSpeed: WarmupCosineLR(warmup_num_steps=100, cos_min_ratio=0.1)",
-        "Cosine(min_lr_ratio=0.1, warmup=100, warmup_start_factor=0)",
-        deepspeed("log", 100, minimum=0.1),
-        why="Its warmup is a logarithm, and comes one update late: updates 0 and 1 both use 0.",
-    ),
     Row(
         'DeepSpeed: WarmupCosineLR(warmup_num_steps=100, warmup_type="linear", cos_min_ratio=0.1)',
         "Cosine(min_lr_ratio=0.1, warmup=100, warmup_start_factor=0)",
         deepspeed("linear", 100, minimum=0.1),
         why="The warmup is one update late and the cosine is not, so the peak is left out.",
-    ),
-    Row(
-        "Megatron-LM: --lr-decay-style WSD --lr-wsd-decay-style exponential --lr-wsd-decay-iters 200 "
-        "--lr-warmup-iters 100",
-        'WarmupStableDecay(decay=200, decay_type="linear", warmup=100, warmup_start_factor=0)',
-        megatron("WSD exponential", 100, decay=200),
-        why='2 x 0.5^q - 1, which reaches 0; `decay_type="exponential"` is m^q, which reaches a floor m.',
     ),
     Row(
         "NeMo: NoamAnnealing(warmup_steps=100)",

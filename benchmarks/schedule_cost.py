@@ -13,13 +13,14 @@ import math
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import nn
 from torch.optim import SGD
-from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LinearLR, OneCycleLR, SequentialLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LinearLR, OneCycleLR, SequentialLR, StepLR
 
 from lr_recipes import Horizon, schedules
 
@@ -32,9 +33,13 @@ Step = Callable[[], Any]
 def optimizer_of(groups: int, tensor: bool = False) -> SGD:
     """Return an optimizer with so many groups, which has stepped once."""
     parameters: list[dict[str, Any]] = [
-        {"params": [nn.Parameter(torch.zeros(1))], "lr": torch.tensor(0.1) if tensor else 0.1} for _ in range(groups)
+        {"name": f"{('even', 'odd')[n % 2]}{n}", "lr": torch.tensor(0.1) if tensor else 0.1} for n in range(groups)
     ]
-    optimizer = SGD(parameters, lr=0.1, momentum=0.9)
+    for group in parameters:
+        group["params"] = [nn.Parameter(torch.zeros(1))]
+    optimizer = SGD(parameters[:1], lr=0.1, momentum=0.9, weight_decay=0.01)
+    # torch compares the parameters of a group that it is given with those of all others, which takes minutes.
+    optimizer.param_groups += [{**optimizer.param_groups[0], **group} for group in parameters[1:]]
     optimizer.step()
     return optimizer
 
@@ -71,12 +76,19 @@ def closed_form(groups: int, tensor: bool) -> Step:
     return step
 
 
-def ours(groups: int, tensor: bool) -> Step:
-    """Our bound schedule."""
-    optimizer = optimizer_of(groups, tensor)
-    bound = schedules.Cosine().bind(optimizer, Horizon(total_steps=TOTAL))
-    optimizer.step()
-    return bound.step
+def of_ours(schedule: schedules.Schedule) -> Callable[[int, bool], Step]:
+    """One of our bound schedules."""
+
+    def make(groups: int, tensor: bool) -> Step:
+        optimizer = optimizer_of(groups, tensor)
+        bound = schedule.bind(optimizer, Horizon(total_steps=TOTAL))
+        optimizer.step()
+        return bound.step
+
+    return make
+
+
+ours = of_ours(schedules.Cosine())
 
 
 def of_torch(build: Callable[[Any], Any]) -> Callable[[int, bool], Step]:
@@ -127,12 +139,38 @@ CONTENDERS: dict[str, Callable[[int, bool], Step]] = {
     "transformers get_cosine_schedule_with_warmup": of_transformers,
     "timm CosineLRScheduler.step_update": of_timm,
 }
+# What moves more than one curve of the LR, or nothing at most updates.
+STEP, TWO, DECAY = "lr_recipes, Step", "lr_recipes, ByGroup with 2 curves", "lr_recipes, LR and weight decay"
+MORE: dict[str, Callable[[int, bool], Step]] = {
+    FLOOR: closed_form,
+    OURS: ours,
+    STEP: of_ours(schedules.Step(step_size="50%")),
+    TWO: of_ours(schedules.ByGroup(groups={"even.*": schedules.Linear()}, default=schedules.Cosine())),
+    DECAY: of_ours(schedules.Hyperparameters(lr=schedules.Cosine(), weight_decay=schedules.Linear())),
+    "torch StepLR": of_torch(lambda optimizer: StepLR(optimizer, TOTAL // 2)),
+    "torch LambdaLR with 2 functions": of_torch(
+        lambda optimizer: LambdaLR(
+            optimizer,
+            [lambda n: math.cos(n / TOTAL), lambda n: 1 - n / TOTAL] * (len(optimizer.param_groups) // 2)
+            + [lambda n: 1.0] * (len(optimizer.param_groups) % 2),
+        )
+    ),
+    "torch OneCycleLR, LR and momentum": of_torch(lambda optimizer: OneCycleLR(optimizer, 0.1, TOTAL)),
+    "timm CosineLRScheduler.step_update": of_timm,
+}
+MORE_GROUPS = (1, 10, 1000, 10_000)
 # With a tensor LR: those that can do it at all, and keep it a tensor.
 WITH_TENSORS = (BARE, FLOOR, OURS, "torch CosineAnnealingLR")
 
 
 def measure(
-    groups: int, *, tensor: bool = False, repeats: int = 100, seconds: float = 0.001, names: Sequence[str] = ()
+    groups: int,
+    *,
+    tensor: bool = False,
+    repeats: int = 100,
+    seconds: float = 0.001,
+    names: Sequence[str] = (),
+    among: Mapping[str, Callable[[int, bool], Step]] = MappingProxyType({}),
 ) -> dict[str, float]:
     """Return the microseconds of a step for each contender that is installed.
 
@@ -142,11 +180,13 @@ def measure(
         repeats: turns.
         seconds: length of a turn; short, so that other processes interrupt few of them.
         names: contenders; by default all.
+        among: what they are the names of; by default ``CONTENDERS``.
     """
     steps: dict[str, Step] = {}
-    for name in names or (WITH_TENSORS if tensor else CONTENDERS):
+    among = among or CONTENDERS
+    for name in names or (WITH_TENSORS if tensor else among):
         try:
-            steps[name] = CONTENDERS[name](groups, tensor)
+            steps[name] = among[name](groups, tensor)
         except ImportError:
             continue
     counts = {name: max(1, int(seconds / _seconds(step, 20))) for name, step in steps.items()}
@@ -168,11 +208,22 @@ def table(repeats: int) -> str:
     """Measure all and return the microseconds of a step, and how many times the floor that is, as Markdown."""
     heads = [*(f"{groups:,} group{'s' * (groups > 1)}" for groups in GROUPS), "1 group, tensor LR"]
     columns = [measure(groups, repeats=repeats) for groups in GROUPS] + [measure(1, tensor=True, repeats=repeats)]
+    return _as_table(heads, columns, CONTENDERS)
+
+
+def table_of_more(repeats: int) -> str:
+    """The same of schedules that move several curves, or hardly anything."""
+    heads = [f"{groups:,} group{'s' * (groups > 1)}" for groups in MORE_GROUPS]
+    columns = [measure(groups, repeats=repeats, among=MORE) for groups in MORE_GROUPS]
+    return _as_table(heads, columns, MORE)
+
+
+def _as_table(heads: Sequence[str], columns: Sequence[dict[str, float]], names: Iterable[str]) -> str:
     lines = [f"| us per update (times the floor) | {' | '.join(heads)} |", "|" + "---|" * (len(heads) + 1)]
-    for name in CONTENDERS:
+    for name in names:
         cells = [f"{found[name]:.3g} ({found[name] / found[FLOOR]:.2g})" if name in found else "-" for found in columns]
         if name in columns[0]:
-            lines.append(f"| {f'**{name}**' if name == OURS else name} | {' | '.join(cells)} |")
+            lines.append(f"| {f'**{name}**' if name.startswith(OURS) else name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -182,7 +233,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    print(table(options.repeats))
+    print(table(options.repeats), table_of_more(options.repeats), sep="\n\n")
 
 
 if __name__ == "__main__":

@@ -268,25 +268,36 @@ def _total_without_a_name(who: str, args: abc.Sequence[Any], kwargs: abc.Mapping
     return f"{value} is given to {who} without a name: if it is the total, write {who}(optimizer, total_steps={value})"
 
 
-def _knobs_of(kind: type[Schedule]) -> list[dataclasses.Field[Any]]:
-    """The fields that a schedule is given, its own before those that all have, those that must be given first."""
-    fields = [one for one in dataclasses.fields(kind) if one.init]
-    own = {name for base in kind.__mro__ for name in vars(base).get("__annotations__", ()) if base is kind}
-    return sorted(fields, key=lambda one: (one.default is not dataclasses.MISSING, one.name not in own))
-
-
-def _signature_of(kind: type[Schedule]) -> inspect.Signature:
+def _knobs_of(kind: type[Schedule]) -> list[inspect.Parameter]:
+    """What a schedule is given, its own before what all have, that which must be given first."""
     # What makes a scheduler of torch may be a class: said here, where torch is imported anyway.
     factory = abc.Callable[[Optimizer], LRScheduler] | abc.Callable[[Any], Any]
     types = typing.get_type_hints(kind, localns={"SchedulerFactory": factory})
+    given = inspect.signature(kind).parameters
+    made = {one.name: one.default_factory for one in dataclasses.fields(kind)}
+    if not vars(kind)["__dataclass_params__"].init:  # then the class says what it keeps, and not what it is given
+        types, made = typing.get_type_hints(kind.__init__), {}
+    knobs = [
+        one.replace(annotation=types[name], default=_default_of(one, made.get(name)))
+        for name, one in given.items()
+        if one.kind is one.KEYWORD_ONLY
+    ]
+    own = {name for base in kind.__mro__ for name in vars(base).get("__annotations__", ()) if base is kind}
+    return sorted(knobs, key=lambda one: (one.default is not one.empty, one.name not in own))
+
+
+def _default_of(one: inspect.Parameter, make: Any) -> Any:
+    """The default of a field; of one that is made anew each time, such as a mapping, one that was made."""
+    return one.default if make in (None, dataclasses.MISSING) else make()
+
+
+def _signature_of(kind: type[Schedule]) -> inspect.Signature:
     one, only = inspect.Parameter, inspect.Parameter.KEYWORD_ONLY
     parameters = [
         one("self", one.POSITIONAL_OR_KEYWORD),
         one("optimizer", one.POSITIONAL_OR_KEYWORD, annotation=Optimizer),
     ]
-    for field in _knobs_of(kind):
-        default = one.empty if field.default is dataclasses.MISSING else field.default
-        parameters.append(one(field.name, only, default=default, annotation=types[field.name]))
+    parameters += _knobs_of(kind)
     parameters += [one(name, only, default=value, annotation=hint) for name, (hint, value, _) in _FACTS.items()]
     return inspect.Signature(parameters)
 

@@ -15,6 +15,11 @@ LEFT_OUT = {
         "report/test_checkpoint.py::test_stochastic_weight_averaging",
         "report/test_saved_scheduler.py::test_each_scheduler_of_torch_is_known_by_what_it_saves[SWALR]",
     ],
+    ("torch", "2.9", "it has no Muon"): [
+        "test_examples.py::test_a_script_does_what_it_says[python_muon_and_adamw",
+        "callbacks/test_averaging.py::test_muon_beside_adamw",
+        "callbacks/test_averaging.py::test_an_average_counts_the_steps_of_all",
+    ],
     ("torch", "2.7", "its refusal of code has other words"): [
         "report/test_checkpoint_file.py::test_what_cannot_be_read_costs_one_sentence[code of the system]",
     ],

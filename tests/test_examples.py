@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import csv
+import math
 import multiprocessing
 import os
 import re
@@ -28,7 +29,10 @@ SCRIPTS = sorted(path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.rglo
 
 
 class Run(NamedTuple):
-    """What a script says; and of its records, by name of the file and of the column, the LR that a row should have."""
+    """What a script says; and of its records, by name of the file and of the column, what a row should have.
+
+    The columns of LRs are all named.
+    """
 
     says: list[str]
     records: dict[str, dict[str, Callable[[dict[str, str]], float]]]
@@ -43,6 +47,24 @@ def warmed_up_steps(row: dict[str, str]) -> float:
     return 0.1 * min((step + 1) / 100, 1) * 0.1 ** (epoch // 3)
 
 
+def share(row: dict[str, str], warmup: int = 0) -> float:
+    """Of a run of four epochs, how much is over after the warmup."""
+    return (int(row["step"]) - warmup) / (4 * EPOCH - warmup)
+
+
+def cosine_backbone(row: dict[str, str]) -> float:
+    warm = (int(row["step"]) + 1) / EPOCH
+    return 1e-3 * (warm if warm <= 1 else (1 + math.cos(math.pi * share(row, EPOCH))) / 2)
+
+
+def linear_head(row: dict[str, str]) -> float:
+    return 1e-2 * min((int(row["step"]) + 1) / 11, 1 - share(row, 11))
+
+
+def cosine_to_a_tenth(row: dict[str, str]) -> float:
+    return 0.1 * (0.1 + 0.9 * (1 + math.cos(math.pi * share(row))) / 2)
+
+
 def complete(updates: int) -> str:
     return f"used = planned on {updates:,} of {updates:,} updates, schedule complete"
 
@@ -51,6 +73,7 @@ EPOCH = 57  # updates: 1,797 digits in batches of 32
 ADAM = {"lr.csv": {"lr/group0": peak(3e-3)}}
 RUNS = {
     "accelerate_loop.py": Run([complete(4 * 29)], ADAM),
+    "averaged_weights.py": Run([complete(4 * 50)], ADAM),
     "fabric_loop.py": Run(["schedule ended at 50%", complete(4 * EPOCH)], ADAM),
     "fine_tuning.py": Run(
         [f"{complete(4 * EPOCH)}, group body joined at update {EPOCH}"],
@@ -63,6 +86,13 @@ RUNS = {
     "hydra_application/main.py": Run([complete(3 * EPOCH)], ADAM),
     "lightning_cli/main.py": Run([complete(3 * EPOCH)], ADAM),
     "lightning_script.py": Run([complete(5 * EPOCH)], ADAM),
+    "muon_and_adamw.py": Run(
+        [complete(4 * EPOCH)],
+        {
+            "lr-Muon.csv": {"lr/hidden": peak(2e-2)},
+            "lr-AdamW.csv": {"lr/head": peak(3e-3), "lr/vectors": peak(3e-3)},
+        },
+    ),
     "optuna_sweep.py": Run(["best of 6 trials, of which", "and schedules.Cosine(warmup='"], {}),
     "plain_loop.py": Run(["schedule ended at 50%", complete(4 * 29)], ADAM),
     "range_test_then_train.py": Run(["as the peak of a schedule", complete(3 * EPOCH)], {}),
@@ -70,6 +100,10 @@ RUNS = {
         [complete(6 * EPOCH), f"resumed at update {3 * EPOCH}", complete(4 * EPOCH)],
         {"long/lr.csv": {"lr/group0": peak(3e-3)}, "branch/lr.csv": {"lr/group0": peak(3e-3)}},
     ),
+    "schedule_by_group.py": Run(
+        [complete(4 * EPOCH)], {"lr.csv": {"lr/backbone": cosine_backbone, "lr/head": linear_head}}
+    ),
+    "schedule_free.py": Run([complete(4 * 50)], {"lr.csv": {"lr/group0": peak(1e-2)}}),
     "several_optimizers.py": Run(
         [complete(4 * (EPOCH // 2)), complete(4 * EPOCH)],
         {"lr-Adam.csv": {"lr/group0": peak(2e-3)}, "lr-RMSprop.csv": {"lr/group0": peak(1e-3)}},
@@ -77,6 +111,17 @@ RUNS = {
     "transformers_trainer.py": Run(
         ["resumed at update 87", "total_steps: 87 -> 116", complete(4 * 29)],
         {"trained/lr.csv": {"lr/group0": peak(3e-3), "lr/group1": peak(3e-3)}},
+    ),
+    "weight_decay_schedule.py": Run(
+        [complete(4 * EPOCH)],
+        {
+            "lr.csv": {
+                "lr/matrices": peak(3e-3),
+                "lr/vectors": peak(3e-3),
+                "weight_decay/matrices": cosine_to_a_tenth,
+                "weight_decay/vectors": lambda row: 0.0,
+            }
+        },
     ),
     "warmup_over_own_scheduler.py": Run(
         [f"used = planned on {5 * EPOCH} of {5 * EPOCH} updates, warmup complete"],
@@ -142,7 +187,7 @@ def test_a_script_does_what_it_says(
         with record.open(encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         assert [int(row["step"]) for row in rows] == list(range(len(rows)))
-        assert {column for column in rows[0] if column.startswith("lr/")} == set(columns)
+        assert {column for column in rows[0] if column.startswith("lr/")} <= set(columns)
         for column, planned in columns.items():
             joined = [row for row in rows if row[column]]
             assert [float(row[column]) for row in joined] == pytest.approx([planned(row) for row in joined], rel=1e-12)

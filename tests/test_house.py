@@ -215,9 +215,10 @@ def test_every_package_is_in_the_wheel() -> None:
     assert there == set(ast.literal_eval(listed[1])) - {"lr_recipes.conf", "hydra_plugins", "hydra_plugins.lr_recipes"}
 
 
-def test_a_new_schedule_stands_in_one_list() -> None:
+@pytest.mark.parametrize("module", ["catalogue", "cycles", "drawn"])
+def test_a_new_schedule_stands_in_one_list(module: str) -> None:
     """Its own module's: what is public, and what the YAML files are compared with, follow from it."""
-    catalogue = importlib.import_module("lr_recipes.schedules.catalogue")
+    catalogue = importlib.import_module(f"lr_recipes.schedules.{module}")
     defined = {
         name
         for name, value in vars(catalogue).items()

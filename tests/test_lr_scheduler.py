@@ -382,12 +382,22 @@ def test_signature_and_docstring_are_the_schedules(name: str) -> None:
     first, *others = parameters
     assert first == "optimizer"
     assert parameters[first].annotation is Optimizer
-    fields = {one.name for one in dataclasses.fields(schedule) if one.init}
+    knobs = {name for name, one in inspect.signature(schedule).parameters.items() if one.kind is one.KEYWORD_ONLY}
     facts = {"total_steps", "steps_per_epoch", "samples_per_step", "tokens_per_sample"}
-    assert set(others) == fields | facts | {"resume", "last_epoch"}
+    assert set(others) == knobs | facts | {"resume", "last_epoch"}
     assert kind.__init__.__annotations__.keys() == parameters.keys()
     assert inspect.getdoc(kind).startswith(inspect.getdoc(schedule).splitlines()[0])
     assert [one for one in parameters if f"\n    {one}: " not in inspect.getdoc(kind)] == []
+
+
+def test_by_group_and_for_other_numbers() -> None:
+    optimizer = one_weight()
+    lr_scheduler.ByGroup(optimizer, total_steps=TOTAL, groups={0: "linear"})
+    assert used(optimizer, TOTAL) == plan(schedules.Linear(), TOTAL)
+    optimizer = one_weight()
+    bound = lr_scheduler.Hyperparameters(optimizer, total_steps=TOTAL, lr="linear", momentum="cosine")
+    assert used(optimizer, TOTAL // 2) == plan(schedules.Linear(), TOTAL)[: TOTAL // 2]
+    assert bound.optimizer.param_groups[0]["momentum"] == pytest.approx(0.9 * 0.5)
 
 
 @pytest.mark.parametrize("is_partial", [True, False])

@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 TARGETS = ["setup", "train", "test", "test-oldest", "lint", "docs", "guarantees", "bench", "reproduce"]
-TARGETS += ["gpu-check", "gpu-bench"]
+TARGETS += ["gpu", "gpu-check", "gpu-bench"]
 
 
 def make(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -42,8 +42,9 @@ def test_help_lists_every_target_with_a_description(arguments: list[str]) -> Non
         (["guarantees"], "-m benchmarks.guarantees"),
         (["reproduce", "ARGS=rows=transformer seeds=10"], "-m recipes.reproduction rows=transformer seeds=10"),
         (["bench"], "-m benchmarks.bench"),
-        (["gpu-check"], "-m benchmarks.gpu_check"),
-        (["gpu-bench"], "-m benchmarks.gpu_bench"),
+        (["gpu", "ARGS=--only rates"], "-m benchmarks.gpu --only rates"),
+        (["gpu-check"], "-m benchmarks.gpu --only clock trainings recipes compiled"),
+        (["gpu-bench"], "-m benchmarks.gpu --only rates gpt-124m resnet-512 small-cnn gpt-10m attention resnet-1024"),
     ],
 )
 def test_targets_set_up_and_then_run_in_the_venv(arguments: list[str], command: str) -> None:

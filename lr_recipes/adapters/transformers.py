@@ -174,7 +174,7 @@ class _Followed(BoundSchedule):
         plan, horizon = self._built, self._built.horizon
         if first:
             horizon = horizon.part(first, max((horizon.total_steps or 0) - first, 1))
-        self.follow(plan.schedule.plan(horizon, plan.base_lrs, plan.peak))
+        self.follow(plan.over(horizon))
 
 
 class _Follower:

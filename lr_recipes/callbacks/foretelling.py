@@ -36,7 +36,7 @@ from lr_recipes.callbacks.stage import Stage
 from lr_recipes.checks import explains_arguments, nearest
 from lr_recipes.optimizer import as_built
 from lr_recipes.optimizer.clock import Clock
-from lr_recipes.optimizer.groups import group_names, read_lrs
+from lr_recipes.optimizer.groups import group_names, read_lrs, warms_up_itself
 from lr_recipes.optimizer.told import LENGTHS, arguments_of, described
 from lr_recipes.optimizer.twin import CannotCopy
 from lr_recipes.plan.horizon import Horizon
@@ -121,6 +121,7 @@ class _Foretelling:
             Series(group_names(optimizer)),
             schedulers=[described(one.scheduler) for one in self._configs_of(optimizer)],
             built=as_built.lrs_before(optimizer),
+            own_warmup=warms_up_itself(optimizer),
             optimizer=number,
         )
         now = read_lrs(optimizer)
@@ -302,6 +303,7 @@ class _Foretelling:
             plateaus=self._plateaus(play),
             unread=self._unread(),
             lengths=self.told.lengths,
+            own_warmup=warms_up_itself(optimizer),
         )
 
     def _play_onward(self, play: Rehearsal) -> None:

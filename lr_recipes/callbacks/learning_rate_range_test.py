@@ -37,7 +37,7 @@ from lr_recipes.callbacks.telling import live_display_aside, tell, warn
 from lr_recipes.callbacks.training_state import TrainingState
 from lr_recipes.optimizer import internals
 from lr_recipes.optimizer.as_built import note_peak, peak_lrs
-from lr_recipes.optimizer.groups import group_names
+from lr_recipes.optimizer.groups import group_names, refuse_own_warmup
 from lr_recipes.plan.state import TEXT, Entries, ListOf, Maybe, Value
 from lr_recipes.sweep.result import PEAK, RULES, DivergenceWatch, RangeTest, Sweep
 
@@ -167,6 +167,7 @@ class LearningRateRangeTest(Remembering):
         comes after this hook.
         """
         optimizer = self._chosen(trainer)
+        refuse_own_warmup(optimizer)
         self._module_hooks = step_hooks(trainer)  # the other callbacks come later
         self.recall(Fit.of(trainer), goes_on_from(trainer))
         self._peak = self._state.get("peak")

@@ -358,7 +358,7 @@ class LearningRateScheduler(Remembering):
             plan, total = bound.plan, bound.horizon.total_steps
             horizon = replace(plan.horizon, steps_per_epoch=fit.horizon(total).steps_per_epoch)
             if horizon != plan.horizon:
-                bound.follow(plan.schedule.plan(horizon, plan.base_lrs, plan.peak))
+                bound.follow(plan.over(horizon))
                 if bound.every_update:  # else the LR is held until the epoch's first batch
                     bound.refresh()
 
@@ -388,8 +388,10 @@ class LearningRateScheduler(Remembering):
         totals = spread(self.total_steps, names, "total_steps")
         plans = {}
         with advised or advising(automatic, _HOW_TO_GIVE):
-            for name, schedule in spread(self.schedule, names, "schedule").items():
-                others = [one.names for other, one in built.items() if other != name]
+            chosen = spread(self.schedule, names, "schedule")
+            for name, schedule in chosen.items():
+                # A schedule by group may be meant for the groups of another optimizer that follows it too.
+                others = [built[other].names for other, one in chosen.items() if other != name and one is schedule]
                 run = horizon(totals.get(name), tokens_per_sample=self.tokens_per_sample)
                 plans[name] = plan_for(schedule, run, built[name].beside(others), fast_dev_run)
         return plans
@@ -409,9 +411,8 @@ class LearningRateScheduler(Remembering):
             return now
         # Of a checkpoint's run the groups now hold the `initial_lr` of the checkpoint: what this run's settings say was
         # noted before that, and a peak that has changed is a difference to be told.
-        return self._built[name].followed_by(
-            now
-        )  # a finetuning callback may have brought groups of the checkpoint back since
+        # A finetuning callback may have brought groups of the checkpoint back since.
+        return self._built[name].followed_by(now)
 
     def _go_on(self, fit: Fit, earlier: dict[str, Any]) -> None:
         """Go on where a checkpoint or an earlier fit stopped, if there is one, unless a new schedule begins here."""

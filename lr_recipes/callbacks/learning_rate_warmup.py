@@ -16,7 +16,7 @@ from lr_recipes.callbacks.learning_rate_scheduler import check_optimizers
 from lr_recipes.callbacks.lightning import LightningModule, Trainer
 from lr_recipes.callbacks.telling import as_typed, tell
 from lr_recipes.checks import brief
-from lr_recipes.optimizer.groups import check_lrs, read_lrs
+from lr_recipes.optimizer.groups import check_lrs, read_lrs, refuse_own_warmup
 from lr_recipes.optimizer.warmup import WARMED, WarmupOver, oddity_of_warmup
 from lr_recipes.plan.plan import Plan
 from lr_recipes.plan.resume import POLICIES, choose, saved_plan
@@ -77,6 +77,7 @@ class LearningRateWarmup(Remembering):
         self._warmups = {}
         for optimizer in Fit.of(trainer).optimizers.values():
             check_lrs(optimizer)
+            refuse_own_warmup(optimizer)
         for clock in Fit.of(trainer).clocks.values():
             clock.claim(
                 type(self).__name__,

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from lr_recipes.optimizer import internals
-from lr_recipes.optimizer.groups import Group, mark_of, write_number
+from lr_recipes.optimizer.groups import Group, mark_of, place_of, write_number
 from lr_recipes.plan.plan import Line
 
 
@@ -36,8 +36,10 @@ class Bundle:
         self.factor = 1.0
         self._at = self.curve.factor
         self._pairs = [(groups[line.group], line.base) for line in lines]
-        present: list[Any] = [group["lr"] for group, _ in self._pairs] if self.key == "lr" else []
-        self._floats = bool(present) and all(type(lr) is float for lr in present)
+        self._name, self._place = place_of(self._pairs[0][0], self.key)
+        present: list[Any] = [group.get(self._name) for group, _ in self._pairs]
+        self._floats = self._place is None and all(type(value) is float for value in present)
+        self._in_tuples = self._place is not None and all(_has_float(value, self._place) for value in present)
         self._tensors: list[Tensor] = present if len(present) > 1 and _are_alike(present) else []
         self._written = False
         self._marks: list[float] = []
@@ -53,17 +55,26 @@ class Bundle:
         if factor == self.factor and self._written and self._is_untouched():
             return factor
         self.factor, self._written = factor, True
-        if self._floats and type(self._pairs[0][0]["lr"]) is float:  # nearly always; asking each takes as long as this
+        name = self._name
+        if self._floats and type(self._pairs[0][0][name]) is float:  # nearly always; asking each takes as long as this
             for group, base in self._pairs:
-                group["lr"] = base * factor
+                group[name] = base * factor
             return factor
-        if self._tensors and self._pairs[0][0]["lr"] is self._tensors[0]:
+        if self._in_tuples:
+            self._write_in_tuples(factor)
+        elif self._tensors and self._pairs[0][0][name] is self._tensors[0]:
             internals.fill_all(self._tensors, [base * factor for base in self.bases])
         else:
             for group, base in self._pairs:
                 write_number(group, self.key, base * factor)
         self._marks = self._marks_now()
         return factor
+
+    def _write_in_tuples(self, factor: float) -> None:
+        name, place = self._name, self._place or 0
+        for group, base in self._pairs:
+            kept = group[name]
+            group[name] = (*kept[:place], base * factor, *kept[place + 1 :])
 
     def write_anew(self) -> None:
         """Let the next ``write`` write, whatever the factor was."""
@@ -73,8 +84,8 @@ class Bundle:
         """Whether the first and the last group hold what was written; the others are left to the audit."""
         if not self._floats:
             return self._marks == self._marks_now()
-        (first, base), (last, its_base) = self._pairs[0], self._pairs[-1]
-        there: bool = first["lr"] == base * self.factor and last["lr"] == its_base * self.factor
+        (first, base), (last, its_base), name = self._pairs[0], self._pairs[-1], self._name
+        there: bool = first[name] == base * self.factor and last[name] == its_base * self.factor
         return there
 
     def _marks_now(self) -> list[float]:
@@ -94,6 +105,10 @@ def bundles_of(lines: Sequence[Line], groups: Sequence[Group]) -> list[Bundle]:
     for line in lines:
         together.setdefault((line.key, id(line.curve)), []).append(line)
     return [Bundle(one, groups) for one in together.values()]
+
+
+def _has_float(value: Any, place: int) -> bool:
+    return isinstance(value, tuple) and place < len(value) and type(value[place]) is float
 
 
 def _are_alike(lrs: Sequence[Any]) -> bool:

@@ -31,6 +31,7 @@ from lr_recipes.optimizer.groups import (
     own_tensor_lrs,
     read_lrs,
     read_number,
+    refuse_own_warmup,
 )
 from lr_recipes.optimizer.pace import Pace
 from lr_recipes.plan.curve import Curve
@@ -157,7 +158,7 @@ class BoundSchedule(LRScheduler):
 
     @base_lrs.setter
     def base_lrs(self, base_lrs: Sequence[float]) -> None:
-        self.follow(self.plan.schedule.plan(self.plan.horizon, base_lrs))
+        self.follow(self.plan.schedule.plan(self.plan.horizon, self.plan.built.with_lrs(base_lrs)))
         self._bound_to = self.plan.base_lrs
 
     @property
@@ -463,7 +464,8 @@ class BoundSchedule(LRScheduler):
     def _configured(self) -> Plan:
         """The plan with the peaks that this run has given: an optimizer that is loaded before brings its own along."""
         bases = self._bound_to
-        same = bases == self.plan.base_lrs or len(bases) != len(self.plan.base_lrs)  # groups have joined or left since
+        now = self.plan.built
+        same = bases.equals(now, self.plan.moves) or len(bases) != len(now)  # groups have joined or left since
         return self.plan if same else self.plan.regrouped(bases)
 
     def _choose(self, state_dict: dict[str, Any], configured: Plan, resume: str) -> Chosen:
@@ -554,11 +556,13 @@ def _names_in(state: Any) -> str:
 
 
 def check_plan(plan: Plan, optimizer: Optimizer) -> None:
-    """Refuse a plan for what an optimizer's groups do not have, or cannot hold.
+    """Refuse a plan for what an optimizer's groups do not have, cannot hold, or would not use.
 
     Raises:
-        ValueError: the plan moves a number that a group does not have; or a momentum to 1 or above.
+        ValueError: the plan moves a number that a group does not have; or a momentum to 1 or above; or the optimizer
+            has a warmup of its own.
     """
+    refuse_own_warmup(optimizer)
     for line in plan.others:
         group = optimizer.param_groups[line.group]
         if read_number(group, line.key) is None:

@@ -80,15 +80,21 @@ def built_lrs(optimizer: Optimizer) -> Built:
 
 def _built_others(optimizer: Optimizer) -> dict[str, list[float | None]]:
     """What each group was built with beside the LR, number by number."""
-    numbers = [numbers_of(group) for group in optimizer.param_groups]
-    keys = dict.fromkeys(key for of in numbers for key in of)
-    return {
-        key: [
-            float(group.get(f"{_BUILT}{key}", of[key])) if key in of else None
-            for group, of in zip(optimizer.param_groups, numbers, strict=True)
-        ]
-        for key in keys
-    }
+    # Groups with the same entries of the same kinds, as nearly all are, hold the same numbers: of many, one is asked.
+    kinds: dict[tuple[Any, ...], list[int]] = {}
+    for index, group in enumerate(optimizer.param_groups):
+        kinds.setdefault((*group, *map(type, group.values())), []).append(index)
+    found: dict[str, list[float | None]] = {}
+    for alike in kinds.values():
+        groups = [optimizer.param_groups[index] for index in alike]
+        for key in numbers_of(groups[0]):
+            noted = f"{_BUILT}{key}"
+            name, place = (noted, None) if noted in groups[0] else place_of(groups[0], key)
+            values = [group[name] if place is None else group[name][place] for group in groups]
+            column = found.setdefault(key, [None] * len(optimizer.param_groups))
+            for index, value in zip(alike, values, strict=True):
+                column[index] = float(value)
+    return found
 
 
 def _unscaled(group: Group) -> float:
@@ -151,6 +157,35 @@ def check_lrs(optimizer: Optimizer) -> None:
             )
 
 
+def warms_up_itself(optimizer: Optimizer) -> tuple[str, str, int] | None:
+    """Return the optimizer's class, a group whose LR it warms up by itself, and over how many updates; else ``None``.
+
+    Schedule-free optimizers do: their step multiplies ``lr`` on its way to the parameters and leaves it in the group as
+    it is, where the product is not to be seen.
+    """
+    for name, group in zip(group_names(optimizer), optimizer.param_groups, strict=True):
+        updates = group.get("warmup_steps") or 0
+        if updates > group.get("k", 0):  # how many they have done
+            return type(optimizer).__name__, name, updates
+    return None
+
+
+def refuse_own_warmup(optimizer: Optimizer) -> None:
+    """Refuse an optimizer that multiplies the LR that it is given by a warmup of its own.
+
+    Raises:
+        ValueError: it does; says how to build it.
+    """
+    found = warms_up_itself(optimizer)
+    if found is not None:
+        who, name, updates = found
+        raise ValueError(
+            f"{who} has warmup_steps={updates} in {name}: its own step multiplies the LR of its "
+            f"first {updates} updates, so they would use less than is planned. Build it with warmup_steps=0, and let "
+            f"the schedule warm up, as in schedules.Fixed(warmup={updates}), which comes to the same LRs"
+        )
+
+
 def write_lr(group: Group, lr: Any) -> None:
     """Set a group's LR; a tensor is filled in place and stays the same object."""
     present = group["lr"]
@@ -184,8 +219,8 @@ def _is_single_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _place_of(group: Group, key: str) -> tuple[str, int | None]:
-    """Where a group holds a number: under which key, and at which place of a tuple."""
+def place_of(group: Group, key: str) -> tuple[str, int | None]:
+    """Return where a group holds a number: under which key, and at which place of a tuple."""
     if key == "momentum" and "betas" in group:  # first, as in torch's OneCycleLR: some optimizers have both
         return "betas", 0
     match = _PLACED.fullmatch(key)
@@ -194,7 +229,7 @@ def _place_of(group: Group, key: str) -> tuple[str, int | None]:
 
 def read_number(group: Group, key: str) -> float | None:
     """Return a number that a group holds, under the name that plans have for it; ``None`` where there is none."""
-    name, place = _place_of(group, key)
+    name, place = place_of(group, key)
     value = group.get(name)
     if place is not None:
         value = value[place] if isinstance(value, (tuple, list)) and place < len(value) else None
@@ -203,7 +238,7 @@ def read_number(group: Group, key: str) -> float | None:
 
 def write_number(group: Group, key: str, number: float) -> None:
     """Set a number that a group holds; a tensor is filled in place and stays the same object."""
-    name, place = _place_of(group, key)
+    name, place = place_of(group, key)
     present = group[name] if place is None else group[name][place]
     if isinstance(present, Tensor):
         present.fill_(number)
@@ -215,7 +250,7 @@ def write_number(group: Group, key: str, number: float) -> None:
 
 def mark_of(group: Group, key: str) -> float:
     """Return what shows whether a number has been written since: itself, or how often its tensor was."""
-    name, place = _place_of(group, key)
+    name, place = place_of(group, key)
     present = group[name] if place is None else group[name][place]
     return internals.version_of(present) if isinstance(present, Tensor) else float(present)
 

@@ -106,10 +106,10 @@ class Recorder:
         self._announced = False
         self.noted = self._taken = 0
         self._found = ""  # what is still to end the run
-        teller = self.clock.teller
-        self.kinds = (*_ALWAYS, *(key for key in (teller.plan.moves if teller else ()) if key not in _ALWAYS))
+        self._plan = self._plan_of_owner()
+        self.kinds = (*_ALWAYS, *self._further_kinds(_ALWAYS))
         # For each column whether it has a momentum, then for each whether it has a weight decay, and so on.
-        self._there = self._present_in_groups()
+        self._there = self._present_in_groups(self.kinds)
 
     @property
     def present(self) -> list[str]:
@@ -126,6 +126,8 @@ class Recorder:
             return
         if self._roster.has_changed(self.clock.optimizer):
             self._note_groups()
+        if self._plan_of_owner() is not self._plan:
+            self._note_kinds()
         update = self._read()  # of update `position`: the clock moves on after all witnesses have looked
         self.noted += 1
         self.last_lrs, self.last_others = update.lrs, update.others
@@ -262,10 +264,28 @@ class Recorder:
         """Momentum, weight decay and so on of the groups that have them."""
         return [value for value, there in zip(others, self._there, strict=True) if there]
 
-    def _present_in_groups(self) -> list[bool]:
+    def _present_in_groups(self, kinds: Iterable[str]) -> list[bool]:
         """Which groups have a momentum, which a weight decay, and so on."""
         groups = self.clock.optimizer.param_groups
-        return [read_number(group, kind) is not None for kind in self.kinds for group in groups]
+        return [read_number(group, kind) is not None for kind in kinds for group in groups]
+
+    def _plan_of_owner(self) -> Any:
+        owner = self.clock.teller
+        return None if owner is None else owner.plan
+
+    def _further_kinds(self, known: Sequence[str]) -> list[str]:
+        """What the plan moves that is not recorded yet."""
+        return [key for key in (self._plan.moves if self._plan else ()) if key not in known]
+
+    def _note_kinds(self) -> None:
+        """Give what another plan moves columns of its own: a group has joined, or a saved plan is followed."""
+        self._plan = self._plan_of_owner()
+        more = self._further_kinds(self.kinds)
+        if more:
+            self.flush()  # rows with the old columns
+            self._there += map(bool, self._of_each_kind(self._present_in_groups(more)))
+            self.kinds += tuple(more)
+            self.file.add_groups(self.names())
 
     def names(self) -> dict[str, list[str]]:
         """Return the names of the groups for each kind of column: those that have such a value."""
@@ -307,7 +327,7 @@ class Recorder:
         return columns[name]
 
     def _add_columns(self, known: int) -> None:
-        wide, count = self._of_each_kind(self._present_in_groups()), len(self.groups)
+        wide, count = self._of_each_kind(self._present_in_groups(self.kinds)), len(self.groups)
         there = []
         for number in range(len(self.kinds)):
             had, has = self._there[number * known : (number + 1) * known], wide[number * count : (number + 1) * count]

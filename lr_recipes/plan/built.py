@@ -75,6 +75,14 @@ class Built(list[float]):
         peaks = {"lr": self.peaks[key]} if key in self.peaks else {}
         return Built(lrs, self.names, {}, peaks, self.elsewhere, self.settled)
 
+    def with_lrs(self, lrs: Sequence[float]) -> Built:
+        """Return it with other base LRs."""
+        return Built(lrs, self.names, self.others, {}, self.elsewhere, settled=True)
+
+    def equals(self, other: Built, keys: Iterable[str]) -> bool:
+        """Whether the LRs are the same, and the hyper-parameters that are named."""
+        return self == other and all(self.others.get(key) == other.others.get(key) for key in keys)
+
     def measured(self, peaks: Mapping[str, Sequence[float | None]]) -> Built:
         """Return it with floors measured against ``peaks``, for a plan that is under way."""
         return Built(self, self.names, self.others, peaks, self.elsewhere, settled=True)

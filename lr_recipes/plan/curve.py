@@ -21,6 +21,7 @@ from lr_recipes.plan.sight import Sight
 Factor = Callable[[int], float]
 
 FOREVER = 2**62  # longer than any run
+AS_BUILT = "as built"  # the phase of a group or a number that no schedule is given for
 _PHASES_NAMED = 4  # at most, where a curve is a line of text
 
 

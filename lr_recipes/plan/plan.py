@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from lr_recipes.checks import counted
 from lr_recipes.plan.built import Built
-from lr_recipes.plan.curve import Curve
+from lr_recipes.plan.curve import AS_BUILT, Curve
 from lr_recipes.plan.horizon import Horizon
 from lr_recipes.plan.sight import Sight
 from lr_recipes.plan.state import Form
@@ -43,6 +43,11 @@ class Line(NamedTuple):
     base: float
     curve: Curve
     peak: float
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether a schedule is given for it; else it stays as built."""
+        return self.curve.phases[0].name != AS_BUILT
 
 
 class Source(Protocol):
@@ -97,6 +102,7 @@ class Plan(Sight):
         built: what the groups were built with.
         peak: the largest base LR at the start; an absolute floor is measured against it.
         reaction: how it reacts to a metric; ``None`` where it is a function of the position alone.
+        by_name: whether the schedule says by name what each group follows, even where that is one curve by now.
     """
 
     schedule: Source
@@ -106,6 +112,7 @@ class Plan(Sight):
     built: Built
     peak: float
     reaction: Reaction[Any] | None = None
+    by_name: bool = False
 
     @classmethod
     def of(
@@ -136,7 +143,7 @@ class Plan(Sight):
         """Return the plan of several plans, each of which is for the groups whose indices are given with it."""
         lines = _in_order(line._replace(group=groups[line.group]) for plan, groups in parts for line in plan.lines)
         first = next(plan for plan, groups in parts if 0 in groups)
-        return cls(schedule, horizon, first.curve, lines, built, max(plan.peak for plan, _ in parts))
+        return cls(schedule, horizon, first.curve, lines, built, max(plan.peak for plan, _ in parts), by_name=True)
 
     def with_lines(self, schedule: Source, lines: Iterable[Line]) -> Plan:
         """Return the plan with further lines, made from a schedule that says them too."""
@@ -173,6 +180,15 @@ class Plan(Sight):
                 "with requires_grad=False; or give the schedule one setting for all groups"
             ) from error
 
+    def over(self, horizon: Horizon) -> Plan:
+        """Return the plan of the same schedule on the same groups over another run, its floors where they were."""
+        return self.schedule.plan(horizon, self._measured, self.peak)
+
+    @property
+    def _measured(self) -> Built:
+        """What the groups were built with, floors and all."""
+        return self.built if self.is_one_curve else self.built.measured(self._peaks_of(range(len(self.built))))
+
     def _peaks_of(self, was: Sequence[int | None]) -> dict[str, list[float | None]]:
         """What floors of each group are measured against, of groups that were some of this plan's."""
         peaks: dict[str, list[float | None]] = {}
@@ -206,7 +222,8 @@ class Plan(Sight):
     @cached_property
     def is_one_curve(self) -> bool:
         """Whether the curve says all that there is to say, of any group."""
-        return self.uniform and all(line.curve is self.curve.beside.get(line.key) for line in self.others)
+        beside = all(line.curve is self.curve.beside.get(line.key) for line in self.others)
+        return self.uniform and beside and not self.by_name
 
     @cached_property
     def curves(self) -> dict[Curve, list[int]]:
@@ -272,13 +289,11 @@ class Plan(Sight):
         }
         if self.is_one_curve:
             return state
-        built = self.built.measured(self._peaks_of(range(len(self.built))))
-        return {**state, "built": built.describe(self.moves)}
+        return {**state, "built": self._measured.describe(self.moves)}
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Curves are functions, which cannot be pickled: a copy is made from what they were made from.
-        built = self.built if self.is_one_curve else self.built.measured(self._peaks_of(range(len(self.built))))
-        return _made_anew, (self.schedule, self.horizon, built, self.peak)
+        return _made_anew, (self.schedule, self.horizon, self._measured, self.peak)
 
 
 def _made_anew(schedule: Source, horizon: Horizon, base_lrs: Sequence[float], peak: float) -> Plan:

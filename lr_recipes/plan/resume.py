@@ -260,7 +260,8 @@ def _same(old: Plan, new: Plan) -> bool:
     if reacts and old.schedule.describe() != new.schedule.describe():
         return False
     shared = min(old.total_steps or _FAR, new.total_steps or _FAR)
-    phases = [phase.first for phase in [*old.curve.phases, *new.curve.phases]]
+    curves = {line.curve for line in [*old.lines, *new.lines]}
+    phases = [phase.first for curve in curves for phase in curve.phases]
     samples = _SAMPLES if old.total_steps or new.total_steps else _FEW_SAMPLES
     # Both have updates 0 to `shared - 1`; what comes later is the longer plan's alone, and no difference. The first
     # update of every phase is always looked at, for that is where curves bend.
@@ -272,17 +273,50 @@ def _differences(saved: dict[str, Any], configured: Plan) -> list[str]:
     """One line for each value that differs, old and new side by side."""
     state = configured.state()
     pairs = [("peak LR", saved["base_lrs"], state["base_lrs"])]
-    if saved["base_lrs"] == state["base_lrs"]:
+    if saved["base_lrs"] == state["base_lrs"] and "built" not in state:  # else floors have peaks of their own
         pairs.append(("the first peak", saved["peak"], state["peak"]))
     pairs += [(f"{key} as built", *values) for key, values in _built_otherwise(saved, state).items()]
-    # Another schedule has other knobs; facts that are not known here are a later version's.
-    for part, keys in (("schedule", {**saved["schedule"], **state["schedule"]}), ("horizon", state["horizon"])):
-        for key in keys:
-            pairs.append((key, _fact(saved[part], key), _fact(state[part], key)))
+    pairs += _pairs_of_schedules(saved["schedule"], state["schedule"])
+    # Facts that are not known here are a later version's.
+    pairs += [(key, _fact(saved["horizon"], key), _fact(state["horizon"], key)) for key in state["horizon"]]
     read = configured.schedule.read
     # The source says in words where the total came from; the total has a line of its own.
     shown = [(name, _side_by_side(old, new, read)) for name, old, new in pairs if old != new and name != "source"]
     return [one_line(f"{name}: {both}") for name, both in shown]
+
+
+def _pairs_of_schedules(old: dict[str, Any], new: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Names of what two schedules say, with the old and the new value; another schedule has other knobs."""
+    if old["schedule"] != new["schedule"] and (_is_made_of_others(old) or _is_made_of_others(new)):
+        return [("schedule", old, new)]
+    return [pair for knob in {**old, **new} for pair in _pairs_of_values(knob, old.get(knob), new.get(knob))]
+
+
+def _pairs_of_values(name: str, old: Any, new: Any) -> list[tuple[str, Any, Any]]:
+    """The same of two values; of schedules within, of those that are made of others each of these by itself."""
+    if _are_both(old, new, "schedules"):
+        named = [dict(zip(one["keys"], one["schedules"], strict=True)) for one in (old, new)]
+        # What moves another number is given under the name of that number; what is for a group under ``groups``.
+        own = name.rpartition(".")[2] == "others"
+        places = {
+            key: f"{name.removesuffix('others')}{key}" if own else f"{name}[{key!r}]"
+            for key in {**named[0], **named[1]}
+        }
+        return [
+            pair for key, place in places.items() for pair in _pairs_of_values(place, *(one.get(key) for one in named))
+        ]
+    if _are_both(old, new, "schedule") and _is_made_of_others(old) and old["schedule"] == new["schedule"]:
+        return [(f"{name}.{place}", *both) for place, *both in _pairs_of_schedules(old, new)]
+    return [(name, old, new)]
+
+
+def _are_both(old: Any, new: Any, entry: str) -> bool:
+    return all(isinstance(one, dict) and entry in one for one in (old, new))
+
+
+def _is_made_of_others(description: dict[str, Any]) -> bool:
+    """Whether the description of a schedule has further ones within, by themselves or by name."""
+    return any(isinstance(one, dict) and ("schedule" in one or "schedules" in one) for one in description.values())
 
 
 def _built_otherwise(saved: dict[str, Any], state: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -293,10 +327,10 @@ def _built_otherwise(saved: dict[str, Any], state: dict[str, Any]) -> dict[str, 
     return {key: (old[key], new[key]) for key in old if key in new}
 
 
-def _fact(part: dict[str, Any], key: str) -> Any:
-    """A value of a part; the total of a run that follows the clock is a time."""
-    value = part.get(key)
-    return Horizon(timed=True).mark(value) if key == "total_steps" and value and part.get("timed") else value
+def _fact(horizon: dict[str, Any], key: str) -> Any:
+    """A fact of a horizon; the total of a run that follows the clock is a time."""
+    value = horizon.get(key)
+    return Horizon(timed=True).mark(value) if key == "total_steps" and value and horizon.get("timed") else value
 
 
 def _side_by_side(old: Any, new: Any, read: Callable[[dict[str, Any]], Any]) -> str:

@@ -87,6 +87,7 @@ class Case:
         plateaus: what plateaus can do.
         unread: kinds of schedulers that were built on the optimizer, and that nobody ticks.
         lengths: settings in which a checkpoint is of another length than this run: kind, name, here, there.
+        own_warmup: the optimizer that warms up in its own step, the name of a group, and over how many updates.
         optimizer: its index.
         held: updates that an LR lasts while it changes, as a record shows; 0 where the ticks say it.
     """
@@ -108,6 +109,7 @@ class Case:
     plateaus: Sequence[Reacting] = ()
     unread: Sequence[str] = ()
     lengths: Sequence[tuple[str, str, Any, Any]] = ()
+    own_warmup: tuple[str, str, int] | None = None
     optimizer: int = 0
     held: int = 0
 
@@ -184,6 +186,17 @@ def _other_length(case: Case) -> Seen:
             "on_train_start, or load the weights alone"
         )
     return None
+
+
+def _own_warmup(case: Case) -> Seen:
+    if case.own_warmup is None:
+        return None
+    kind, name, updates = case.own_warmup
+    return case.series.first, (
+        f"{kind} was built with warmup_steps={updates}, and multiplies the LR of {name} within its own step: its first "
+        f"{updates} updates use less than is foretold and recorded. Build it with warmup_steps=0, and add "
+        f"LearningRateWarmup({updates}) to the callbacks"
+    )
 
 
 def _never_ticks(case: Case) -> Seen:
@@ -790,6 +803,7 @@ _OF_LENGTH = frozenset(
 FINDINGS: dict[str, Rule] = {
     "total_unknown": Rule(_total_unknown, _OF_LENGTH | {"negative_lr"}),
     "other_length": Rule(_other_length, _OF_LENGTH),
+    "own_warmup": Rule(_own_warmup),
     "never_ticks": Rule(_never_ticks, _OF_LENGTH | {"milestone_never_hit", "plateau_cannot_cut", "first_updates_zero"}),
     "milestone_never_hit": Rule(_milestone_never_hit),
     "frequency_restarts": Rule(_frequency_restarts),

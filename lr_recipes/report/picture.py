@@ -35,6 +35,7 @@ LINE = 110  # characters that fit into the width of the picture
 _NAME = 44  # of them are left for a name, so that two names share a line
 _FAR_BELOW, _FOR_LONG = 30, 0.2  # below a 30th of the peak for a fifth of the run: a linear axis would show nothing
 _FOR_MOMENTS = 0.02  # what lasts no longer, such as the end of a decay to 0, does not stretch a logarithmic axis
+_HEIGHT, _PANEL = 4.2, 1.4  # inches: of a picture of LRs, and of each other number below them
 _CHARACTER = 0.0105  # width of a small letter, as a share of the axis
 
 Rows = Sequence[Mapping[str, str]]
@@ -86,13 +87,13 @@ def _rows_of(source: Path, points: int) -> Rows:
 
 def figure_of(rows: Rows, title: str, peaks: Mapping[str, float]) -> Figure:
     """Return the picture of ``rows`` as a matplotlib figure."""
-    momenta = [curve for curve in dict.fromkeys(_series(rows, "momentum/").values()) if _moves(curve)]
-    heights = [3, 1] if momenta else [1]
-    figure = new_figure(figsize=(8, 5.6 if momenta else 4.2), dpi=120)
-    axes = list(figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0])
+    numbers = {kind: of for kind in _kinds(rows) if (of := _moving(_series(rows, f"{kind}/")))}
+    figure = new_figure(figsize=(8, _HEIGHT + _PANEL * len(numbers)), dpi=120)
+    ratios = [3, *(1 for _ in numbers)]
+    axes = list(figure.subplots(len(ratios), 1, sharex=True, squeeze=False, height_ratios=ratios)[:, 0])
     _draw_lrs(axes[0], rows, peaks)
-    if momenta:
-        _draw_momenta(axes[1], rows, momenta)
+    for axis, (kind, sharing) in zip(axes[1:], numbers.items(), strict=True):
+        _draw_number(axis, rows, kind, sharing)
     for axis in axes:
         make_quiet(axis)
     _draw_phases(axes, rows)
@@ -115,10 +116,7 @@ def _draw_lrs(axis: Axes, rows: Rows, peaks: Mapping[str, float]) -> None:
     for plan in dict.fromkeys(plans):
         marker = "o" if marker_of(plan) else ""
         axis.plot(steps, plan, color="0.83", linewidth=5, solid_capstyle="round", marker=marker, zorder=1)
-    sharing: dict[Values, list[str]] = {}
-    for name, used in lrs.items():
-        sharing.setdefault(used, []).append(name)
-    _draw_used(axis, [(steps, used, names) for used, names in sharing.items()])
+    _draw_used(axis, [(steps, used, names) for used, names in _sharing(lrs).items()])
     if len(rows) == 1:
         axis.set_xlim(steps[0] - 0.5, steps[0] + 0.5)
 
@@ -161,10 +159,14 @@ def _scale_for_groups(axis: Axes, lrs: Any) -> None:
     axis.set_ylim(bottom=max(min(positive) / 1.5, min(tops) / 10**_DECADES), top=max(tops) * 1.5)
 
 
-def _draw_momenta(axis: Axes, rows: Rows, momenta: Sequence[Values]) -> None:
-    for curve, style in zip(momenta, itertools.cycle(STYLES), strict=False):
-        axis.plot(_steps(rows), curve, color=GREY, linestyle=style, linewidth=1.6, marker=marker_of(curve))
-    axis.set_ylabel("momentum")
+def _draw_number(axis: Axes, rows: Rows, kind: str, sharing: Mapping[Values, Sequence[str]]) -> None:
+    """What moves beside the LR: a line for all groups that share it, named where it is not that of all."""
+    for (curve, names), style in zip(sharing.items(), itertools.cycle(STYLES), strict=False):
+        label, marker = _label(names), marker_of(curve)
+        axis.plot(_steps(rows), curve, color=GREY, linestyle=style, linewidth=1.6, marker=marker, label=label)
+    axis.set_ylabel(kind, fontsize=8)  # which is longer than the panel is high otherwise
+    if [*sharing.values()] != [[*_series(rows, "lr/")]]:
+        axis.legend(frameon=False, fontsize=7, ncols=2, handlelength=3)
 
 
 def make_quiet(axis: Axes) -> None:
@@ -195,17 +197,20 @@ def _draw_legend(figure: Figure, axis: Axes) -> None:
 
 def _draw_phases(axes: Sequence[Axes], rows: Rows) -> None:
     """A thin line where a phase begins, its name in the middle above."""
+    # Without a factor for all groups, the phases are those of the first one.
+    of_first = any(row["phase"] and not row["planned_factor"] for row in rows)
+    colour = COLOURS[0] if of_first else GREY
     begins = [next(run) for _, run in itertools.groupby(rows, key=lambda row: row["phase"])]
     if len(begins) > _MANY:
         return
     starts, last = _steps(begins), int(rows[-1]["step"])
-    for axis, start in itertools.product(axes, starts[1:]):
-        axis.axvline(start, color="0.6", linewidth=0.7, zorder=0)
+    for axis, start in itertools.product(axes[:1] if of_first else axes, starts[1:]):
+        axis.axvline(start, color=colour if of_first else "0.6", linewidth=0.7, zorder=0)
     middles = [(start + end) / 2 for start, end in zip(starts, [*starts[1:], last], strict=True)]
     names = [row["phase"] for row in begins]
     above = axes[0].get_xaxis_transform()  # x in updates, y as a share of the axis
     for middle, name in _fitting(middles, names, max(last - starts[0], 1)):
-        axes[0].text(middle, 1.01, escaped(name), transform=above, ha="center", va="bottom", fontsize=8, color=GREY)
+        axes[0].text(middle, 1.01, escaped(name), transform=above, ha="center", va="bottom", fontsize=8, color=colour)
 
 
 def _fitting(middles: Sequence[float], names: Sequence[str], width: float) -> list[tuple[float, str]]:
@@ -237,8 +242,23 @@ def _numbers(rows: Rows, column: str) -> Values:
     return tuple(float(row[column]) if row[column] else math.nan for row in rows)
 
 
-def _moves(values: Values) -> bool:
-    return len(set(values) - {math.nan}) > 1
+def _kinds(rows: Rows) -> list[str]:
+    """What is there beside the LR: momentum, weight decay and so on."""
+    kinds = dict.fromkeys(column.partition("/")[0] for column in rows[0] if "/" in column)
+    return [kind for kind in kinds if kind != "lr"]
+
+
+def _sharing(series: Mapping[str, Values]) -> dict[Values, list[str]]:
+    """Names of the groups by their values."""
+    sharing: dict[Values, list[str]] = {}
+    for name, values in series.items():
+        sharing.setdefault(values, []).append(name)
+    return sharing
+
+
+def _moving(series: Mapping[str, Values]) -> dict[Values, list[str]]:
+    """The same of those whose values change."""
+    return {values: names for values, names in _sharing(series).items() if len(set(values) - {math.nan}) > 1}
 
 
 def marker_of(values: Values) -> str:

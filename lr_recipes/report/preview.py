@@ -11,21 +11,23 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lr_recipes import checks
 from lr_recipes.plan.built import Built
 from lr_recipes.plan.curve import Curve
 from lr_recipes.plan.horizon import Duration, Horizon, HorizonError
-from lr_recipes.plan.names import distinct
 from lr_recipes.plan.plan import INTERVALS, Line, Plan
 from lr_recipes.report.chart import WIDTH, Point, draw_chart, is_plain, sparkline
 from lr_recipes.report.lr_csv import LrCsv, columns_of, with_replacement, write_several
 from lr_recipes.report.picture import figure_of, figure_of_several, log_axis, set_lr_scale
 from lr_recipes.report.shown import Shown
+from lr_recipes.report.supposed import GroupValues, check_moved, check_names, leaves_of, numbers_moved, supposed
 from lr_recipes.report.words import cut, in_words
 from lr_recipes.schedules import Schedule
+from lr_recipes.schedules.combined import Combined
 from lr_recipes.schedules.named import as_schedule
 
 if TYPE_CHECKING:
@@ -37,18 +39,27 @@ _DRAWN = 4000  # of a picture: more than it has pixels
 _SPARKS = (10, 40)  # characters of a sparkline, at least and at most
 _NO_END = 100  # updates that are shown at least of a run without a known end
 _NAME_WIDTH = 24  # characters of a name in a table
+_CURVES = 100  # whose phases a picture is sure to show
 _NO_SHARE = "LR / peak"
 
 Column = tuple[str, Sequence[str]]
+
+
+class _Ranked(NamedTuple):
+    """A column of a table, and its turn where there is little room: one of each number, then of each further curve."""
+
+    rank: int
+    column: Column
 
 
 @checks.explains_arguments
 def preview(
     schedule: Schedule | str | Mapping[str, Schedule | str],
     horizon: Horizon | int | str,
-    lr: float | Mapping[str, float] | None = None,
+    lr: GroupValues | None = None,
     interval: str = "step",
     title: str = "",
+    built: Mapping[str, GroupValues] | None = None,
 ) -> Any:
     """Show what a schedule will do in a run, without training.
 
@@ -56,9 +67,12 @@ def preview(
         schedule: one schedule, or the name of one, such as ``"warmup_cosine"``; or several by name, to compare them.
         horizon: the facts about the run; or, for a schedule that needs no others, its number of updates.
         lr: base LR, as the optimizer is built with: of all groups, or by the name of the group. Without it, LRs are
-            shown as shares of the peak.
+            shown as shares of the peak. The groups of a ``ByGroup`` then are called as its keys are, and those that
+            none of them means ``"others"``.
         interval: ``"step"``, or ``"epoch"`` for an LR that is held for each epoch, as in ``LearningRateScheduler``.
         title: whose plan it is; by default the schedule's class.
+        built: other numbers that the schedule moves, as the optimizer is built with: ``{"weight_decay": 0.1}``, or by
+            the name of the group. Of a number that is not here its factor is shown.
 
     Returns:
         A `Preview`, or a `Comparison` of several. Both print as text and have ``table``, ``plot()`` and ``to_csv()``.
@@ -86,8 +100,18 @@ def preview(
     if isinstance(schedule, Mapping):
         if not schedule:
             raise ValueError("schedule={}: give at least one schedule by name, as in {'cosine': Cosine()}")
-        _check_names("schedule", schedule)
-        return Comparison({name: preview(one, horizon, lr, interval, name) for name, one in schedule.items()})
+        check_names("schedule", schedule)
+        built, known = built or {}, {name: as_schedule(one) for name, one in schedule.items()}
+        moved = {name: numbers_moved(one) for name, one in known.items()}
+        check_moved(built, list(chain(*moved.values())))
+        return Comparison(
+            {
+                name: preview(
+                    one, horizon, lr, interval, name, {key: built[key] for key in built if key in moved[name]}
+                )
+                for name, one in known.items()
+            }
+        )
     schedule = as_schedule(schedule)
     if not isinstance(schedule, Schedule):
         raise TypeError(
@@ -95,15 +119,20 @@ def preview(
             "name, as in 'warmup_cosine'"
         )
     checks.one_of("interval", interval, INTERVALS)
-    _check_names("title", [title])
-    base_lrs = _base_lrs(lr)
-    bases = Built(base_lrs.values(), list(base_lrs))
-    if lr is None:
-        # There is no peak then: a schedule that needs one, as for an absolute floor, says so.
-        plan = Plan.of(schedule, horizon, schedule.resolve(horizon), bases, max(bases), schedule.reaction())
-    else:
-        plan = schedule.plan(horizon, bases)
-    return Preview(plan, list(base_lrs), interval, title or type(schedule).__name__, lr is not None)
+    check_names("title", [title])
+    bases, unknown = supposed(schedule, lr, built or {})
+    plan = schedule.plan(horizon, bases) if lr is not None else _plan_of_shares(schedule, horizon, bases)
+    return Preview(plan, bases.names, interval, title or type(schedule).__name__, lr is not None, shares=unknown)
+
+
+def _plan_of_shares(schedule: Schedule, horizon: Horizon, bases: Built) -> Plan:
+    # There is no peak then: a schedule that needs one, as for an absolute floor, says so.
+    if not isinstance(schedule, Combined):
+        return Plan.of(schedule, horizon, schedule.resolve(horizon), bases, max(bases), schedule.reaction())
+    for key, one in leaves_of(schedule):
+        if key == "lr":
+            one.curve_of(horizon, None, "the run")
+    return schedule.plan(horizon, bases)
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -119,6 +148,7 @@ class Preview(Shown):
         notes: further lines below the plan.
         what: ``"plan"``, or ``"forecast"`` of somebody else's schedulers.
         made_by: lines above the phases: who makes the LRs, where it is not the plan itself.
+        shares: numbers that the plan moves of which only the factor is known.
     """
 
     plan: Plan
@@ -129,6 +159,7 @@ class Preview(Shown):
     notes: Sequence[str] = ()
     what: str = "plan"
     made_by: Sequence[str] = ()
+    shares: Sequence[str] = ()
 
     @property
     def horizon(self) -> Horizon:
@@ -156,7 +187,7 @@ class Preview(Shown):
         epoch = self.horizon.steps("1 epoch") if self.horizon.steps_per_epoch else 0
         # Ten times as far as the last phase begins; further where the LR is still high there, as an inverse square
         # root's.
-        shortest = shown = 10 * max(self.curve.phases[-1].first, epoch, _NO_END // 10)
+        shortest = shown = 10 * max(epoch, _NO_END // 10, *(line.curve.phases[-1].first for line in self.plan.lines))
         while shown < 100 * shortest and self.curve(shown - 1) > 0.2:
             shown *= 2
         return shown if self.curve(shown - 1) <= 0.2 else shortest
@@ -179,8 +210,8 @@ class Preview(Shown):
 
     @cached_property
     def _highest(self) -> Line:
-        """The LR of the group with the highest base LR."""
-        return max((line for line in self.plan.lines if line.key == "lr"), key=lambda line: line.base)
+        """The LR of the group with the highest base LR, among those that a schedule is given for."""
+        return _largest([line for line in self.plan.lines if line.key == "lr"])
 
     @property
     def _highest_group(self) -> str:
@@ -188,7 +219,10 @@ class Preview(Shown):
 
     def _highest_lr(self, position: int) -> float:
         """The LR at an update in the group with the highest base LR; the others, which may be many, are not asked."""
-        return self._highest.base * self._highest.curve(self._written_at(position))
+        return self._at_line(self._highest, position)
+
+    def _at_line(self, line: Line, position: int) -> float:
+        return line.base * line.curve(self._written_at(position))
 
     @property
     def table(self) -> str:
@@ -202,20 +236,38 @@ class Preview(Shown):
             plain: ASCII only; by default where stdout can print nothing else.
         """
         ticks = {self._at(share): self.horizon.mark(self._at(share)) for share in SHARES}
-        points = [(n, self._highest_lr(n)) for n in self._positions(_DRAWN)]
-        low, title = log_axis([points]), self._y_title()
-        if not self.plan.uniform:
-            title += f" of {self._highest_group}; each group has a curve of its own"
-        elif len(set(self.base_lrs.values())) > 1:
-            title += f" of {self._highest_group}, the others in proportion"
+        line = self._charted
+        points = [(n, self._at_line(line, n)) for n in self._positions(_DRAWN)]
+        low = log_axis([points])
         return draw_chart(
             points,
-            title=title + (", log scale" if low else ""),
+            title=self._chart_title(line) + (", log scale" if low else ""),
             x_title=self._x_title(),
             ticks=ticks,
             log_from=low,
             plain=is_plain() if plain is None else plain,
         )
+
+    @cached_property
+    def _charted(self) -> Line:
+        """What the chart shows: the highest LR; where that stays as it is, the first number that does not."""
+        numbers = [line for line in self.plan.others if line.key == self.plan.moves[0] and line.base]
+        stays = len({self._highest.curve(n) for n in self._positions(_DRAWN)}) == 1
+        return _largest(numbers) if stays and numbers else self._highest
+
+    def _chart_title(self, line: Line) -> str:
+        lines = [one for one in self.plan.lines if one.key == line.key]
+        title, group = self._title_of(line.key), cut(self.groups[line.group], _NAME_WIDTH)
+        curves, groups = len({id(one.curve) for one in lines}), len(lines)
+        if curves > 1:
+            each = (
+                "each group has a curve of its own" if curves == groups else f"{curves:,} curves for {groups:,} groups"
+            )
+            return f"{title} of {group}; {each}"
+        return f"{title} of {group}, the others in proportion" if len({one.base for one in lines}) > 1 else title
+
+    def _title_of(self, key: str) -> str:
+        return self._y_title() if key == "lr" else f"{key} / built" if key in self.shares else key
 
     def plot(self) -> Figure:
         """Return a matplotlib figure: the LR of each group, what moves beside it, the phases."""
@@ -227,7 +279,8 @@ class Preview(Shown):
         figure = figure_of(rows, f"{self.title}: {total}{source}\n{self.plan.schedule!r}", {})
         if len(self.base_lrs) == 1:
             figure.legends[0].remove()  # nothing to tell apart
-        figure.axes[0].set_ylabel(self._y_title())
+        for axis in figure.axes:
+            axis.set_ylabel(self._title_of("lr" if axis is figure.axes[0] else axis.get_ylabel()))
         figure.axes[-1].set_xlabel(self._x_title(drawn=True))
         drawn = {n: self.lrs(n) for n in self._positions(_DRAWN)}
         set_lr_scale(figure.axes[0], [[(n, lrs[name]) for n, lrs in drawn.items()] for name in self.groups])
@@ -258,10 +311,16 @@ class Preview(Shown):
             factor = self.factor(n) if self.plan.uniform else None
             yield [n, epoch_of(n), None, phase(n), factor, *self.lrs(n).values(), *others]
 
+    @cached_property
+    def _curves(self) -> list[Curve]:
+        """The curves of the plan; of very many those of the first groups."""
+        return list(dict.fromkeys(line.curve for line in self.plan.lines))[:_CURVES]
+
     def _positions(self, most: int) -> list[int]:
         """About ``most`` updates, evenly spaced, with the first and the last of every phase; all where they are few."""
         # Both sides of a join, so that a cut is drawn as a cut and not as a slope between two samples.
-        edges = {edge for phase in self.curve.phases[:most] for edge in (phase.first - 1, phase.first)}
+        phases = {phase for curve in self._curves for phase in curve.phases[:most]}
+        edges = {edge for phase in phases for edge in (phase.first - 1, phase.first)}
         chosen = {*range(0, self.updates, max(self.updates // most, 1)), self.updates - 1, *edges}
         return sorted(n for n in chosen if 0 <= n < self.updates)
 
@@ -283,8 +342,8 @@ class Preview(Shown):
     def _plan_in_words(self) -> str:
         notes = [*self.notes, *(["the LR is held for each epoch"] if self.interval == "epoch" else [])]
         notes += ["cuts are left out: they depend on the metric"] if self.plan.reaction is not None else []
-        groups = self.groups if self.absolute else []
-        return in_words(self.plan, self.title, groups, notes, self.what, self.made_by)
+        shares = self.shares if self.absolute else [*self.shares, "lr"]
+        return in_words(self.plan, self.title, self.groups, notes, self.what, self.made_by, shares)
 
     def _share_columns(self) -> list[Column]:
         """Columns of the table; groups with the same LRs share one, and there are as many as fit beside each other."""
@@ -294,21 +353,37 @@ class Preview(Shown):
         columns.append(("time" if self.horizon.timed else "update", [self.horizon.mark(n) for n in at]))
         if self.horizon.steps_per_epoch is not None:
             columns.append(("epoch", [f"{self.horizon.epoch_of(n):,}" for n in at]))
-        moves = [(key, [f"{next(iter(self.values(key, n).values())):.4g}" for n in at]) for key in self.plan.moves]
-        for number, (lrs, names) in enumerate(self._sharing(at).items()):
-            head = f"LR {cut(', '.join(names), _NAME_WIDTH)}" if len(self.base_lrs) > 1 else "LR"
-            more = [(head if self.absolute else _NO_SHARE, [f"{lr:.4g}" for lr in lrs])]
-            if number and len(_aligned([*columns, *more, *moves]).partition("\n")[0]) > WIDTH:
-                break
-            columns += more
-        return [*columns, *moves]
+        found = [one for key in ("lr", *self.plan.moves) for one in self._number_columns(key, at)]
+        kept: list[_Ranked] = []
+        for one in sorted(found, key=lambda one: one.rank):
+            beside = [*columns, *(other.column for other in kept), one.column]
+            if not kept or len(_aligned(beside).partition("\n")[0]) <= WIDTH:
+                kept.append(one)
+        return [*columns, *(one.column for one in found if one in kept)]
 
-    def _sharing(self, at: Iterable[int]) -> dict[tuple[float, ...], list[str]]:
-        """Names of the groups by their LRs at some updates."""
+    def _number_columns(self, key: str, at: Iterable[int]) -> list[_Ranked]:
+        """A column for all groups with the same values of a number; beside the LR those where it changes."""
+        values = [self.lrs(n) if key == "lr" else self.values(key, n) for n in at]
         sharing: dict[tuple[float, ...], list[str]] = {}
-        for lrs, name in zip(zip(*(self.lrs(n).values() for n in at), strict=True), self.groups, strict=True):
-            sharing.setdefault(lrs, []).append(name)
-        return sharing
+        for name in values[0]:
+            sharing.setdefault(tuple(one[name] for one in values), []).append(name)
+        moving = {some: names for some, names in sharing.items() if key == "lr" or len({*some}) > 1} or sharing
+        lines = {self.groups[line.group]: line for line in self.plan.lines if line.key == key}
+        by_name, head, seen = (
+            len(self.groups) > 1 if key == "lr" else len(sharing) > 1,
+            self._head_of(key),
+            set[Curve](),
+        )
+        columns = []
+        for some, names in moving.items():
+            title, line = f"{head} {cut(', '.join(names), _NAME_WIDTH)}" if by_name else head, lines[names[0]]
+            rank = 2 if line.curve in seen or not line.is_scheduled else 1 if seen else 0
+            columns.append(_Ranked(rank, (title, [f"{one:.4g}" for one in some])))
+            seen |= {line.curve} if line.is_scheduled else set()
+        return columns
+
+    def _head_of(self, key: str) -> str:
+        return ("LR" if self.absolute else _NO_SHARE) if key == "lr" else self._title_of(key)
 
     def _y_title(self) -> str:
         return "learning rate" if self.absolute else "learning rate / peak"
@@ -341,7 +416,8 @@ class Comparison(Shown):
     def plot(self) -> Figure:
         """Return a matplotlib figure with all LRs in one axis."""
         first = next(iter(self.previews.values()))
-        return figure_of_several(self._points(), self.title, first._y_title())
+        curves = zip(self._labels(), self._points().values(), strict=True)
+        return figure_of_several(dict(curves), self.title, first._y_title())
 
     def to_csv(self, path: str | Path) -> None:
         """Write a row for each update and a column ``lr/<name>`` for each preview."""
@@ -355,11 +431,15 @@ class Comparison(Shown):
         whole = "" if total is None else f" over {checks.counted(total, 'update')}"
         return f"{checks.counted(len(self.previews), 'schedule')}{whole}"
 
+    def _labels(self) -> list[str]:
+        """The names; of a plan by group with the group whose LR is shown."""
+        return [name if one.plan.uniform else f"{name} ({one._highest_group})" for name, one in self.previews.items()]
+
     def _points(self) -> dict[str, list[Point]]:
         return {name: one.points() for name, one in self.previews.items()}
 
     def _table(self, sparks: bool) -> str:
-        columns: list[Column] = [("", [cut(name, _NAME_WIDTH) for name in self.previews])]
+        columns: list[Column] = [("", [cut(name, _NAME_WIDTH) for name in self._labels()])]
         for share in (0, 50, 100) if sparks else SHARES:
             columns.append((f"{share}%", [f"{one._highest_lr(one._at(share)):.3g}" for one in self.previews.values()]))
         if sparks:
@@ -376,24 +456,9 @@ def _sparks(one: Preview, count: int, plain: bool) -> str:
     return sparkline([one._highest_lr(n) for n in positions], peak, plain)
 
 
-def _base_lrs(lr: float | Mapping[str, float] | None) -> dict[str, float]:
-    base_lrs = dict(lr) if isinstance(lr, Mapping) else {"group0": 1.0 if lr is None else lr}
-    _check_names("lr", base_lrs)
-    for name, value in base_lrs.items():
-        if not checks.is_finite(value) or value <= 0:
-            whose = f" of {name}" if isinstance(lr, Mapping) else ""
-            raise ValueError(
-                f"lr={checks.brief(value)}{whose}: must be a number above 0, the peak of the schedule, as in 0.001"
-            )
-    if not base_lrs:
-        raise ValueError("lr={}: give the base LR of at least one group, as in {'decay': 0.001}")
-    return dict(zip(distinct(base_lrs), map(float, base_lrs.values()), strict=True))
-
-
-def _check_names(what: str, names: Iterable[Any]) -> None:
-    for name in names:
-        if not isinstance(name, str):
-            raise TypeError(f"{what}: {checks.brief(name)} is no name: give text, as in 'decay'")
+def _largest(lines: Sequence[Line]) -> Line:
+    """The line with the largest base, among those that a schedule is given for."""
+    return max(lines, key=lambda line: (line.is_scheduled, line.base))
 
 
 def _aligned(columns: Sequence[Column]) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from lr_recipes.plan.curve import Curve
 from lr_recipes.plan.horizon import Horizon
+from lr_recipes.plan.names import distinct
 from lr_recipes.plan.plan import Plan, Source
 from lr_recipes.report.preview import Preview, preview
 from lr_recipes.report.shown import in_html
@@ -31,9 +32,10 @@ def as_html(one: Any) -> str:
     if isinstance(one, Schedule):
         return in_html(_knobs(one), lambda: form_of(one), "the form of the schedule")
     if isinstance(one, Plan):
-        groups = [f"group{number}" for number in range(len(one.base_lrs))]
         title = type(one.schedule).__name__ if isinstance(one.schedule, Schedule) else repr(one.schedule)
-        shown = Preview(one, groups, "step", title)
+        in_step = {key for curve in one.curves for key in curve.beside}
+        shares = [key for key in one.moves if key not in one.built.others and key not in in_step]
+        shown = Preview(one, distinct(one.built.names), "step", title, shares=shares)
     else:
         shown = _of_curve(one)
     return in_html(shown.table, shown.plot, "its curve")
@@ -52,14 +54,16 @@ def form_of(schedule: Schedule) -> Figure | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a warmup that is long for this run, which is nobody's
             shown: Preview = preview(schedule, _UPDATES)
-            longer = schedule.resolve(4 * _UPDATES)
+            longer: Preview = preview(schedule, 4 * _UPDATES)
             figure = shown.plot()
     except ImportError:
         raise
     except Exception:  # it needs epochs, a peak, or is somebody's own: the words are there
         return None
     shares = range(0, _UPDATES, 50)
-    in_shares = all(math.isclose(shown.curve(n), longer(4 * n), rel_tol=0, abs_tol=_AS_GOOD_AS_EQUAL) for n in shares)
+    lines = zip(shown.plan.lines, longer.plan.lines, strict=True)
+    pairs = [(line.curve(n), later.curve(4 * n)) for line, later in lines for n in shares]
+    in_shares = all(math.isclose(one, other, rel_tol=0, abs_tol=_AS_GOOD_AS_EQUAL) for one, other in pairs)
     figure.suptitle("")
     figure.axes[-1].set_xlabel("share of the run" if in_shares else f"optimizer update of a run of {_UPDATES:,}")
     if in_shares:

@@ -5,14 +5,23 @@ What is true of a plan is asked of it; here it only becomes lines. Who prints th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from lr_recipes.checks import one_line
-from lr_recipes.plan.curve import Phase
-from lr_recipes.plan.plan import Plan
+from lr_recipes.plan.curve import Curve, Phase
+from lr_recipes.plan.plan import Line, Plan
 
 _MANY_LINES = 8  # lines that are shown without cutting
+_BY_NAME = 3  # groups that are named in one line
+_SHORT = 24  # characters of a name there
+_LOOKS = 1000  # of a curve that are looked at
+_NEARLY = 0.9  # of the base LR: no further below it is the highest update of a curve that peaks between two
+_ROUNDING = 1e-9
+_UNNAMED = "no schedule names it"
+
+# Until they are lined up, the columns of a line are divided by a tab, which no name has.
+Cells = str
 
 
 def in_words(
@@ -22,16 +31,21 @@ def in_words(
     notes: Sequence[str] = (),
     what: str = "plan",
     made_by: Sequence[str] = (),
+    shares: Sequence[str] = (),
 ) -> str:
     """Return a plan as a short block: where the total came from, each phase, each group.
+
+    Where the LRs of groups follow several curves, each has its phases below its groups; those whose phases are the same
+    in words stand together. Then come the other numbers that the plan moves.
 
     Args:
         plan: the plan.
         title: whose plan it is, such as the optimizer's name.
-        groups: names of the parameter groups; none where the LRs are shares of the peak.
+        groups: names of the parameter groups.
         notes: further lines, one each.
         what: ``"plan"``, or ``"forecast"`` of somebody else's schedule.
         made_by: lines above the phases: who makes the LRs, where it is not the plan itself.
+        shares: ``"lr"`` and other hyper-parameters of which only the factor is known, and not what it multiplies.
 
     Example:
         >>> from lr_recipes import Horizon, schedules
@@ -42,21 +56,24 @@ def in_words(
           cosine       updates 10 to 99   factor 1 -> 0.000305
           group decay  peak LR 0.002, floor 0
     """
-    count, phases = plan.total_steps, plan.curve.phases
+    count = plan.total_steps
     total = "no known end" if count is None else plan.horizon.in_words(count)
     source = f" ({one_line(plan.horizon.source)})" if plan.horizon.source else ""
-    shown = [phases[k] for k in few(len(phases))]
-    named = {k: _labelled(one_line(groups[k])) for k in few(len(groups))}
-    wide = max(_MANY_LINES, *(len(phase.name) for phase in shown), *map(len, named.values()))
-    longest = max(len(_stretch(plan, phase)) for phase in shown)
-    stretches = [f"{p.name:<{wide}}  {_stretch(plan, p):<{longest}}   {_factors(plan, p)}" for p in shown]
-    end = "floor" if what == "plan" else "last"  # where a forecast ends need not be its lowest
-    lrs = partial(_peak_and_floor, end=end) if plan.uniform else _first_and_last
-    whose = [f"{label:<{wide}}  {lrs(plan, k)}" for k, label in named.items()]
-    lines = [*with_gap(stretches, len(phases), "phases"), *with_gap(whose, len(groups), "groups")]
-    lines += map(one_line, notes)
+    names, forecast, known = [*map(one_line, groups)], what != "plan", "lr" not in shares
+    blocks = [*_phases_and_groups(plan).items()]
+    if len(blocks) == 1:
+        ((phases, of_block),) = blocks
+        rows = [*phases, *(_group_rows(plan, of_block, names, forecast) if known else [])]
+    else:
+        parts = []
+        for phases, of_block in [blocks[k] for k in few(len(blocks))]:
+            heads = _group_rows(plan, of_block, names, forecast) if known else [_group_row(of_block, names)]
+            parts.append("\n".join([*heads, *_indented(phases)] if of_block[0].is_scheduled else heads))
+        rows = "\n".join(with_gap(parts, len(blocks), "curves")).split("\n")
+    rows += [row for key in plan.moves for row in _number_rows(plan, key, names, key in shares)]
     head = f"Learning-rate {what} for {one_line(title)}: {total}{source}"
-    return "\n".join([head, *(f"  {line}" for line in [*map(one_line, made_by), *lines])])
+    lines = [*map(one_line, made_by), *_lined_up(rows), *map(one_line, notes)]
+    return "\n".join([head, *(f"  {line}" for line in lines)])
 
 
 def few(count: int) -> Sequence[int]:
@@ -80,6 +97,52 @@ def cut(name: str, most: int) -> str:
     return name if len(name) <= most else f"{name[: most - 3]}..."
 
 
+def few_names(names: Sequence[str]) -> str:
+    """Return names in one line, none of them long; of many the first three, and how many more there are.
+
+    Example:
+        >>> few_names(["head", "body"]), few_names(["a", "b", "c", "d", "e"])
+        ('head, body', 'a, b, c and 2 more')
+    """
+    more = len(names) - _BY_NAME
+    return ", ".join(cut(name, _SHORT) for name in names[:_BY_NAME]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def _lined_up(rows: Sequence[Cells]) -> list[str]:
+    """Lines with their columns below each other: what it is, the updates of a phase, and what is said of it."""
+    cells = [row.split("\t") for row in rows]
+    wide = max(_MANY_LINES, *(len(row[0]) for row in cells if len(row) > 1))
+    longest = max((len(row[1]) for row in cells if len(row) > 2), default=0)
+    lines = []
+    for label, *middle, text in [row if len(row) > 1 else [*row, ""] for row in cells]:
+        lines.append("  ".join([f"{label:<{wide}}", *(f"{one:<{longest}} " for one in middle), text]).rstrip())
+    return lines
+
+
+def _indented(rows: Sequence[Cells]) -> list[Cells]:
+    """Rows that belong to the one above them."""
+    return [f"  {row}" for row in rows]
+
+
+# The LR
+
+
+def _phases_and_groups(plan: Plan) -> Mapping[tuple[Cells, ...], list[Line]]:
+    """Phases of the LR, and the groups that go through them."""
+    found: dict[tuple[Cells, ...], list[Line]] = {}
+    lines = [line for line in plan.lines if line.key == "lr"]
+    phases = {curve: tuple(_phase_rows(plan, curve)) for curve in plan.curves}
+    for line in lines:
+        found.setdefault(phases[line.curve], []).append(line)
+    return found or {tuple(_phase_rows(plan, plan.curve)): []}
+
+
+def _phase_rows(plan: Plan, curve: Curve) -> list[Cells]:
+    shown = [curve.phases[k] for k in few(len(curve.phases))]
+    rows = [f"{phase.name}\t{_stretch(plan, phase)}\t{_factors(curve, phase)}" for phase in shown]
+    return with_gap(rows, len(curve.phases), "phases")
+
+
 def _stretch(plan: Plan, phase: Phase) -> str:
     if plan.horizon.timed and phase.last is not None:
         mark = plan.horizon.mark
@@ -89,31 +152,112 @@ def _stretch(plan: Plan, phase: Phase) -> str:
     return f"updates {phase.first:,} on" if phase.last is None else f"updates {phase.first:,} to {phase.last:,}"
 
 
-def _factors(plan: Plan, phase: Phase) -> str:
-    if not plan.uniform:
-        return "a curve for each group"
+def _factors(curve: Curve, phase: Phase) -> str:
     # What the first and the last update of the phase use: a cosine down to 0 ends just above it, for update T would be
     # 0.
-    first = plan.curve(phase.first)
+    first = curve(phase.first)
     if phase.last is None:
         return f"factor from {first:.3g}"
-    last = plan.curve(phase.last)
+    last = curve(phase.last)
     return f"factor {first:.3g}" if first == last else f"factor {first:.3g} -> {last:.3g}"
 
 
-def _peak_and_floor(plan: Plan, group: int, end: str) -> str:
-    base = plan.base_lrs[group]
-    return f"peak LR {base:g}, {end} {base * plan.end_factor:.3g}"
+def _group_rows(plan: Plan, lines: Sequence[Line], names: Sequence[str], forecast: bool) -> list[Cells]:
+    """A row for each group, of many for a few."""
+    shown = [lines[k] for k in few(len(lines))]
+    courses = {line.curve: _Course.of(line.curve) for line in shown}
+    rows = [f"{_labelled(names[one.group])}\t{_lr(plan, one, courses[one.curve], forecast)}" for one in shown]
+    return with_gap(rows, len(lines), "groups")
 
 
-def _first_and_last(plan: Plan, group: int) -> str:
-    """The LR of a group where each has a curve of its own, which need not begin, peak or end at its base LR."""
-    base, first, count = plan.base_lrs[group], plan.lrs(0)[group], plan.total_steps
-    if count is None:
-        return f"base LR {base:g}, LR from {first:.3g}"
-    return f"base LR {base:g}, LR {first:.3g} -> {plan.lrs(count - 1)[group]:.3g}"
+def _group_row(lines: Sequence[Line], names: Sequence[str]) -> Cells:
+    """A row for all groups, where their LRs are not known."""
+    label = f"group{'s' if len(lines) > 1 else ''} {few_names([names[line.group] for line in lines])}"
+    return label if lines[0].is_scheduled else f"{label}\tstays as built: {_UNNAMED}"
+
+
+def _lr(plan: Plan, line: Line, course: _Course, forecast: bool) -> str:
+    """The LR of a group: its peak and floor, or where it has none what it begins and ends with."""
+    base, curve = line.base, line.curve
+    if not line.is_scheduled:
+        return f"stays at LR {base:g}: {_UNNAMED}"
+    # A forecast may be of a part of a run, whose peak is still to come, and where it ends need not be its lowest.
+    if course.highest > 1 + _ROUNDING or not (forecast or (course.highest > _NEARLY and course.has_floor)):
+        return f"base LR {base:g}, LR {course.path(base, '.3g')}"
+    last = plan.end_factor if curve is plan.curve else curve.end
+    return f"peak LR {base:g}, {'last' if forecast else 'floor'} {base * last:.3g}"
 
 
 def _labelled(name: str) -> str:
     """A group's name, told apart from a phase of the same name, such as "decay"."""
     return name if name.startswith("group") else f"group {name}"
+
+
+# Other numbers
+
+
+def _number_rows(plan: Plan, key: str, names: Sequence[str], is_share: bool) -> list[Cells]:
+    """What becomes of a number of the groups: a row, or one for each curve and value with its groups."""
+    in_step = {line.curve.beside[key] for line in plan.lines if key in line.curve.beside}
+    lines = [line for line in plan.others if line.key == key]
+    courses = {curve: _Course.of(curve) for curve in dict.fromkeys(line.curve for line in lines)}
+    # The phases of what moves in step with the LR are the LR's.
+    many = {curve for curve in courses if len(curve.phases) > 1 and curve not in in_step}
+    phases = {curve: tuple(_indented(_phase_rows(plan, curve))) if curve in many else () for curve in courses}
+    found: dict[tuple[str, tuple[Cells, ...]], list[str]] = {}
+    for line in lines:
+        if not line.is_scheduled:
+            said = f"stays at {line.base:g}: {_UNNAMED}"
+        elif not line.base:
+            said = "stays at 0"
+        else:
+            name = f" ({line.curve.phases[0].name})" if line.curve not in many | in_step else ""
+            said = f"{'factor ' if is_share else ''}{courses[line.curve].path(line.base, '.4g')}{name}"
+        found.setdefault((said, phases[line.curve] if line.base else ()), []).append(names[line.group])
+    rows: list[Cells] = []
+    for said, below in [[*found][k] for k in few(len(found))]:
+        whose = f"{few_names(found[said, below])}: " if len(found) > 1 else ""
+        rows.append("\n".join([f"{key}\t{whose}{said}", *below]))
+    return "\n".join(with_gap(rows, len(found), f"values of {key}")).split("\n")
+
+
+@dataclass(frozen=True)
+class _Course:
+    """What a curve does, as far as a few words say it.
+
+    Attributes:
+        turns: the first factor, those where it turns and that are above or below both ends, and the last one.
+        highest: its highest factor.
+        has_floor: whether it goes nowhere lower, once it was highest, than where it ends.
+        ends: whether it has an end.
+    """
+
+    turns: Sequence[float]
+    highest: float
+    has_floor: bool
+    ends: bool
+
+    @classmethod
+    def of(cls, curve: Curve) -> _Course:
+        """Look at a curve."""
+        total = curve.total_steps
+        most = curve.phases[-1].first + _LOOKS if total is None else total
+        edges = {edge for phase in curve.phases[:_LOOKS] for edge in (phase.first, phase.first - 1)}
+        places = sorted({*range(0, most, max(most // _LOOKS, 1)), *edges, most - 1} - {-1})
+        factors = [*map(curve.factor, places), *([] if total is None else [curve.end])]
+        high, low = max(factors), min(factors)
+        inner = sorted(factors.index(one) for one in {high, low} - {factors[0], factors[-1]})
+        floor = min(factors[factors.index(high) :]) if total is not None else curve.end
+        return cls(
+            [factors[0], *(factors[place] for place in inner), factors[-1]],
+            high,
+            floor >= curve.end - _ROUNDING,
+            total is not None,
+        )
+
+    def path(self, base: float, form: str) -> str:
+        """Return what it does in values: where it begins, turns and ends."""
+        shown = [format(base * one, form) for one in self.turns]
+        if not self.ends:
+            return shown[0] if len({*shown}) == 1 else f"from {shown[0]}"
+        return " -> ".join([one for one, before in zip(shown, ["", *shown], strict=False) if one != before])

@@ -114,7 +114,8 @@ class Schedule(Frozen):
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in given)})"
 
     def _is_set(self, field: dataclasses.Field[Any]) -> bool:
-        return bool(getattr(self, field.name) != field.default)
+        made = field.default_factory
+        return bool(getattr(self, field.name) != (field.default if made is dataclasses.MISSING else made()))
 
     def describe(self) -> dict[str, Any]:
         """Return the schedule as plain numbers, strings, lists and dicts, for checkpoints and comparisons."""
@@ -239,7 +240,7 @@ class Schedule(Frozen):
 
     def read(self, description: dict[str, Any]) -> Schedule:
         """Build any schedule from what its ``describe()`` returned; see ``from_description``."""
-        return from_description(description)
+        return from_description(description, type(self))
 
     # What a schedule of one's own defines
 
@@ -367,15 +368,19 @@ class ToFloor(Schedule):
         return self.min_lr / peak if self.min_lr else 0.0
 
 
-def from_description(description: dict[str, Any]) -> Schedule:
+def from_description(description: dict[str, Any], own: type[Schedule] = Schedule) -> Schedule:
     """Build a schedule from what ``describe()`` returned.
+
+    Args:
+        description: what it returned.
+        own: the class that is meant by its name, where several have been given the same one.
 
     Example:
         >>> from lr_recipes.schedules import Cosine
         >>> from_description(Cosine(warmup="10%").describe())
         Cosine(warmup='10%')
     """
-    known = {kind.__name__: kind for kind in kinds_of(Schedule)}
+    known = {kind.__name__: kind for kind in [*kinds_of(Schedule), own]}
     # By class name among all that have been imported: a checkpoint names no module, so a schedule may move.
     name = description.get("schedule") if isinstance(description, dict) else None
     if not isinstance(name, str) or name not in known:
@@ -416,6 +421,31 @@ def as_tuple(given: Any, name: str, example: str) -> tuple[Any, ...]:
 
 def plain_length(value: Any) -> Any:
     return str(value) if isinstance(value, Duration) else value
+
+
+def as_milestones(given: Any, example: str, minimum: int = 1) -> tuple[Length, ...]:
+    """Milestones as a tuple of plain values, each a duration."""
+    milestones = as_tuple(given, "milestones", example)
+    for milestone in milestones:
+        Duration.parse(milestone, "milestones", minimum)
+    return tuple(map(plain_length, milestones))
+
+
+def rising_steps(milestones: abc.Sequence[Length], horizon: Horizon) -> list[int]:
+    """Milestones in steps; they must rise, whatever their units."""
+    steps = [horizon.steps(milestone, "milestones") for milestone in milestones]
+    for before, after, given in zip(steps, steps[1:], milestones[1:], strict=False):
+        if after <= before:
+            raise ValueError(
+                f"milestones={checks.brief(list(milestones))}: {given!r} does not come after the one before it; sort "
+                "them"
+            )
+    return steps
+
+
+def at_least(floor: float, factor: Factor) -> Factor:
+    """A factor that does not fall below the floor; where there is none, the same function."""
+    return (lambda t: max(factor(t), floor)) if floor else factor
 
 
 def _to_plain(value: Any) -> Any:

@@ -3,6 +3,8 @@
 In the formulas ``t`` is the position, ``W`` the warmup steps, ``T`` the total steps, ``m`` the floor as a ratio of the
 peak, and ``p = (t - W) / (T - W)`` the progress of a decay, clipped to [0, 1].
 
+Those that come round again are in ``cycles.py``, those that are drawn by hand in ``drawn.py``.
+
 To add a schedule: write one dataclass here whose ``shape`` returns its ``Shape`` and put its name into ``__all__``, its
 knobs into ``conf/schedule/<name>.yaml``, one row into ``named.py`` and one into the table of
 ``tests/schedules/test_catalogue.py``.
@@ -19,26 +21,37 @@ from typing import Any
 
 from lr_recipes import checks
 from lr_recipes.plan.curve import Factor, Shape
-from lr_recipes.plan.horizon import Duration, Horizon, Marks
-from lr_recipes.schedules.base import Length, Schedule, Span, ToFloor, as_tuple, from_description, plain_length
+from lr_recipes.plan.horizon import Duration, Marks
+from lr_recipes.schedules.base import (
+    Length,
+    Schedule,
+    Span,
+    ToFloor,
+    as_milestones,
+    as_tuple,
+    at_least,
+    from_description,
+    rising_steps,
+)
+from lr_recipes.schedules.ways import WAYS, way
 
 __all__ = [
     "Cosine",
-    "CosineRestarts",
     "Exponential",
     "Fixed",
     "InverseSqrt",
+    "InverseTime",
     "Linear",
     "MultiStep",
     "OneCycle",
     "Polynomial",
+    "Power",
+    "Product",
+    "Rex",
     "Sequence",
     "Step",
     "WarmupStableDecay",
 ]
-
-_LISTED = 10_000  # cycles that are phases of their own; more are one phase, for nobody reads so many names
-DECAY_TYPES = ("linear", "cosine", "1-sqrt", "exponential", "square")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -55,8 +68,8 @@ class Fixed(Schedule):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Step(Schedule):
-    """A cut by the same factor after every stretch of the same length: gamma^floor(t / step_size).
+class Step(ToFloor):
+    """A cut by the same factor after every stretch of the same length: max(gamma^floor(t / step_size), m).
 
     Args:
         step_size: a duration, counted from the start of training, warmup included. The update at position
@@ -90,8 +103,8 @@ class Step(Schedule):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class MultiStep(Schedule):
-    """A cut at each milestone: gamma^(number of milestones <= t).
+class MultiStep(ToFloor):
+    """A cut at each milestone: max(gamma^(number of milestones <= t), m).
 
     Args:
         milestones: durations, counted from the start of training, warmup included, in rising order.
@@ -110,18 +123,18 @@ class MultiStep(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "milestones", _milestones(self.milestones, "['50%', '75%']"))
+        object.__setattr__(self, "milestones", as_milestones(self.milestones, "['50%', '75%']"))
         self.check_number("gamma", 0, 1, above=True)
 
     def shape(self, span: Span) -> Shape:
-        gamma, cuts = self.gamma, _rising(self.milestones, span.horizon)
+        gamma, cuts = self.gamma, rising_steps(self.milestones, span.horizon)
         # From the right: the update at a cut is the first with the lower LR.
         return _stepwise(lambda t: gamma ** bisect_right(cuts, t), span, "multistep")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Exponential(Schedule):
-    """A smooth cut by ``gamma`` over each stretch ``every``: gamma^(t / every).
+class Exponential(ToFloor):
+    """A smooth cut by ``gamma`` over each stretch ``every``: max(gamma^(t / every), m).
 
     Args:
         gamma: factor over one stretch, in (0, 1].
@@ -144,10 +157,7 @@ class Exponential(Schedule):
 
     def shape(self, span: Span) -> Shape:
         gamma, passed = self.gamma, _stretches(span.horizon.every(self.every, "every"))
-        # Smooth, so the end is the value at T: update T - 1 uses a little more. (A run without an end never asks for
-        # it.)
-        end = 0.0 if span.total is None else gamma ** passed(span.total)
-        return Shape(lambda t: gamma ** passed(t), end, [("exponential", 0)], during_warmup=True)
+        return _without_end(lambda t: gamma ** passed(t), span, "exponential", 0, during_warmup=True)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -219,8 +229,39 @@ class Linear(ToFloor):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class InverseSqrt(Schedule):
-    """A decay without end: sqrt(s / (s + t - W)).
+class Rex(ToFloor):
+    """Slowly down at first and fast at the end: m + (1 - m) (1 - p) / (1 - (1 - beta) p).
+
+    Args:
+        beta: how far it is from a straight line, which 1 is: above 0; the nearer to 0, the later it falls, and above 1
+            it falls early. The paper's is 1 / 2.
+
+    Source: Chen et al. 2021, https://arxiv.org/abs/2107.04197.
+
+    Example:
+        >>> round(Rex().resolve(Horizon(total_steps=100))(50), 4)
+        0.6667
+    """
+
+    beta: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_number("beta", 0, above=True)
+
+    def shape(self, span: Span) -> Shape:
+        warmup, floor, length, bend = span.warmup, span.floor, span.after_warmup("Rex"), 1 - self.beta
+
+        def factor(t: int) -> float:
+            done = (t - warmup) / length
+            return floor + (1 - floor) * (1 - done) / (1 - bend * done)
+
+        return Shape(factor, floor, [("rex", warmup)])
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class InverseSqrt(ToFloor):
+    """A decay without end: max(sqrt(s / (s + t - W)), m).
 
     Args:
         timescale: s, a duration; ``None`` takes the warmup's length.
@@ -236,18 +277,94 @@ class InverseSqrt(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.timescale is not None:
-            self.check_length("timescale", minimum=1)
-        elif Duration.parse(self.warmup).value == 0:
-            raise ValueError(
-                "timescale=None takes the warmup's length, and warmup=0: give one of them, as in '500 steps'"
-            )
+        _check_timescale(self)
 
     def shape(self, span: Span) -> Shape:
-        scale = span.warmup if self.timescale is None else span.horizon.steps(self.timescale, "timescale")
-        shift, sqrt = scale - span.warmup, math.sqrt  # at t = W the fraction is scale / scale: no jump after the warmup
-        end = 0.0 if span.total is None else sqrt(scale / (shift + span.total))
-        return Shape(lambda t: sqrt(scale / (shift + t)), end, [("inverse_sqrt", span.warmup)])
+        left, sqrt = _left_by(self, span), math.sqrt
+        return _without_end(lambda t: sqrt(left(t)), span, "inverse_sqrt", span.warmup)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class InverseTime(ToFloor):
+    """A decay without end, to one n-th after n - 1 times the timescale: max(s / (s + t - W), m).
+
+    Args:
+        timescale: s, a duration, after which half of the peak is left; ``None`` takes the warmup's length.
+
+    Source: Robbins and Monro 1951, https://doi.org/10.1214/aoms/1177729586; Keras ``InverseTimeDecay``.
+
+    Example:
+        >>> curve = InverseTime(timescale=100).resolve(Horizon())
+        >>> curve(100), curve(300)
+        (0.5, 0.25)
+    """
+
+    timescale: Length | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_timescale(self)
+
+    def shape(self, span: Span) -> Shape:
+        return _without_end(_left_by(self, span), span, "inverse_time", span.warmup)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Power(ToFloor):
+    """The peak, then a power of the time that has passed, then a last decay: max(min((s / t)^exponent, 1), m).
+
+    Unlike other decays it counts from the start of training, warmup included, so that a longer run goes on as a shorter
+    one did. A warmup that is longer than s leads to what is left at its end. The last decay, if there is one, goes from
+    what is left at its start down to the floor.
+
+    Args:
+        timescale: s, a duration from the start of training; up to there the peak is used. For an LR of a n^b at n
+            tokens, that is (peak / a)^(1 / b) tokens.
+        exponent: above 0; the -b of that law.
+        decay: length of the last decay at the end of the run, a duration; 0 for none, which needs no total.
+        decay_type: shape of the last decay, as in ``WarmupStableDecay``.
+
+    Source: Shen et al. 2024, https://arxiv.org/abs/2408.13359.
+
+    Example:
+        >>> curve = Power(timescale=100, exponent=0.5, decay=100, decay_type="linear").resolve(Horizon(total_steps=500))
+        >>> curve(100), curve(400), curve(450), curve(500)
+        (1.0, 0.5, 0.25, 0.0)
+    """
+
+    timescale: Length
+    exponent: float = 0.51
+    decay: Length = 0
+    decay_type: str = "1-sqrt"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_length("timescale", minimum=1)
+        self.check_number("exponent", 0, above=True)
+        self.check_length("decay")
+        if Duration.parse(self.decay).value:
+            _check_decay_type(self)
+
+    def shape(self, span: Span) -> Shape:
+        scale, exponent = span.horizon.steps(self.timescale, "timescale"), self.exponent
+        first = max(scale, span.warmup)  # updates up to here use one factor; it is the peak where it is s
+
+        def power(t: int) -> float:
+            left: float = (scale / max(t, first)) ** exponent
+            return left
+
+        shape = _without_end(power, span, "power", span.warmup, during_warmup=True)
+        if not Duration.parse(self.decay).value:
+            return shape
+        start, length = _last_decay(self, span, "Power")
+        decay = way(self.decay_type, shape.factor(start), span.floor)
+        phases = [("power", span.warmup), ("decay", start)]
+        return Shape(
+            lambda t: decay((t - start) / length) if t > start else shape.factor(t),
+            span.floor,
+            phases,
+            during_warmup=True,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -275,91 +392,12 @@ class WarmupStableDecay(ToFloor):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check_length("decay", minimum=1)
-        self.check_one_of("decay_type", DECAY_TYPES)
-        if self.decay_type == "exponential" and not self.min_lr_ratio and not self.min_lr:
-            raise ValueError("decay_type='exponential' never reaches 0: give a floor, as in min_lr_ratio=0.01")
+        _check_decay_type(self)
 
     def shape(self, span: Span) -> Shape:
-        total = span.horizon.need_total("WarmupStableDecay")
-        # Counted back from the end: "2 epochs" are the last two, which may be longer or shorter than the first two.
-        length = span.horizon.from_end().steps(self.decay, "decay")
-        start = total - length  # update `start` still uses the peak (q = 0), update `start + 1` is the first below it
-        if start < span.warmup:
-            raise ValueError(
-                f"warmup={self.warmup!r} ({span.horizon.in_words(span.warmup)}) and decay={self.decay!r} "
-                f"({span.horizon.mark(length)}) do not fit into the {span.horizon.in_words(total)} of the run: shorten "
-                "one of them or train longer"
-            )
-        decay, phases = self._decay(span.floor), [("stable", span.warmup), ("decay", start)]
+        start, length = _last_decay(self, span, "WarmupStableDecay")
+        decay, phases = way(self.decay_type, 1.0, span.floor), [("stable", span.warmup), ("decay", start)]
         return Shape(lambda t: 1.0 if t < start else decay((t - start) / length), span.floor, phases)
-
-    def _decay(self, floor: float) -> Callable[[float], float]:
-        """The factor as a function of the decay's progress."""
-        if self.decay_type == "exponential":
-            return lambda q: floor**q
-        fall: Callable[[float], float] = {
-            "linear": lambda q: 1 - q,
-            "cosine": lambda q: (1 + math.cos(math.pi * q)) / 2,
-            "1-sqrt": lambda q: 1 - math.sqrt(q),
-            "square": lambda q: 1 - q * q,
-        }[self.decay_type]
-        return lambda q: floor + (1 - floor) * fall(q)
-
-
-@dataclass(frozen=True, kw_only=True, repr=False)
-class CosineRestarts(ToFloor):
-    """Cosine cycles one after another: in cycle k with progress q, m + (h - m) (1 + cos(pi q)) / 2.
-
-    Each starts at h = max(cycle_decay^k, m), with k counted from 0.
-
-    Args:
-        cycle: length of the first cycle, a duration.
-        cycle_mult: each cycle is this many times as long as the one before, at least 1.
-        cycle_decay: each cycle starts at this share of the start of the one before, in (0, 1].
-
-    Source: Loshchilov and Hutter 2017, https://arxiv.org/abs/1608.03983; torch ``CosineAnnealingWarmRestarts``.
-
-    Example:
-        >>> curve = CosineRestarts(cycle=10, cycle_mult=2).resolve(Horizon(total_steps=30))
-        >>> curve(5), curve(10), curve(20), curve(30)
-        (0.5, 1.0, 0.5, 0.0)
-    """
-
-    cycle: Length
-    cycle_mult: float = 1.0
-    cycle_decay: float = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.check_length("cycle", minimum=1)
-        self.check_number("cycle_mult", 1, checks.MOST)
-        self.check_number("cycle_decay", 0, 1, above=True)
-
-    def shape(self, span: Span) -> Shape:
-        warmup, floor, decay = span.warmup, span.floor, self.cycle_decay
-        # Counted from the end of the warmup, so epochs are those from there on; "%" is of the whole run all the same.
-        # Each cycle is rounded from the start: rounded lengths would add up to another end of the run, and a cycle too
-        # many.
-        ends = span.horizon.part(warmup, span.total).every(self.cycle, "cycle", self.cycle_mult)
-        around = _around(ends)
-
-        def in_cycle(cycle: tuple[int, int, int], since: int) -> float:
-            k, start, end = cycle
-            high, progress = max(decay**k, floor), (since - start) / (end - start)
-            return floor + (high - floor) * (1 + math.cos(math.pi * progress)) / 2
-
-        def factor(t: int) -> float:
-            return in_cycle(around(t - warmup), t - warmup)
-
-        if span.total is None:
-            return Shape(factor, floor, [("cycles", warmup)])
-        # Where the run ends with a cycle, that cycle's floor, not the next one's start.
-        length = span.total - warmup
-        last = around(max(length - 1, 0))
-        count = last[0] + 1
-        starts = [0, *(ends[k] for k in range(count - 1))] if count <= _LISTED else []
-        phases = [(f"cycle {k}", warmup + start) for k, start in enumerate(starts, start=1)]
-        return Shape(factor, in_cycle(last, length), phases or [("cycles", warmup)])
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -474,7 +512,7 @@ class Sequence(Schedule):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "schedules", as_tuple(self.schedules, "schedules", "[Fixed(), Linear()]"))
-        object.__setattr__(self, "milestones", _milestones(self.milestones, "['50%']"))
+        object.__setattr__(self, "milestones", as_milestones(self.milestones, "['50%']"))
         for phase in self.schedules:
             if not isinstance(phase, Schedule) or phase.reaction() is not None:
                 raise ValueError(
@@ -494,12 +532,13 @@ class Sequence(Schedule):
         return cls(**{**fields, "schedules": [from_description(phase) for phase in fields["schedules"]]})
 
     def shape(self, span: Span) -> Shape:
-        marks = _rising(self.milestones, span.horizon)
+        marks = rising_steps(self.milestones, span.horizon)
         # Update T - 1 is the last, so a phase that begins at T would have none.
         if span.total is not None and marks[-1] >= span.total:
             raise ValueError(
-                f"milestones={checks.brief(list(self.milestones))}: the last phase would begin at update "
-                f"{marks[-1]:,}, and the run does {span.total:,}. Move the milestone forward or train longer"
+                f"milestones={checks.brief(list(self.milestones))}: the last phase would begin at "
+                f"{'' if span.horizon.timed else 'update '}{span.horizon.mark(marks[-1])}, and the run does "
+                f"{span.horizon.mark(span.total)}. Move the milestone forward or train longer"
             )
         starts = [0, *marks]
         lengths = [end - start for start, end in zip(starts, marks, strict=False)]
@@ -528,23 +567,109 @@ class Sequence(Schedule):
         return Shape(factor, curves[-1].end, phases, during_warmup=True)
 
 
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Product(ToFloor):
+    """Schedules that hold at the same time: the product of their factors, and at least m.
+
+    Each is made for the whole run, with its own warmup and floor; a ``warmup`` of the product multiplies them all.
+
+    Args:
+        schedules: the schedules, at least two.
+
+    Source: torch ``ChainedScheduler``.
+
+    Example:
+        >>> curve = Product(schedules=[Linear(), Step(step_size="50%")]).resolve(Horizon(total_steps=100))
+        >>> curve(25), round(curve(75), 3)
+        (0.75, 0.025)
+    """
+
+    schedules: abc.Sequence[Schedule]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "schedules", as_tuple(self.schedules, "schedules", "[Cosine(), Step(step_size=30)]"))
+        for one in self.schedules:
+            if not isinstance(one, Schedule) or one.reaction() is not None:
+                raise ValueError(
+                    f"schedules: {checks.brief(one)} cannot be multiplied; take schedules other than Plateau"
+                )
+
+    def describe(self) -> dict[str, Any]:
+        return {**super().describe(), "schedules": [one.describe() for one in self.schedules]}
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any]) -> Schedule:
+        return cls(**{**fields, "schedules": [from_description(one) for one in fields["schedules"]]})
+
+    def shape(self, span: Span) -> Shape:
+        curves = [one.curve_of(span.horizon, span.peak, "the run") for one in self.schedules]
+        for one, curve in zip(self.schedules, curves, strict=True):
+            if curve.beside:
+                raise ValueError(
+                    f"schedules: {checks.brief(one)} moves the momentum too, which is not multiplied: set its "
+                    "cycle_momentum=False"
+                )
+        factors, prod = [curve.factor for curve in curves], math.prod
+        # A phase lasts until one of the schedules comes to another one.
+        firsts = sorted({phase.first for curve in curves for phase in curve.phases})
+        names = [" x ".join(dict.fromkeys(curve.phase(first) for curve in curves)) for first in firsts]
+        return Shape(
+            at_least(span.floor, lambda t: prod([factor(t) for factor in factors])),
+            max(prod(curve.end for curve in curves), span.floor),
+            list(zip(names, firsts, strict=True)),
+            during_warmup=True,
+        )
+
+
 def _stepwise(factor: Factor, span: Span, name: str) -> Shape:
     """The shape of a staircase: its end is the level of the last update."""
     # Of update T - 1 and not of T: a cut that falls on the end of the run has no update to take part in.
+    factor = at_least(span.floor, factor)
     return Shape(factor, 0.0 if span.total is None else factor(span.total - 1), [(name, 0)], during_warmup=True)
 
 
-def _around(marks: range | Marks) -> Callable[[int], tuple[int, int, int]]:
-    """Position -> how many marks it has reached, the last of these (0 for none) and the next one."""
-    if isinstance(marks, Marks):
-        return marks.around
-    size = marks.step
+def _without_end(factor: Factor, span: Span, name: str, first: int, *, during_warmup: bool = False) -> Shape:
+    """The shape of a smooth decay that goes on for ever, or down to the floor."""
+    # The end is the value at T: update T - 1 uses a little more. (A run without an end never asks for it.)
+    factor = at_least(span.floor, factor)
+    end = 0.0 if span.total is None else factor(span.total)
+    return Shape(factor, end, [(name, first)], during_warmup=during_warmup)
 
-    def around(t: int) -> tuple[int, int, int]:
-        k = t // size
-        return k, k * size, (k + 1) * size
 
-    return around
+def _check_timescale(schedule: InverseSqrt | InverseTime) -> None:
+    if schedule.timescale is not None:
+        schedule.check_length("timescale", minimum=1)
+    elif Duration.parse(schedule.warmup).value == 0:
+        raise ValueError("timescale=None takes the warmup's length, and warmup=0: give one of them, as in '500 steps'")
+
+
+def _left_by(schedule: InverseSqrt | InverseTime, span: Span) -> Factor:
+    """s / (s + t - W)."""
+    scale = span.warmup if schedule.timescale is None else span.horizon.steps(schedule.timescale, "timescale")
+    shift = scale - span.warmup  # at t = W the fraction is scale / scale: no jump after the warmup
+    return lambda t: scale / (shift + t)
+
+
+def _check_decay_type(schedule: Power | WarmupStableDecay) -> None:
+    schedule.check_one_of("decay_type", WAYS)
+    if schedule.decay_type == "exponential" and not schedule.min_lr_ratio and not schedule.min_lr:
+        raise ValueError("decay_type='exponential' never reaches 0: give a floor, as in min_lr_ratio=0.01")
+
+
+def _last_decay(schedule: Power | WarmupStableDecay, span: Span, who: str) -> tuple[int, int]:
+    """The first update of the decay at the end of the run, and how many it lasts."""
+    total = span.horizon.need_total(who)
+    # Counted back from the end: "2 epochs" are the last two, which may be longer or shorter than the first two.
+    length = span.horizon.from_end().steps(schedule.decay, "decay")
+    start = total - length  # update `start` is still above the decay (q = 0), update `start + 1` is its first below
+    if start < span.warmup:
+        raise ValueError(
+            f"warmup={schedule.warmup!r} ({span.horizon.in_words(span.warmup)}) and decay={schedule.decay!r} "
+            f"({span.horizon.mark(length)}) do not fit into the {span.horizon.in_words(total)} of the run: shorten one "
+            "of them or train longer"
+        )
+    return start, length
 
 
 def _stretches(marks: range | Marks) -> Callable[[int], float]:
@@ -559,23 +684,3 @@ def _stretches(marks: range | Marks) -> Callable[[int], float]:
         return k + (t - start) / (end - start)
 
     return passed
-
-
-def _milestones(given: Any, example: str) -> tuple[Length, ...]:
-    """Milestones as a tuple of plain values, each a duration."""
-    milestones = as_tuple(given, "milestones", example)
-    for milestone in milestones:
-        Duration.parse(milestone, "milestones", minimum=1)
-    return tuple(map(plain_length, milestones))
-
-
-def _rising(milestones: abc.Sequence[Length], horizon: Horizon) -> list[int]:
-    """Milestones in steps; they must rise, whatever their units."""
-    steps = [horizon.steps(milestone, "milestones") for milestone in milestones]
-    for before, after, given in zip(steps, steps[1:], milestones[1:], strict=False):
-        if after <= before:
-            raise ValueError(
-                f"milestones={checks.brief(list(milestones))}: {given!r} does not come after the one before it; sort "
-                "them"
-            )
-    return steps

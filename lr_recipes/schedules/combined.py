@@ -4,7 +4,8 @@ What they make is a plan of several curves; each is that of the schedule within,
 for.
 """
 
-from __future__ import annotations
+# Not `from __future__ import annotations`: LightningCLI reads of a dataclass the types of its fields, and what
+# Hyperparameters is given is more than those.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -14,12 +15,12 @@ from typing import Any
 
 from lr_recipes import checks
 from lr_recipes.plan.built import Built
-from lr_recipes.plan.curve import Curve, Shape
+from lr_recipes.plan.curve import AS_BUILT, Curve, Shape
 from lr_recipes.plan.horizon import Horizon
 from lr_recipes.plan.plan import Line, Plan, Reaction
 from lr_recipes.schedules.base import Schedule, Span, from_description
 from lr_recipes.schedules.catalogue import Fixed
-from lr_recipes.schedules.named import as_schedule
+from lr_recipes.schedules.named import Name, as_schedule
 
 __all__ = ["ByGroup", "Hyperparameters"]
 
@@ -31,14 +32,9 @@ _NO_WARMUP = ("warmup", "warmup_type", "warmup_start_factor")
 class Combined(Schedule):
     """What both have: schedules within, which have the warmups."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in _NO_WARMUP:
-            if getattr(self, name) != type(self).__dataclass_fields__[name].default:
-                raise ValueError(
-                    f"{name}={checks.brief(getattr(self, name))}: {type(self).__name__} has no warmup of its own: give "
-                    "it to a schedule within, as in Cosine(warmup='5%')"
-                )
+    warmup: int | str = field(default=0, init=False, repr=False)
+    warmup_type: str = field(default="linear", init=False, repr=False)
+    warmup_start_factor: float | None = field(default=None, init=False, repr=False)
 
     def describe(self) -> dict[str, Any]:
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in _NO_WARMUP}
@@ -71,14 +67,18 @@ def _from_plain(value: Any) -> Any:
 class ByGroup(Combined):
     """Another schedule for some parameter groups: by name, index or regular expression.
 
+    A group without a name is ``group0``, ``group1``, ... by its index. Each schedule within has its own warmup, and
+    its floor is of the groups that follow it.
+
     Args:
         groups: group -> its schedule. A word is the name of a group, else a regular expression that matches the whole
             of it; a number is its index. Of several optimizers, the groups of any of them.
         default: the schedule of all other groups; without one they keep the LR that they were built with.
+        late: the same as ``groups``, for those that join later: here a key may mean no group yet.
 
     Raises:
-        ValueError: a key is no group's, or two keys are of the same group (when the plan is made); or a schedule within
-            reacts to a metric.
+        ValueError: a key of ``groups`` is no group's, or two keys are of the same group (when the plan is made); or a
+            schedule within reacts to a metric.
 
     Example:
         >>> from lr_recipes.schedules import Cosine, Linear
@@ -88,26 +88,30 @@ class ByGroup(Combined):
         [0.045, 0.005, 1.0]
     """
 
-    groups: Mapping[int | str, Schedule]
-    default: Schedule | None = None
+    groups: Mapping[int | str, Schedule | Name] = field(default_factory=dict)
+    default: Schedule | Name | None = None
+    late: Mapping[int | str, Schedule | Name] = field(default_factory=dict)
 
     __hash__ = Combined.__hash__
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(self.groups, Mapping) or not self.groups:
-            raise ValueError(
-                f"groups={checks.brief(self.groups)}: must be a mapping from groups to schedules that is not empty, as "
-                "in {'head': Linear(), 0: Cosine()}"
-            )
-        groups = {checks.plain(key): as_schedule(one, f"groups[{key!r}]") for key, one in self.groups.items()}
-        object.__setattr__(self, "groups", groups)  # the class is frozen; this is still its construction
-        object.__setattr__(self, "default", as_schedule(self.default, "default"))
-        for key, one in groups.items():
-            _check_key(key)
-            _check_part(f"groups[{checks.brief(key)}]", one)
+        for name in ("groups", "late"):
+            object.__setattr__(self, name, _checked_groups(name, getattr(self, name)))  # the class is frozen; this is
+        object.__setattr__(self, "default", as_schedule(self.default, "default"))  # still its construction
+        if not self._all:
+            raise ValueError("groups={}: must name at least one group, as in {'head': Linear(), 0: Cosine()}")
         if self.default is not None:
             _check_part("default", self.default)
+
+    @property
+    def _all(self) -> dict[int | str, Schedule]:
+        return {**self.groups, **self.late}  # type: ignore[dict-item] # no names any more
+
+    @property
+    def within(self) -> list[Schedule]:
+        """The schedules that it is made of."""
+        return [*self._all.values(), *([self.default] if isinstance(self.default, Schedule) else [])]
 
     def shape(self, span: Span) -> Shape:
         raise ValueError(
@@ -120,12 +124,18 @@ class ByGroup(Combined):
         horizon, built = Horizon.of(horizon), Built.of(base_lrs)
         if not built:
             raise ValueError(f"{self!r} is by group, and there are no groups here: give one schedule for all")
-        parts = [(one.plan(horizon, built.groups(groups)), groups) for one, groups in self._followed(built)]
+        parts = [
+            (
+                _left_alone(horizon, built.groups(groups)) if one is None else one.plan(horizon, built.groups(groups)),
+                groups,
+            )
+            for one, groups in self._followed(built)
+        ]
         return Plan.merged(self, horizon, built, parts)
 
-    def _followed(self, built: Built) -> list[tuple[Schedule, list[int]]]:
-        """The schedules within, and the groups that follow each."""
-        keys = {key: self._matches(key, built.names) for key in self.groups}
+    def _followed(self, built: Built) -> list[tuple[Schedule | None, list[int]]]:
+        """The schedules within, and the groups that follow each; ``None`` for those that no schedule is given for."""
+        keys = {key: self._matches(key, built.names) for key in self._all}
         if not built.settled:
             self._check_known(keys, built)
         of: dict[int, int | str] = {}
@@ -138,19 +148,21 @@ class ByGroup(Combined):
                     )
                 of[group] = key
         rest = [group for group in range(len(built)) if group not in of]
-        followed = [
-            (one, [group for group in range(len(built)) if of.get(group) == key]) for key, one in self.groups.items()
+        default = self.default if isinstance(self.default, Schedule) else None  # which is no name any more
+        followed: list[tuple[Schedule | None, list[int]]] = [
+            (one, [group for group in range(len(built)) if of.get(group) == key]) for key, one in self._all.items()
         ]
-        return [(one, groups) for one, groups in [*followed, (self.default or Fixed(), rest)] if groups]
+        return [(one, groups) for one, groups in [*followed, (default, rest)] if groups]
 
     def _check_known(self, keys: Mapping[int | str, Sequence[int]], built: Built) -> None:
         everywhere = list(dict.fromkeys(chain(built.names, *built.elsewhere)))
         for key, matched in keys.items():
-            if matched or any(self._matches(key, names) for names in built.elsewhere):
+            if matched or key in self.late or any(self._matches(key, names) for names in built.elsewhere):
                 continue
             near = checks.nearest(key, everywhere) if isinstance(key, str) else ""
             raise ValueError(
-                f"groups: there is no group {key!r}{near}; groups are {checks.one_line(', '.join(everywhere))}"
+                f"groups: there is no group {key!r}{near}; groups are {checks.one_line(', '.join(everywhere))}. One "
+                f"that joins later is given as late={{{key!r}: ...}}"
             )
 
     @staticmethod
@@ -168,14 +180,14 @@ class ByGroup(Combined):
 class Hyperparameters(Combined):
     """Schedules for other numbers of a parameter group beside the LR: each multiplies what its group was built with.
 
+    A floor is a ratio of what a number was built with, or as ``min_lr`` an absolute value of it.
+
     Args:
         lr: the schedule of the LR.
         weight_decay: that of the weight decay. A group whose weight decay is 0 stays at 0.
         momentum: that of SGD's momentum, or Adam's beta1.
         others: further numbers of a group -> their schedules, such as ``"betas[1]"`` or ``"eps"``. They may also stand
-            as arguments: ``Hyperparameters(eps=Ramp(end=10))``.
-
-    A floor is a ratio of what a number was built with, or as ``min_lr`` an absolute value of it.
+            as arguments: ``Hyperparameters(eps=Linear())``.
 
     Raises:
         ValueError: two schedules for one number; one of them reacts to a metric, which only that of the LR may; or the
@@ -198,17 +210,16 @@ class Hyperparameters(Combined):
     def __init__(
         self,
         *,
-        lr: Schedule | str | None = None,
-        weight_decay: Schedule | str | None = None,
-        momentum: Schedule | str | None = None,
-        others: Mapping[str, Schedule | str] | None = None,
+        lr: Schedule | Name | None = None,
+        weight_decay: Schedule | Name | None = None,
+        momentum: Schedule | Name | None = None,
+        others: Mapping[str, Schedule | Name] | None = None,
         **more: Any,
     ) -> None:
-        more.pop("schedule", None)
         given = {"weight_decay": weight_decay, "momentum": momentum, **more}
         found: dict[str, Any] = {}
         for name, one in [*(others or {}).items(), *given.items()]:
-            key = _KNOWN_AS.get(name, name)
+            key = name_of_number(name)
             if one is not None and key in found:
                 raise ValueError(f"two schedules for one number: {key} is given twice, at last as {name!r}")
             if one is not None:
@@ -269,16 +280,40 @@ class Hyperparameters(Combined):
         return plan.with_lines(self, lines)
 
 
-def _check_key(key: Any) -> None:
+def name_of_number(name: str) -> str:
+    """Return what a plan calls a number of a group: momentum and Adam's beta1 go by one name."""
+    return _KNOWN_AS.get(name, name)
+
+
+def _left_alone(horizon: Horizon, built: Built) -> Plan:
+    """The plan of groups that keep what they were built with."""
+    curve = Curve(Shape(lambda t: 1.0, 1.0, [(AS_BUILT, 0)]), lambda t: 1.0, 0, horizon.total_steps)
+    return Plan.of(Fixed(), horizon, curve, built, built.peak())
+
+
+def _checked_groups(name: str, given: Any) -> dict[int | str, Schedule]:
+    if not isinstance(given, Mapping):
+        raise ValueError(
+            f"{name}={checks.brief(given)}: must be a mapping from groups to schedules, as in "
+            "{'head': Linear(), 0: Cosine()}"
+        )
+    groups = {checks.plain(key): as_schedule(one, f"{name}[{checks.brief(key)}]") for key, one in given.items()}
+    for key, one in groups.items():
+        _check_key(name, key)
+        _check_part(f"{name}[{checks.brief(key)}]", one)
+    return groups
+
+
+def _check_key(name: str, key: Any) -> None:
     if isinstance(key, int) and not isinstance(key, bool) and key >= 0:
         return
     if not isinstance(key, str):
-        raise ValueError(f"groups: {checks.brief(key)} is no group: give its name, or its index from 0")
+        raise ValueError(f"{name}: {checks.brief(key)} is no group: give its name, or its index from 0")
     try:
         re.compile(key)
     except re.error as error:
         raise ValueError(
-            f"groups: {checks.brief(key)} is no regular expression ({error}): write a group's name, or put a \\ before "
+            f"{name}: {checks.brief(key)} is no regular expression ({error}): write a group's name, or put a \\ before "
             "what is to stand for itself"
         ) from None
 

@@ -35,7 +35,7 @@ else:  # torch takes seconds to import, and OmegaConf, with which loggers write 
 
 _TORCHS = "torch.optim.lr_scheduler"
 _ANY = Value("a plain value", lambda value: True)
-_CALL = Entries({"calls": TEXT, "args": ListOf(_ANY), "kwargs": ByName(TEXT, _ANY)})  # see `_describe_call`
+_CALL = Entries({"calls": TEXT, "args": ListOf(_ANY), "kwargs": ByName(TEXT, _ANY)})  # see `describe_call`
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -89,12 +89,12 @@ class TorchSchedule(Schedule):
     @staticmethod
     def equal(value: Any, other: Any) -> bool:
         both_calls = callable(value) and callable(other)
-        return _describe_call(value) == _describe_call(other) if both_calls else bool(value == other)
+        return describe_call(value) == describe_call(other) if both_calls else bool(value == other)
 
     # In a pickle a factory of torch's is plain words, as in a checkpoint, and so loads with `weights_only=True`.
 
     def __getstate__(self) -> dict[str, Any]:
-        call = _describe_call(self.factory)
+        call = describe_call(self.factory)
         try:
             _call_from(call)
         except ValueError:  # somebody's own code, which only a pickle can hold
@@ -106,7 +106,7 @@ class TorchSchedule(Schedule):
         super().__setstate__({**state, "factory": _call_from(factory) if isinstance(factory, dict) else factory})
 
     def describe(self) -> dict[str, Any]:
-        return {**super().describe(), "factory": _describe_call(self.factory)}
+        return {**super().describe(), "factory": describe_call(self.factory)}
 
     @classmethod
     def from_fields(cls, fields: dict[str, Any]) -> Schedule:
@@ -201,7 +201,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _describe_call(call: Any) -> dict[str, Any]:
+def describe_call(call: Any) -> dict[str, Any]:
     """A callable as plain values: the name of what it calls and, for a ``functools.partial``, its arguments."""
     # `func`, `args` and `keywords` are what a functools.partial has; Hydra makes one of `_partial_: true`.
     function, args, kwargs = getattr(call, "func", call), getattr(call, "args", ()), getattr(call, "keywords", {})
@@ -218,7 +218,7 @@ def _plain_argument(value: Any) -> Any:
         return [_plain_argument(item) for item in value]
     if value is None or isinstance(value, (bool, int, float, str)):
         return checks.plain(value)
-    return _describe_call(value) if callable(value) else repr(value)
+    return describe_call(value) if callable(value) else repr(value)
 
 
 def _has_call(given: list[Any]) -> bool:
@@ -237,8 +237,13 @@ def _call_from(description: Any) -> Any:
     found = importlib.import_module(_TORCHS) if module == _TORCHS else None
     kind = getattr(found, name, None)
     if found is None or not isinstance(kind, type) or not issubclass(kind, found.LRScheduler) or _has_call(given):
-        raise ValueError(
-            f"the checkpoint's schedule, {checks.one_line(description['calls'])}, cannot be built from a checkpoint: "
-            "give the same one in the settings"
-        )
+        raise not_from_a_checkpoint(description["calls"])
     return partial(kind, *description["args"], **description["kwargs"])
+
+
+def not_from_a_checkpoint(name: str) -> ValueError:
+    """What is said where a checkpoint names code of somebody's own."""
+    return ValueError(
+        f"the checkpoint's schedule, {checks.one_line(name)}, cannot be built from a checkpoint: give the same one in "
+        "the settings"
+    )

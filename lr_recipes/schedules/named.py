@@ -11,31 +11,48 @@ from lr_recipes import checks
 from lr_recipes.schedules.base import Schedule
 from lr_recipes.schedules.catalogue import (
     Cosine,
-    CosineRestarts,
     Exponential,
     Fixed,
     InverseSqrt,
+    InverseTime,
     Linear,
     MultiStep,
     OneCycle,
     Polynomial,
+    Power,
+    Rex,
     Step,
     WarmupStableDecay,
 )
+from lr_recipes.schedules.cycles import CosineRestarts, Cyclic
+from lr_recipes.schedules.drawn import Custom, Piecewise, Ramp
 from lr_recipes.schedules.plateau import Plateau
 
 # The files say the same, with a comment on every knob; `tests/test_conf.py` holds both together.
 NAMED: dict[str, Schedule] = {
     "cosine": Cosine(),
     "cosine_restarts": CosineRestarts(cycle="25%"),
+    "custom": Custom(function="math.cos"),
+    "cyclic": Cyclic(cycle="20%", min_lr_ratio=0.1),
     "exponential": Exponential(gamma=0.9),
     "fixed": Fixed(),
+    "infinite": Piecewise(
+        warmup="1%",
+        milestones=["1%", "25%", "85%", "100%"],
+        factors=[1.0, 0.5, 0.5, 0.05],
+        interpolation=["cosine", "linear", "exponential"],
+    ),
     "inverse_sqrt": InverseSqrt(warmup="1 epoch"),
+    "inverse_time": InverseTime(timescale="1 epoch"),
     "linear": Linear(),
     "multistep": MultiStep(milestones=["50%", "75%"]),
     "one_cycle": OneCycle(),
+    "piecewise": Piecewise(milestones=["0%", "30%", "80%", "100%"], factors=[1.0, 0.5, 0.5, 0.05]),
     "plateau": Plateau(),
     "polynomial": Polynomial(power=2.0),
+    "power": Power(timescale="10%", decay="10%"),
+    "ramp": Ramp(end=0.1),
+    "rex": Rex(),
     "step": Step(step_size="10 epochs"),
     "warmup_constant": Fixed(warmup="1 epoch"),
     "warmup_cosine": Cosine(warmup="5%"),

@@ -58,30 +58,32 @@ def _draw(character: str, font: Any, size: int) -> Tensor:
     return torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(size, size)
 
 
-def distort(templates: Tensor, size: int, generator: torch.Generator) -> Tensor:
-    """Turn, scale, shear, shift, fade and add noise to glyphs, each at random and differently.
+def draws(count: int, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw what is random about images: eight numbers each, 0 to 1 (8, count), and noise (count, 1, size, size)."""
+    numbers = torch.rand((8, count), generator=generator, device=generator.device)
+    return numbers, torch.randn((count, 1, size, size), generator=generator, device=generator.device)
+
+
+def distort(templates: Tensor, numbers: Tensor, noise: Tensor) -> Tensor:
+    """Turn, scale, shear, shift, fade and add noise to glyphs; nothing in here is random, so that it can be compiled.
 
     Args:
         templates: values 0 to 1 (batch, height, width).
-        size: side of the images to make, in pixels.
-        generator: source of all randomness, on the device of ``templates``.
+        numbers, noise: what `draws` has drawn; the noise has the shape of the images to make.
 
     Returns:
         Images (batch, 1, size, size) with mean about 0 and standard deviation about 1.
     """
-    count, device = len(templates), templates.device
-    turn, stretch_x, stretch_y, shear, shift_x, shift_y, contrast, level = (
-        2 * torch.rand((8, count), generator=generator, device=device) - 1
-    )
+    turn, stretch_x, stretch_y, shear, shift_x, shift_y, contrast, level = 2 * numbers - 1
     turn, shear = turn * math.radians(15), shear * 0.15
     x, y = 1 + 0.2 * stretch_x, 1 + 0.2 * stretch_y
     cos, sin = turn.cos(), turn.sin()
     first = torch.stack([x * cos, y * (shear * cos - sin), 0.2 * shift_x], dim=1)
     second = torch.stack([x * sin, y * (shear * sin + cos), 0.2 * shift_y], dim=1)
-    grid = F.affine_grid(torch.stack([first, second], dim=1), [count, 1, size, size], align_corners=False)
+    grid = F.affine_grid(torch.stack([first, second], dim=1), list(noise.shape), align_corners=False)
     images: Tensor = F.grid_sample(templates[:, None], grid, align_corners=False)
     images = (images - 0.2) * (3 + contrast).view(-1, 1, 1, 1) + (0.5 * level).view(-1, 1, 1, 1)
-    return images + 0.4 * torch.randn(images.shape, generator=generator, device=device)
+    return images + 0.4 * noise
 
 
 class GlyphsData(SeededData):
@@ -99,6 +101,8 @@ class GlyphsData(SeededData):
         train_size: samples in an epoch.
         val_size: samples in the validation set; the test set has as many others.
         label_noise: share of training labels that are replaced by another class.
+        compile: run the distortion of training images through ``torch.compile``: a GPU is then given a few kernels in
+            place of about 45, which take longer to start than to run. Images may differ by rounding.
         batch_size, seed, num_workers: see `SeededData`.
 
     Raises:
@@ -114,6 +118,7 @@ class GlyphsData(SeededData):
         train_size: int = 12_288,
         val_size: int = 1800,
         label_noise: float = 0.0,
+        compile: bool = False,
         batch_size: int = 128,
         seed: int = 1,
         num_workers: int = 0,
@@ -135,6 +140,7 @@ class GlyphsData(SeededData):
         check_label_noise(label_noise)
         self.size, self.characters, self.num_classes = size, CHARACTER_SETS[characters][:num_classes], num_classes
         self.val_size, self.label_noise = val_size, label_noise
+        self._distort = torch.compile(distort) if compile else distort
 
     @property
     def task(self) -> ImageTask:
@@ -159,11 +165,12 @@ class GlyphsData(SeededData):
 
     def _fixed_set(self, split: str) -> InMemory:
         labels = torch.arange(self.val_size) % self.num_classes
-        return InMemory(self._images(labels, seeded("glyphs", split)), labels)
+        return InMemory(distort(*self._drawn_for(labels, seeded("glyphs", split))), labels)
 
-    def _images(self, labels: Tensor, generator: torch.Generator) -> Tensor:
+    def _drawn_for(self, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what `distort` takes: a template for each label, and what is random about its image."""
         fonts = torch.randint(len(FONTS), labels.shape, generator=generator, device=labels.device)
-        return distort(self._templates.to(labels.device)[labels, fonts], self.size, generator)
+        return self._templates.to(labels.device)[labels, fonts], *draws(len(labels), self.size, generator)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Generate a training batch ``(images, labels)`` from its tickets; leave other batches alone."""
@@ -174,5 +181,5 @@ class GlyphsData(SeededData):
         self._templates = self._templates.to(device)  # copies once: the templates then stay there
         generator = seeded(self.seed, "glyphs", batch.first, device=device)
         labels = torch.randint(self.num_classes, batch.tickets.shape, generator=generator, device=device)
-        images = self._images(labels, generator)
+        images = self._distort(*self._drawn_for(labels, generator))
         return images, replaced(labels, self.label_noise, self.num_classes, generator)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, overload
 
 import torch.nn.functional as F
 from lightning.pytorch import LightningModule
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from recipes.data.task import TextTask, expect
+from recipes.models.attention import AttentionKernel, attending, attention_order
 from recipes.models.compiling import CompileMode, compile_in_place
 from recipes.models.metrics import is_written
 from recipes.models.parameter_groups import lr_ratios, optimizer_of
@@ -122,14 +123,28 @@ class GPT(nn.Module):
                 residual = name.endswith("out.weight")
                 nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * layers) if residual else 0.02)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Return logits (batch, time, vocab_size) for tokens (batch, time); time is at most ``context``."""
+    @overload
+    def forward(self, tokens: Tensor) -> Tensor: ...
+
+    @overload
+    def forward(self, tokens: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]: ...
+
+    def forward(self, tokens: Tensor, targets: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
+        """Return logits (batch, time, vocab_size) for tokens (batch, time); time is at most ``context``.
+
+        With ``targets`` (batch, time), return their loss and the logits, which then have no gradient. The loss is
+        computed here so that it is compiled with the network: outside, the logits, which are the largest tensor by
+        far, are read and written again for each of its operations.
+        """
         time = tokens.shape[1]
         if time > self.context:
             raise ValueError(f"{time} tokens are more than context={self.context}: give fewer")
         x = self.dropout(self.tokens(tokens) + self.positions.weight[:time])
         x = self.norm(self.blocks(x))
-        return F.linear(x, self.tokens.weight)  # tied: no output matrix of its own
+        logits = F.linear(x, self.tokens.weight)  # tied: no output matrix of its own
+        if targets is None:
+            return logits
+        return F.cross_entropy(logits.flatten(0, 1), targets.flatten()), logits.detach()
 
 
 def _check_sizes(layers: int, heads: int, width: int, dropout: float) -> None:
@@ -155,10 +170,11 @@ class LanguageModel(LightningModule):
         task: the data's `TextTask`, which fixes vocabulary and context.
         layers, heads, width, dropout, bias: see `GPT`.
         layer_decay: see `lr_ratios`; the embeddings, which are the output too, count as the lowest part.
+        attention: the kernel that attention tries first, see `attention_order`; ``None`` is torch's own choice.
         compile: run the network through ``torch.compile``; or one of its modes, such as ``"reduce-overhead"``.
 
     Raises:
-        ValueError: the data holds no text, or a size is out of range.
+        ValueError: the data holds no text, a size is out of range, or the kernel is unknown.
     """
 
     def __init__(
@@ -172,10 +188,12 @@ class LanguageModel(LightningModule):
         dropout: float = 0.0,
         bias: bool = False,
         layer_decay: float = 1.0,
+        attention: AttentionKernel | None = None,
         compile: bool | CompileMode = False,
     ) -> None:
         super().__init__()
-        self.optimizer = optimizer
+        attention_order(attention)  # raises where there is no such kernel
+        self.optimizer, self.attention = optimizer, attention
         task = expect(TextTask, task, model="LanguageModel (model=transformer)")
         self.network = GPT(task.vocab_size, task.context, layers, heads, width, dropout, bias)
         self.lr_ratios = lr_ratios(list(self.network.parts()), layer_decay=layer_decay)
@@ -183,8 +201,15 @@ class LanguageModel(LightningModule):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return logits (batch, time, vocab_size) for tokens (batch, time)."""
-        logits: Tensor = self.network(tokens)
+        with attending(self.attention):
+            logits: Tensor = self.network(tokens)
         return logits
+
+    def loss(self, windows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the loss of windows (batch, context + 1), and the logits, without a gradient."""
+        with attending(self.attention):
+            loss, logits = self.network(windows[:, :-1], windows[:, 1:])
+        return loss, logits
 
     def training_step(self, windows: Tensor) -> Tensor:
         """Return the loss of windows (batch, context + 1): all but the first token are predicted."""
@@ -203,11 +228,10 @@ class LanguageModel(LightningModule):
         return optimizer_of(self.optimizer, self.network.parts(), self.lr_ratios)
 
     def _step(self, windows: Tensor, stage: str) -> Tensor:
-        logits, targets = self(windows[:, :-1]), windows[:, 1:]
-        loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+        loss, logits = self.loss(windows)
         if stage == "train" and not is_written(self):
             return loss
-        accuracy = (logits.argmax(dim=-1) == targets).float().mean()
+        accuracy = (logits.argmax(dim=-1) == windows[:, 1:]).float().mean()
         self._report({f"{stage}_loss": loss, f"{stage}_acc": accuracy}, stage, len(windows))
         return loss
 

@@ -143,6 +143,11 @@ def test_every_schedule_in_yaml(name: str, short: bool, tmp_path: Path) -> None:
         (["schedule=Fixed", "interval=epoch"], schedules.Fixed()),
         (["schedule=Plateau", "schedule.monitor=loss"], schedules.Plateau(monitor="loss")),
         (["schedule=Halved", "schedule.hold=4"], Halved(hold=4)),
+        (["schedule=ByGroup", "schedule.groups.head=warmup_linear", "schedule.default=Cosine"],
+         schedules.ByGroup(groups={"head": "warmup_linear"}, default=schedules.Cosine())),
+        (["schedule=Hyperparameters", "schedule.lr=Cosine", "schedule.lr.warmup=4", "schedule.momentum=linear",
+          "schedule.others={beta2: linear}"],
+         schedules.Hyperparameters(lr=schedules.Cosine(warmup=4), momentum="linear", beta2="linear")),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )  # fmt: skip
@@ -150,6 +155,23 @@ def test_typed(typed: Sequence[str], wanted: Schedule, tmp_path: Path) -> None:
     arguments = [f"--trainer.callbacks.{argument}" for argument in typed]
     made = cli(tmp_path, "--trainer.callbacks=LearningRateScheduler", *arguments)
     assert scheduler_of(made).schedule == wanted
+
+
+def test_schedules_within_schedules_are_saved_and_load_again(tmp_path: Path) -> None:
+    warm, half = {"warmup": 3}, {"min_lr_ratio": 0.5}
+    groups = {0: {"class_path": "Linear", "init_args": warm}}
+    within = {"lr": {"class_path": "ByGroup", "init_args": {"groups": groups, "late": {"joins": "cosine"}}},
+              "momentum": "linear",
+              "others": {"weight_decay": {"class_path": "Linear", "init_args": half}}}  # fmt: skip
+    made = cli(tmp_path, callbacks=owner({"class_path": "Hyperparameters", "init_args": within}), saves=True)
+    wanted = schedules.ByGroup(groups={0: schedules.Linear(warmup=3)}, late={"joins": "cosine"})
+    decay = schedules.Linear(min_lr_ratio=0.5)
+    assert scheduler_of(made).schedule == schedules.Hyperparameters(lr=wanted, momentum="linear", weight_decay=decay)
+    first = used(made)
+    saved = ["--config", str(tmp_path / "config.yaml")]
+    again = LightningCLI(Net, Data, run=False, args=saved, save_config_callback=None)
+    assert scheduler_of(again).schedule == scheduler_of(made).schedule
+    assert used(again) == first == plan(schedules.Linear(warmup=3), UPDATES)
 
 
 @pytest.mark.parametrize("name", ["warmup_cosine", "one_cycle"])
@@ -188,10 +210,25 @@ def test_a_scheduler_of_torch_by_its_class(tmp_path: Path) -> None:
     assert used(made) == STAIRS
 
 
+@pytest.mark.parametrize("schedule", [
+    schedules.Custom(function="math.cos", warmup="25%"),
+    schedules.Piecewise(milestones=[0, "50%"], factors=[1, 0.5], interpolation=["cosine"]),
+    schedules.Ramp(end=0.5, shape="cosine", length="1 epoch"),
+    schedules.CosineRestarts(cycles=4),
+], ids=lambda value: type(value).__name__)  # fmt: skip
+def test_a_shape_whose_knobs_are_of_several_types(schedule: Schedule, tmp_path: Path) -> None:
+    described = schedule.describe()
+    knobs = {name: value for name, value in described.items() if name != "schedule" and value is not None}
+    if "function" in knobs:
+        knobs["function"] = "math.cos"
+    made = cli(tmp_path, callbacks=owner({"class_path": described["schedule"], "init_args": knobs}))
+    assert made.trainer.callbacks[0].schedule == schedule
+
+
 @pytest.mark.parametrize(
     ("typed", "answer"),
     [
-        (["schedule=Cosin"], "'cosine', 'cosine_restarts', 'exponential'"),
+        (["schedule=Cosin"], "'cosine', 'cosine_restarts', 'custom'"),
         (["schedule=Cosine", "schedule.warmpu=5%"], "Problem with given class_path 'lr_recipes.schedules.Cosine'"),
         (["schedule={SGD: warmup_cosin}"], "'warmup_constant', 'warmup_cosine'"),
         (["schedule=lr_recipes.lr_scheduler.Cosine"], "does not correspond to a subclass of Schedule"),
@@ -224,6 +261,8 @@ def by_path(folder: Path, *typed: str, saves: bool = False) -> LightningCLI:
         (["Step", "step_size=1 epoch"], schedules.Step(step_size="1 epoch")),
         (["MultiStep", "milestones=[50%,12]"], schedules.MultiStep(milestones=["50%", 12])),
         (["Linear", f"total_steps={UPDATES}"], schedules.Linear()),
+        (["lr_recipes.lr_scheduler.ByGroup", "groups={0: linear}"], schedules.Linear()),
+        (["Hyperparameters", "lr=linear", "weight_decay=cosine"], schedules.Linear()),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )  # fmt: skip
@@ -302,6 +341,8 @@ def test_a_module_takes_a_schedule_and_comes_back_from_its_checkpoint(tmp_path: 
         (["--trainer.callbacks.help=LearningRateRangeTest"], ["num_training_steps", "rule"]),
         (["--model.schedule.help=CosineRestarts"], ["cycle_mult", "warmup_start_factor", "min_lr_ratio"]),
         (["--trainer.callbacks=LearningRateScheduler", "--trainer.callbacks.schedule.help=OneCycle"], ["pct_start"]),
+        (["--model.schedule.help=Hyperparameters"], ["schedule.lr", "weight_decay", "momentum", "others"]),
+        (["--model.schedule.help=ByGroup"], ["groups", "default", "late", "regular expression"]),
     ],
     ids=lambda value: value[-1],
 )

@@ -35,6 +35,13 @@ def after_an_update(scheduler: Any) -> Any:
     return scheduler
 
 
+def warming_up_itself(updates: int) -> Any:
+    """An optimizer of which nothing but its groups is asked; schedule-free ones: tests/callbacks/test_averaging.py."""
+    optimizer = one_weight()
+    optimizer.param_groups[0]["warmup_steps"] = updates
+    return optimizer
+
+
 PLATEAU = schedules.Plateau(warmup=4)
 
 
@@ -84,6 +91,14 @@ PLAIN: dict[str, Case] = {
             "cycle_momentum=False": lambda: stepped(schedules.OneCycle(cycle_momentum=False), one_weight(Adagrad)),
             "SGD with momentum": lambda: stepped(schedules.OneCycle(), one_weight(SGD, momentum=0.9)),
             "an Adam": lambda: stepped(schedules.OneCycle(), one_weight(Adam)),
+        },
+    ),
+    "optimizer that warms up itself": Case(
+        lambda: bound(COSINE, warming_up_itself(4)),
+        ["SGD has warmup_steps=4 in group0", "its first 4 updates", "less than is planned"],
+        {
+            "Build it with warmup_steps=0": lambda: stepped(COSINE, warming_up_itself(0)),
+            "schedules.Fixed(warmup=4)": lambda: stepped(schedules.Fixed(warmup=4), warming_up_itself(0)),
         },
     ),
     "position that is none": Case(

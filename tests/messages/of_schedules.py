@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -61,6 +62,17 @@ def one(t: int) -> float:
 
 def in_two(first: Schedule | None = None, milestone: int = 8) -> Schedule:
     return schedules.Sequence(schedules=[first or schedules.Fixed(), schedules.Linear()], milestones=[milestone])
+
+
+def left(progress: float) -> float:
+    return 1 - progress
+
+
+def with_a_path() -> bytes:
+    """A pickle that somebody has made by hand: it names code where ours holds a function."""
+    schedule = schedules.Custom(function=left)
+    object.__setattr__(schedule, "function", "math.cos")
+    return pickle.dumps(schedule)
 
 
 def halved(count: int) -> float:
@@ -224,6 +236,101 @@ SCHEDULES: dict[str, Case] = {
         {
             "min_lr_ratio=0.01": lambda: trained(
                 schedules.WarmupStableDecay(decay_type="exponential", min_lr_ratio=0.01)
+            )
+        },
+    ),
+    "exponential ramp to nothing": Case(
+        lambda: schedules.Ramp(end=0, shape="exponential"),
+        ["shape='exponential' from 1 to 0", "never reaches 0"],
+        {
+            "factors above 0, as in 0.01": lambda: trained(schedules.Ramp(end=0.01, shape="exponential")),
+            "take 'cosine'": lambda: trained(schedules.Ramp(end=0, shape="cosine")),
+        },
+    ),
+    "cycles by their length and their count": Case(
+        lambda: schedules.CosineRestarts(cycle=4, cycles=4),
+        ["cycle=4 and cycles=4"],
+        {
+            "cycle='10 epochs'": lambda: schedules.CosineRestarts(cycle="10 epochs"),
+            "how many fill the run, as in cycles=4": lambda: trained(schedules.CosineRestarts(cycles=4)),
+            "set the other to null (None)": lambda: trained(schedules.CosineRestarts(cycle=None, cycles=4)),
+        },
+    ),
+    "half a cycle": Case(
+        lambda: schedules.Cyclic(cycles=1.5),
+        ["cycles=1.5", "at least 1"],
+        {"a whole number of cycles, at least 1, as in cycles=4": lambda: trained(schedules.Cyclic(cycles=4))},
+    ),
+    "more cycles than updates": Case(
+        lambda: fit(schedules.CosineRestarts(cycles=20), max_epochs=2),
+        ["cycles=20", "shorter than an update", "16 updates"],
+        {
+            "Take fewer": lambda: trained(schedules.CosineRestarts(cycles=16)),
+            "train longer": lambda: trained(schedules.CosineRestarts(cycles=20), 24, max_epochs=3),
+        },
+    ),
+    "points and factors": Case(
+        lambda: schedules.Piecewise(milestones=[0, 8], factors=[1, 0.5, 0]),
+        ["2 milestones and 3 factors"],
+        {"one factor for each milestone": lambda: trained(schedules.Piecewise(milestones=[0, 8], factors=[1, 0.5]))},
+    ),
+    "points and interpolations": Case(
+        lambda: schedules.Piecewise(milestones=[0, 8], factors=[1, 0.5], interpolation=["linear", "step"]),
+        ["2 interpolations and 2 factors"],
+        {
+            "one fewer than factors": lambda: trained(
+                schedules.Piecewise(milestones=[0, 8], factors=[1, 0.5], interpolation=["step"])
+            ),
+            "a single word for all": lambda: trained(
+                schedules.Piecewise(milestones=[0, 8], factors=[1, 0.5], interpolation="step")
+            ),
+        },
+    ),
+    "function that is none": Case(
+        lambda: schedules.Custom(function=0.5),
+        ["function=0.5"],
+        {
+            "as lambda p: 1 - p does": lambda: trained(schedules.Custom(function=lambda p: 1 - p)),
+            "in YAML its dotted path": lambda: trained(
+                instantiate({"_target_": "lr_recipes.schedules.Custom", "function": f"{__name__}.left"})
+            ),
+        },
+    ),
+    "function that is not there": Case(
+        lambda: schedules.Custom(function="my_module.late"),
+        ["function='my_module.late' is not found", "PYTHONPATH=."],
+        {"as in 'math.cos'": lambda: trained(schedules.Custom(function="math.cos"))},
+    ),
+    "function of no factor": Case(
+        lambda: schedules.Custom(function=lambda p: 1 - 2 * p),
+        ["<lambda>' gives -0.25 at the progress 0.625"],
+        {"a finite number of at least 0": lambda: trained(schedules.Custom(function=lambda p: max(1 - 2 * p, 0)))},
+    ),
+    "function in a checkpoint": Case(
+        lambda: from_description(schedules.Custom(function=left).describe()),
+        ["of_schedules.left, cannot be built from a checkpoint"],
+        {"give the same one in the settings": lambda: resumed(schedules.Custom(function=left), "checkpoint")},
+    ),
+    "function named in a pickle": Case(
+        lambda: pickle.loads(with_a_path()),
+        ["math.cos, cannot be built from a checkpoint"],
+        {"give the same one in the settings": lambda: trained(schedules.Custom(function="math.cos"))},
+    ),
+    "product with a plateau": Case(
+        lambda: schedules.Product(schedules=[schedules.Plateau(), schedules.Linear()]),
+        ["Plateau() cannot be multiplied"],
+        {
+            "schedules other than Plateau": lambda: trained(
+                schedules.Product(schedules=[schedules.Cosine(), schedules.Linear()])
+            )
+        },
+    ),
+    "product that moves the momentum": Case(
+        lambda: fit(schedules.Product(schedules=[schedules.OneCycle(), schedules.Linear()]), max_epochs=2),
+        ["OneCycle() moves the momentum too"],
+        {
+            "cycle_momentum=False": lambda: trained(
+                schedules.Product(schedules=[schedules.OneCycle(cycle_momentum=False), schedules.Linear()])
             )
         },
     ),

@@ -9,14 +9,17 @@ from typing import Any
 import pytest
 from torch.optim import lr_scheduler
 
+from lr_recipes.plan.built import Built
 from lr_recipes.plan.horizon import Horizon
 from lr_recipes.plan.plan import Plan
 from lr_recipes.plan.resume import Chosen, ResumeError, choose, rescaled_position
 from lr_recipes.schedules import (
+    ByGroup,
     Cosine,
     CosineRestarts,
     Exponential,
     Fixed,
+    Hyperparameters,
     InverseSqrt,
     Linear,
     MultiStep,
@@ -250,6 +253,54 @@ def test_only_what_differs_is_told() -> None:
         "min_lr_ratio: none -> 0.1",
         "total_steps: 100 -> 200",
     ]
+
+
+BUILT = Built([0.1, 0.01, 1.0], ["head", "body", "norm"], {"weight_decay": [0.1, 0.1, 0.0], "eps": [1e-8] * 3})
+HEAD_ALONE = ByGroup(groups={"head": Linear()})
+OF_HEAD = ByGroup(groups={"head": Linear(warmup=4), "norm": Fixed()}, default=Cosine())
+WITHIN: dict[str, tuple[Schedule, Schedule, list[str]]] = {
+    "of a group": (
+        OF_HEAD,
+        ByGroup(groups={"head": Cosine(), "norm": Fixed()}, default=Cosine()),
+        ["groups['head']: Linear(warmup=4) -> Cosine()"],
+    ),
+    "of the groups that are named": (
+        OF_HEAD,
+        ByGroup(groups={"head": Linear(warmup=4), 1: Fixed(), 2: Linear()}),
+        ["groups['norm']: Fixed() -> none", "groups[1]: none -> Fixed()", "groups[2]: none -> Linear()",
+         "default: Cosine() -> none"],
+    ),
+    "of a number": (
+        Hyperparameters(lr=OF_HEAD, weight_decay=Linear()),
+        Hyperparameters(lr=OF_HEAD, weight_decay=Cosine(), others={"eps": Linear()}),
+        ["weight_decay: Linear() -> Cosine()", "eps: none -> Linear()"],
+    ),
+    "of a group in a number": (
+        Hyperparameters(lr=OF_HEAD, weight_decay=ByGroup(groups={"body": Linear(), 0: Fixed()})),
+        Hyperparameters(lr=OF_HEAD, weight_decay=ByGroup(groups={"body": Cosine(), 0: Fixed()})),
+        ["weight_decay.groups['body']: Linear() -> Cosine()"],
+    ),
+    "of a number in a group": (
+        ByGroup(groups={"head": Hyperparameters(lr=Linear(), weight_decay=Linear())}),
+        ByGroup(groups={"head": Hyperparameters(lr=Linear(), weight_decay=Cosine())}),
+        ["groups['head'].weight_decay: Linear() -> Cosine()"],
+    ),
+    "of the LR in one way and another": (
+        Hyperparameters(lr=Cosine(), weight_decay=Linear()),
+        Hyperparameters(lr=HEAD_ALONE, weight_decay=Linear()),
+        [f"lr: Cosine() -> {HEAD_ALONE!r}"],
+    ),
+    "of another kind": (Cosine(warmup=10), HEAD_ALONE, [f"schedule: Cosine(warmup=10) -> {HEAD_ALONE!r}"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "lines"), WITHIN.values(), ids=WITHIN.keys())
+def test_of_schedules_within_those_that_differ_are_told(old: Schedule, new: Schedule, lines: list[str]) -> None:
+    saved = {**old.plan(RUN, BUILT).state(), "position": 50}
+    configured = new.plan(RUN, BUILT)
+    assert choose(saved, configured, "config").differences == lines
+    assert choose(saved, configured, "checkpoint").plan.schedule == old
+    assert choose(saved, old.plan(RUN, BUILT), "error").differences == []
 
 
 @pytest.mark.parametrize("resume", ["error", "checkpoint", "config"])

@@ -351,6 +351,15 @@ TABLE: dict[str, Row] = {
         ["the checkpoint has put back its own T_max=32", "was built with T_max=48 for this run", "scheduler.T_max"],
         0,
     ),
+    "own_warmup": Row(
+        [
+            lambda: case([PEAK] * 32, own_warmup=("AdamWScheduleFree", "group0", 4)),
+            lambda: case([], own_warmup=("AdamWScheduleFree", "group0", 4)),  # of manual optimization nothing is played
+        ],
+        [lambda: case([PEAK] * 32)],
+        ["AdamWScheduleFree was built with warmup_steps=4", "its first 4 updates use less", "LearningRateWarmup(4)"],
+        0,
+    ),
 }
 
 

@@ -88,8 +88,12 @@ def test_words_of_a_finding() -> None:
 
 def test_words_of_groups_that_go_ways_of_their_own() -> None:
     told = forecast(outlook(FALLS, [0.01] * 8))
-    assert "a curve for each group" in str(told)
-    assert "group1    base LR 0.01, LR 0.01 -> 0.01" in str(told)
+    assert str(told).splitlines()[2:6] == [
+        "  group0    peak LR 0.1, last 0.0125",
+        "    falls   updates 0 to 7   factor 1 -> 0.125",
+        "  group1    peak LR 0.01, last 0.01",
+        "    holds   updates 0 to 7   factor 1",
+    ]
     assert not told.outlooks[0].plan.uniform
 
 

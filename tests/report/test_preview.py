@@ -136,10 +136,12 @@ def test_each_group_is_shown_with_its_own_curve(tmp_path: Path) -> None:
         assert [*shown.lrs(n).values()] == pytest.approx([group["lr"] for group in optimizer.param_groups])
         optimizer.step()
         scheduler.step()
-    assert shown.table.splitlines()[1:4] == [
-        "  torch       updates 0 to 19   a curve for each group",
-        "  group head  base LR 0.01, LR 0.0008 -> 0.000444",
-        "  group body  base LR 0.1, LR 0.002 -> 0.00111",
+    assert shown.table.splitlines()[1:6] == [
+        "  group head  base LR 0.01, LR 0.0008 -> 0.0199 -> 0.000444",
+        "    torch     updates 0 to 19   factor 0.08 -> 0.0444",
+        "  group body  base LR 0.1, LR 0.002 -> 0.0497 -> 0.00111",
+        "    torch     updates 0 to 19   factor 0.02 -> 0.0111",
+        "  momentum    0.95 -> 0.8506 -> 0.9478",
     ]
     heads = ["of", "the", "run", "update", "LR", "head", "LR", "body", "momentum"]
     assert cells(shown.table)[0] == heads

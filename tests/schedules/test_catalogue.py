@@ -21,6 +21,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import hypothesis.strategies as st
+import numpy
 import pytest
 import torch
 from hypothesis import HealthCheck, given, reject, settings
@@ -33,16 +34,24 @@ from lr_recipes.schedules import (
     Cosine,
     CosineRestarts,
     Curve,
+    Custom,
+    Cyclic,
     Exponential,
     Fixed,
     InverseSqrt,
+    InverseTime,
     Linear,
     MultiStep,
     OneCycle,
     Phase,
+    Piecewise,
     Plateau,
     PlateauState,
     Polynomial,
+    Power,
+    Product,
+    Ramp,
+    Rex,
     Schedule,
     Sequence,
     Step,
@@ -64,7 +73,7 @@ few = settings(many, max_examples=10, suppress_health_check=[HealthCheck.filter_
 
 
 class Row(NamedTuple):
-    """A schedule on a run, and what some updates must use; ``jumps`` and ``rises`` say what its shape may do."""
+    """A schedule on a run, and what some updates must use; the last three say what its shape may do."""
 
     id: str
     schedule: Schedule
@@ -72,6 +81,7 @@ class Row(NamedTuple):
     factors: dict[int, float]
     jumps: bool = False  # between two updates it may change at once
     rises: bool = False  # it may go up again after the warmup
+    top: float = 1  # it never goes above
 
     @property
     def curve(self) -> Curve:
@@ -123,6 +133,11 @@ TABLE = [
     Row("step: epochs of unequal length, needs no total", Step(step_size="1 epoch"), Horizon(steps_per_epoch=[4, 2, 8]),
         {3: 1, 4: 0.1, 5: 0.1, 6: 0.01, 13: 0.01, 14: 0.001, 22: 1e-4, 30: 1e-5}, jumps=True),
 
+    Row("step: min_lr_ratio is a floor, not an offset", Step(step_size=30, min_lr_ratio=0.05), RUN,
+        {29: 1, 30: 0.1, 60: 0.05, 90: 0.05, FAR: 0.05}, jumps=True),
+    Row("step: half epochs of 13, min_lr", Step(step_size="0.5 epochs", min_lr=0.002),
+        Horizon(total_steps=39, steps_per_epoch=13), {6: 1, 7: 0.1, 13: 0.02, 20: 0.02, 39: 0.02}, jumps=True),
+
     Row("multistep: a milestone is the first update with the lower LR", MultiStep(milestones=[30, 60]), RUN,
         {0: 1, 29: 1, 30: 0.1, 59: 0.1, 60: 0.01, 100: 0.01, FAR: 0.01}, jumps=True),
     Row("multistep: units may be mixed; gamma",
@@ -135,6 +150,9 @@ TABLE = [
     Row("multistep: epochs of unequal length", MultiStep(milestones=["1 epoch", "2.5 epochs"]), UNEVEN,
         {3: 1, 4: 0.1, 9: 0.1, 10: 0.01}, jumps=True),
 
+    Row("multistep: min_lr", MultiStep(milestones=[30, 60], min_lr=0.005), RUN, {30: 0.1, 60: 0.05, FAR: 0.05},
+        jumps=True),
+
     Row("exponential: gamma after each `every`, smooth between", Exponential(gamma=0.25, every=20), RUN,
         {0: 1, 10: 0.5, 20: 0.25, 40: 0.0625, 100: 0.25**5, FAR: 0.25**5}),
     Row("exponential: every epoch by default", Exponential(gamma=0.25), RUN, {5: 0.5, 10: 0.25, 20: 0.0625}),
@@ -144,6 +162,9 @@ TABLE = [
         {2: 0.5, 4: 0.25, 5: 0.125, 6: 0.0625, 10: 0.25**2.5, 14: 0.25**3, 30: 0.25**5}),
     Row("exponential: half epochs of 13, needs no total", Exponential(gamma=0.25, every="0.5 epochs"),
         Horizon(steps_per_epoch=13), {0: 1, 7: 0.25, 10: 0.25**1.5, 13: 0.0625}),
+
+    Row("exponential: min_lr_ratio", Exponential(gamma=0.25, every=20, min_lr_ratio=0.2), RUN,
+        {10: 0.5, 20: 0.25, 30: 0.2, 100: 0.2, FAR: 0.2}),
 
     Row("cosine: update T is the first at the floor", Cosine(), RUN,
         {0: 1, 25: (1 + 0.5**0.5) / 2, 50: 0.5, 99: (1 + math.cos(math.pi * 0.99)) / 2, 100: 0, FAR: 0}),
@@ -162,11 +183,38 @@ TABLE = [
         {19: 1, 20: 1, 60: 0.2 + 0.8 / 8, 100: 0.2}),
     Row("polynomial: power below 1", Polynomial(power=0.5), RUN, {75: 0.5, 100: 0}),
 
+    Row("rex: (1 - p) / (1 / 2 + (1 - p) / 2)", Rex(), RUN,
+        {0: 1, 50: 0.5 / 0.75, 75: 0.25 / 0.625, 99: 0.01 / 0.505, 100: 0, FAR: 0}),
+    Row("rex: warmup, min_lr_ratio", Rex(warmup=20, min_lr_ratio=0.1), RUN, {19: 1, 20: 1, 60: 0.7, 100: 0.1}),
+    Row("rex: beta", Rex(beta=0.25), RUN, {50: 0.8, 90: 0.1 / 0.325, 100: 0}),
+
     Row("inverse_sqrt: the timescale is the warmup's length, update W the first of the decay", InverseSqrt(warmup=25),
         RUN, {0: 0.04, 24: 1, 25: 1, 50: 0.5**0.5, 100: 0.5, FAR: 0.5}),
     Row("inverse_sqrt: needs no total", InverseSqrt(warmup=25), ENDLESS, {24: 1, 25: 1, 100: 0.5, 250000: 0.01}),
     Row("inverse_sqrt: timescale without warmup", InverseSqrt(timescale="1 epoch"), RUN, {0: 1, 30: 0.5}),
     Row("inverse_sqrt: timescale and warmup", InverseSqrt(timescale=10, warmup=20), RUN, {19: 1, 20: 1, 50: 0.5}),
+
+    Row("inverse_sqrt: min_lr_ratio", InverseSqrt(warmup=25, min_lr_ratio=0.6), RUN, {50: 0.5**0.5, 100: 0.6}),
+    Row("inverse_sqrt: anytime, sqrt(a / (t + a))", InverseSqrt(timescale=20), ENDLESS, {0: 1, 60: 0.5, 1980: 0.1}),
+
+    Row("inverse_time: half after the timescale, update W the first of the decay", InverseTime(timescale=30, warmup=10),
+        RUN, {0: 0.1, 9: 1, 10: 1, 40: 0.5, 70: 1 / 3, 100: 0.25, FAR: 0.25}),
+    Row("inverse_time: the timescale is the warmup's length; needs no total", InverseTime(warmup="1 epoch"), ENDLESS,
+        {9: 1, 10: 1, 20: 0.5, 100: 0.1}),
+    Row("inverse_time: min_lr", InverseTime(timescale=10, min_lr=0.02), RUN, {10: 0.5, 40: 0.2, 99: 0.2, FAR: 0.2}),
+
+    Row("power: the peak up to the timescale, then (s / t)^exponent", Power(timescale=25, exponent=0.5), RUN,
+        {0: 1, 25: 1, 50: 0.5**0.5, 100: 0.5, FAR: 0.5}),
+    Row("power: needs no total; a shorter run is the beginning of a longer one", Power(timescale="1 epoch", exponent=2),
+        ENDLESS, {10: 1, 20: 0.25, 100: 0.01}),
+    Row("power: counts from the start, a long warmup leads to what is left", Power(timescale=5, exponent=1, warmup=20),
+        RUN, {0: 0.0125, 19: 0.25, 20: 0.25, 50: 0.1}),
+    Row("power: a last decay from what is left", Power(timescale=20, exponent=1, decay="20%", decay_type="linear"), RUN,
+        {40: 0.5, 80: 0.25, 90: 0.125, 100: 0, FAR: 0}),
+    Row("power: a last decay to a floor",
+        Power(timescale=20, exponent=1, decay=20, decay_type="exponential", min_lr_ratio=0.01), RUN,
+        {80: 0.25, 90: 0.05, 100: 0.01}),
+    Row("power: not below the floor", Power(timescale=10, exponent=1, min_lr_ratio=0.2), RUN, {40: 0.25, 99: 0.2}),
 
     Row("warmup_stable_decay: update T - decay is the last at the peak", WarmupStableDecay(), RUN,
         {0: 1, 79: 1, 80: 1, 85: 0.5, 99: 1 - 0.95**0.5, 100: 0, FAR: 0}),
@@ -199,6 +247,28 @@ TABLE = [
     Row("cosine_restarts: needs no total", CosineRestarts(cycle="1 epoch"), ENDLESS,
         {5: 0.5, 10: 1, FAR: 1, FAR + 5: 0.5}, jumps=True, rises=True),
 
+    Row("cosine_restarts: cycles fill the run, also where they are no whole updates", CosineRestarts(cycles=3), RUN,
+        {0: 1, 33: 1, 66: (1 + math.cos(math.pi * 33 / 34)) / 2, 67: 1, 100: 0, FAR: 0}, jumps=True, rises=True),
+    Row("cosine_restarts: cycles fill the run after the warmup", CosineRestarts(cycles=2, warmup=20, min_lr_ratio=0.2),
+        RUN, {20: 1, 40: 0.6, 60: 1, 80: 0.6, 100: 0.2}, jumps=True, rises=True),
+    Row("cosine_restarts: cycles that grow", CosineRestarts(cycles=3, cycle_mult=2), Horizon(total_steps=140),
+        {0: 1, 10: 0.5, 20: 1, 40: 0.5, 60: 1, 100: 0.5, 140: 0}, jumps=True, rises=True),
+
+    Row("cyclic: starts at the floor", Cyclic(cycle=40, min_lr_ratio=0.2), RUN,
+        {0: 0.2, 10: 0.6, 20: 1, 30: 0.6, 40: 0.2, 60: 1, 80: 0.2, 99: 0.96, 100: 1, FAR: 1}, rises=True),
+    Row("cyclic: triangular2", Cyclic(cycle=40, mode="triangular2", min_lr=0.02), RUN,
+        {20: 1, 40: 0.2, 60: 0.6, 100: 0.4}, rises=True),
+    Row("cyclic: exp_range", Cyclic(cycle=40, mode="exp_range", gamma=0.99), RUN,
+        {0: 0, 20: 0.99**20, 30: 0.99**30 / 2}, rises=True),
+    Row("cyclic: pct_start", Cyclic(cycle=40, pct_start=0.25), RUN, {5: 0.5, 10: 1, 25: 0.5, 40: 0, 50: 1}, rises=True),
+    Row("cyclic: straight up, and down at once", Cyclic(cycle=40, pct_start=1), RUN, {0: 0, 30: 0.75, 40: 0, 70: 0.75},
+        jumps=True, rises=True),
+    Row("cyclic: cycles fill the run and end at the floor", Cyclic(cycles=3, min_lr_ratio=0.1), Horizon(total_steps=90),
+        {0: 0.1, 15: 1, 30: 0.1, 45: 1, 90: 0.1, FAR: 0.1}, rises=True),
+    Row("cyclic: counts from the start, a warmup multiplies; needs no total",
+        Cyclic(cycle="2 epochs", min_lr_ratio=0.5, warmup=10), ENDLESS, {0: 0.05, 9: 0.95, 10: 1, 20: 0.5, 30: 1},
+        rises=True),
+
     # Up until update pct_start * T - 1, where the peak is.
     Row("one_cycle: the last update has the lowest LR", OneCycle(), RUN,
         {0: 0.04, 29: 1, 64: (1 + 4e-6) / 2, 99: 4e-6, 100: 4e-6, FAR: 4e-6}, rises=True),
@@ -210,6 +280,56 @@ TABLE = [
         {0: 0.04, 29: 1, 58: 0.04, 99: 4e-6}, rises=True),
     Row("one_cycle: a warmup multiplies", OneCycle(warmup=10, cycle_momentum=False), RUN,
         {0: 0.004, 29: 1, 99: 4e-6}, rises=True),
+
+    Row("ramp: update T is the first at its end", Ramp(end=0.2), RUN, {0: 1, 50: 0.6, 99: 0.208, 100: 0.2, FAR: 0.2}),
+    Row("ramp: above 1", Ramp(end=10, shape="cosine"), RUN, {0: 1, 25: 5.5 - 4.5 * 0.5**0.5, 50: 5.5, 100: 10, FAR: 10},
+        rises=True, top=10),
+    Row("ramp: exponential", Ramp(start=0.01, end=100, shape="exponential"), RUN,
+        {0: 0.01, 25: 0.1, 50: 1, 75: 10, 100: 100}, rises=True, top=100),
+    Row("ramp: 1-sqrt, from above 1", Ramp(start=4, end=2, shape="1-sqrt"), RUN, {0: 4, 25: 3, 64: 2.4, 100: 2}, top=4),
+    Row("ramp: square", Ramp(start=0, end=1, shape="square"), RUN, {0: 0, 50: 0.25, 90: 0.81, 100: 1}, rises=True),
+    Row("ramp: a warmup leads to its start, update W-1 and W use it", Ramp(start=0.5, end=0.1, warmup=20), RUN,
+        {0: 0.025, 9: 0.25, 19: 0.5, 20: 0.5, 60: 0.3, 100: 0.1}),
+    Row("ramp: length, from the end of the warmup on", Ramp(end=2, length="4 epochs", warmup="1 epoch"), RUN,
+        {9: 1, 10: 1, 30: 1.5, 49: 1.975, 50: 2, 99: 2, FAR: 2}, rises=True, top=2),
+    Row("ramp: length, needs no total", Ramp(end=0.5, length="1 epoch"), ENDLESS, {0: 1, 5: 0.75, 10: 0.5, FAR: 0.5}),
+    Row("ramp: a length beyond the run is not reached", Ramp(end=0, length=200), RUN, {50: 0.75, 100: 0.5, FAR: 0.5}),
+    Row("ramp: a run of one update", Ramp(end=3), Horizon(total_steps=1), {0: 1, 1: 3}, rises=True, top=3),
+
+    Row("piecewise: a milestone uses its factor; flat before the first and after the last",
+        Piecewise(milestones=[20, "60%"], factors=[1, 0.2]), RUN, {0: 1, 20: 1, 40: 0.6, 60: 0.2, 99: 0.2, FAR: 0.2}),
+    Row("piecewise: above 1, a warmup multiplies; needs no total",
+        Piecewise(milestones=[0, "1 epoch", "3 epochs"], factors=[1, 2, 1], warmup=5), ENDLESS,
+        {0: 0.2, 4: 1.4, 5: 1.5, 10: 2, 20: 1.5, 30: 1, FAR: 1}, rises=True, top=2),
+    Row("piecewise: step", Piecewise(milestones=[0, 30, 70], factors=[1, 0.5, 0.7], interpolation="step"), RUN,
+        {0: 1, 29: 1, 30: 0.5, 69: 0.5, 70: 0.7, FAR: 0.7}, jumps=True, rises=True),
+    Row("piecewise: no step at the end of the run",
+        Piecewise(milestones=[0, 100], factors=[1, 0.5], interpolation="step"), RUN, {99: 1, 100: 1}, jumps=True),
+    Row("piecewise: a milestone beyond the run is not reached", Piecewise(milestones=[0, 400], factors=[1, 0]), RUN,
+        {99: 0.7525, 100: 0.75, FAR: 0.75}),
+    Row("piecewise: an infinite schedule",
+        Piecewise(milestones=["10%", "30%", "80%", "100%"], factors=[1, 0.4, 0.4, 0.1], warmup="10%",
+                  interpolation=["cosine", "linear", "exponential"]), RUN,
+        {0: 0.1, 9: 1, 10: 1, 20: 0.7, 30: 0.4, 60: 0.4, 80: 0.4, 90: 0.2, 100: 0.1, FAR: 0.1}),
+    Row("sequence: the same infinite schedule",
+        Sequence(schedules=[Cosine(warmup=10, min_lr_ratio=0.4), Ramp(start=0.4, end=0.4),
+                            Ramp(start=0.4, end=0.1, shape="exponential")], milestones=["30%", "80%"]), RUN,
+        {0: 0.1, 9: 1, 10: 1, 20: 0.7, 30: 0.4, 60: 0.4, 80: 0.4, 90: 0.2, 100: 0.1, FAR: 0.1}, rises=True),
+
+    Row("custom: a function of the progress", Custom(function=math.cos), RUN,
+        {0: 1, 50: math.cos(0.5), 99: math.cos(0.99), 100: math.cos(1), FAR: math.cos(1)}),
+    Row("custom: a warmup leads to its start; min_lr_ratio", Custom(function="math.exp", warmup=20, min_lr_ratio=0.5),
+        RUN, {0: 0.05, 19: 1, 20: 1, 60: 0.5 + math.exp(0.5) / 2, 100: 0.5 + math.e / 2}, rises=True, top=math.e),
+    Row("custom: a run of one update", Custom(function=math.cos), Horizon(total_steps=1), {0: 1, 1: math.cos(1)}),
+
+    Row("product: all hold at the same time", Product(schedules=[Linear(), Step(step_size="50%")]), RUN,
+        {0: 1, 25: 0.75, 49: 0.51, 50: 0.05, 75: 0.025, 100: 0, FAR: 0}, jumps=True),
+    Row("product: each has its own warmup, and so has the product; min_lr",
+        Product(schedules=[Cosine(warmup=10), Fixed(warmup=20), Ramp(end=0.5)], warmup=5, min_lr=0.001), RUN,
+        {0: 0.002, 9: 0.955 * 0.5, 19: (1 + math.cos(math.pi / 10)) / 2 * 0.905, 55: 0.3625, 99: 0.01, FAR: 0.01},
+        rises=True),
+    Row("product: needs no total", Product(schedules=[InverseSqrt(timescale=10), InverseSqrt(timescale=10)]), ENDLESS,
+        {0: 1, 10: 0.5, 90: 0.1}),
 
     # A plateau's cuts come from metrics, not from positions.
     Row("plateau", Plateau(), ENDLESS, {0: 1, FAR: 1}),
@@ -292,8 +412,9 @@ def test_is_frozen_and_keyword_only(row: Row) -> None:
 @each_row
 def test_description_is_plain_and_complete(row: Row) -> None:
     saved = json.loads(json.dumps(row.schedule.describe(), allow_nan=False))
-    assert from_description(saved) == row.schedule
     assert saved == row.schedule.describe()
+    if not isinstance(row.schedule, Custom):  # whose function is somebody's own code, which no checkpoint may name
+        assert from_description(saved) == row.schedule
 
 
 def test_description_of_numpy_floats_and_durations_is_plain() -> None:
@@ -379,13 +500,13 @@ def another_example_if_it_does_not_fit() -> Iterator[None]:
 @few
 @given(run=runs, warmup=st.integers(0, 50), warmup_type=st.sampled_from(WARMUP_TYPES))
 def test_factor_on_any_run(row: Row, run: Horizon, warmup: int, warmup_type: str) -> None:
-    """In [0, 1]; never rising after the warmup where it must not; constant from the end on."""
+    """In [0, 1], or as far up as it says; never rising after the warmup where it must not; constant from the end on."""
     with another_example_if_it_does_not_fit():
         schedule = dataclasses.replace(row.schedule, warmup=warmup, warmup_type=warmup_type, warmup_start_factor=None)
         curve = schedule.resolve(run, peak=PEAK)
     total = run.total_steps or 0
     values = [curve(n) for n in range(total + 3)]
-    assert all(0 <= value <= 1 for value in values)
+    assert all(0 <= value <= row.top for value in values)
     assert values[total:] == [curve.end] * 3
     if not row.rises:
         assert all(
@@ -433,7 +554,7 @@ def test_warmup_is_exact(warmup: int) -> None:
     assert [curve(n) for n in range(warmup)] == [(n + 1) / warmup for n in range(warmup)]
 
 
-@pytest.mark.parametrize("kind", [Cosine, Linear, Polynomial, WarmupStableDecay], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", [Cosine, Linear, Polynomial, Rex, WarmupStableDecay], ids=lambda kind: kind.__name__)
 @many
 @given(floor=st.floats(0, 1), total=st.integers(10, 10**6), warmup=st.integers(0, 40))
 def test_floor_is_reached_exactly_and_kept(kind: Any, floor: float, total: int, warmup: int) -> None:
@@ -443,7 +564,9 @@ def test_floor_is_reached_exactly_and_kept(kind: Any, floor: float, total: int, 
 
 
 @pytest.mark.behaviour("B60")
-@pytest.mark.parametrize("kind", [Cosine, CosineRestarts, Linear, Polynomial, Plateau], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "kind", [Cosine, CosineRestarts, InverseTime, Linear, Polynomial, Plateau, Rex], ids=lambda kind: kind.__name__
+)
 @pytest.mark.parametrize("start", [None, 0.3])
 @pytest.mark.parametrize(("warmup_type", "end"), [("linear", 1), ("cosine", 1), ("exponential", 1), ("constant", None)])
 def test_a_run_that_is_all_warmup_ends_where_the_warmup_leads(
@@ -456,6 +579,14 @@ def test_a_run_that_is_all_warmup_ends_where_the_warmup_leads(
     wanted = curve(9) if end is None else end
     assert [curve(10), curve(FAR), curve.end] == [wanted] * 3
     assert curve(9) == wanted or start is not None  # who gives a start is one step below the peak at the last update
+
+
+@pytest.mark.behaviour("B60")
+@pytest.mark.parametrize("length", [None, "5 steps"])
+def test_a_ramp_of_a_run_that_is_all_warmup_ends_at_its_start(length: str | None) -> None:
+    with pytest.warns(UserWarning, match="more than half of the run is warmup"):
+        curve = Ramp(start=2, end=5, length=length, warmup="100%").resolve(Horizon(total_steps=10))
+    assert [curve(0), curve(9), curve(10), curve(FAR)] == [0.2, 2, 2, 2]
 
 
 @pytest.mark.behaviour("B60")
@@ -574,6 +705,10 @@ def same(ours: list[float], theirs: list[float]) -> None:
     assert ours == pytest.approx(theirs, rel=0, abs=1e-6)
 
 
+def cyclic(optimizer: Optimizer, up: int, **knobs: Any) -> Any:
+    return lr_scheduler.CyclicLR(optimizer, 0.1, 1.0, step_size_up=up, cycle_momentum=False, **knobs)
+
+
 TOTALS = [40, 97, 200]
 each_total = pytest.mark.parametrize("total", TOTALS)
 
@@ -590,10 +725,29 @@ each_total = pytest.mark.parametrize("total", TOTALS)
         (Polynomial(power=3), lambda o, T: lr_scheduler.PolynomialLR(o, T, power=3)),
         (Linear(), lambda o, T: lr_scheduler.PolynomialLR(o, T, power=1)),
         (Linear(min_lr_ratio=0.2), lambda o, T: lr_scheduler.LinearLR(o, 1, 0.2, total_iters=T)),
+        (Ramp(start=0.3, end=0.9), lambda o, T: lr_scheduler.LinearLR(o, 0.3, 0.9, total_iters=T)),
+        (Ramp(start=0.3, end=0.9, length=30), lambda o, T: lr_scheduler.LinearLR(o, 0.3, 0.9, total_iters=30)),
         (CosineRestarts(cycle=11), lambda o, T: lr_scheduler.CosineAnnealingWarmRestarts(o, 11)),
         (
             CosineRestarts(cycle=7, cycle_mult=2, min_lr_ratio=0.1),
             lambda o, T: lr_scheduler.CosineAnnealingWarmRestarts(o, 7, 2, eta_min=0.1),
+        ),
+        (Cyclic(cycle=14, min_lr_ratio=0.1), lambda o, T: cyclic(o, 7)),
+        (Cyclic(cycle=14, min_lr_ratio=0.1, mode="triangular2"), lambda o, T: cyclic(o, 7, mode="triangular2")),
+        (
+            Cyclic(cycle=14, min_lr_ratio=0.1, mode="exp_range", gamma=0.98),
+            lambda o, T: cyclic(o, 7, mode="exp_range", gamma=0.98),
+        ),
+        (Cyclic(cycle=12, min_lr_ratio=0.1, pct_start=0.25), lambda o, T: cyclic(o, 3, step_size_down=9)),
+        (
+            Product(schedules=[Exponential(gamma=0.99, every=1), Step(step_size=7), Ramp(start=0.5, end=1, length=10)]),
+            lambda o, T: lr_scheduler.ChainedScheduler(
+                [
+                    lr_scheduler.LinearLR(o, 0.5, 1, 10),
+                    lr_scheduler.ExponentialLR(o, 0.99),
+                    lr_scheduler.StepLR(o, 7),
+                ]
+            ),
         ),
         (
             Sequence(schedules=[Exponential(gamma=0.9, every=1), Step(step_size=5)], milestones=[12]),
@@ -651,6 +805,34 @@ def test_one_cycle_leaves_momentum_alone_on_request() -> None:
     assert OneCycle(cycle_momentum=False).resolve(RUN).beside == {}
 
 
+@many
+@given(
+    points=st.dictionaries(st.integers(0, 120), st.floats(0, 4), min_size=1, max_size=6),
+    total=st.integers(1, 100),
+)
+def test_piecewise_equals_numpy(points: dict[int, float], total: int) -> None:
+    marks = sorted(points)
+    schedule = Piecewise(milestones=marks, factors=[points[mark] for mark in marks])
+    theirs = numpy.interp(range(total + 1), marks, schedule.factors)
+    curve = schedule.resolve(Horizon(total_steps=total))
+    assert [curve(n) for n in range(total + 1)] == pytest.approx(list(theirs), rel=1e-12, abs=1e-12)
+
+
+@many
+@given(warmup=st.integers(0, 60), scale=st.integers(1, 80), exponent=st.floats(0.1, 2))
+def test_power_equals_the_papers_formula(warmup: int, scale: int, exponent: float) -> None:
+    """min(eta_max, a n^-b) at n tokens, here one an update; during the warmup a share of what it leads to."""
+    eta_max = 0.3
+    a = eta_max * scale**exponent
+
+    def eta(n: int) -> float:
+        return min(eta_max, a * n**-exponent) if n else eta_max
+
+    curve = Power(timescale=scale, exponent=exponent, warmup=warmup, warmup_start_factor=0.0).resolve(120)
+    theirs = [eta(warmup) * n / warmup if n < warmup else eta(n) for n in range(120)]
+    assert [eta_max * curve(n) for n in range(120)] == pytest.approx(theirs, rel=1e-12)
+
+
 def test_equals_optax() -> None:
     optax = pytest.importorskip("optax")
     total = 97
@@ -663,6 +845,21 @@ def test_equals_optax() -> None:
         ),
         (Polynomial(power=3, min_lr_ratio=0.1), optax.polynomial_schedule(1, 0.1, 3, total)),
         (Exponential(gamma=0.5, every=13), optax.exponential_decay(1, 13, 0.5)),
+        (
+            Exponential(gamma=0.5, every=13, min_lr_ratio=0.1),
+            optax.exponential_decay(1, 13, 0.5, end_value=0.1),
+        ),
+        *(
+            (
+                Piecewise(milestones=[0, 20, 60], factors=[1, 0.5, 2], interpolation=kind),
+                optax.piecewise_interpolate_schedule(kind, 1, {20: 0.5, 60: 4}),
+            )
+            for kind in ("linear", "cosine")
+        ),
+        (
+            Ramp(end=3, length=50, warmup=20, warmup_start_factor=0),
+            optax.join_schedules([optax.linear_schedule(0, 1, 20), optax.linear_schedule(1, 3, 50)], [20]),
+        ),
         (MultiStep(milestones=[30, 60]), optax.piecewise_constant_schedule(1, {30: 0.1, 60: 0.1})),
         (
             Sequence(schedules=[Fixed(), Linear()], milestones=[40]),
@@ -685,6 +882,10 @@ def test_equals_transformers() -> None:
         (
             Polynomial(**from_zero, power=3, min_lr_ratio=0.1),
             lambda o: hf.get_polynomial_decay_schedule_with_warmup(o, 20, total, lr_end=0.1, power=3),
+        ),
+        (
+            CosineRestarts(**from_zero, cycles=7),
+            lambda o: hf.get_cosine_with_hard_restarts_schedule_with_warmup(o, 20, total, num_cycles=7),
         ),
         (InverseSqrt(**from_zero), lambda o: hf.get_inverse_sqrt_schedule(o, 20)),
         (InverseSqrt(**from_zero, timescale=50), lambda o: hf.get_inverse_sqrt_schedule(o, 20, timescale=50)),
@@ -806,7 +1007,7 @@ BAD = {
     "float for a duration": (lambda: Cosine(warmup=0.1), "warmup=0.1", "0.1 of what? Write '10%'", "'500 steps'"),
     "float for a milestone": (lambda: MultiStep(milestones=[0.5]), "milestones=0.5", "Write '50%'"),
     "bool for a duration": (lambda: Cosine(warmup=True), "warmup=True", "not a duration", "'500 steps'"),
-    "None for a duration": (lambda: CosineRestarts(cycle=None), "cycle=None", "not a duration", "'5 epochs'"),
+    "None for a duration": (lambda: Step(step_size=None), "step_size=None", "not a duration", "'5 epochs'"),
     "NaN for a duration": (lambda: Exponential(gamma=0.5, every=math.nan), "every=nan", "of what?", "'10%'"),
     "timescale": (lambda: InverseSqrt(timescale=0), "timescale=0", "positive", "'500 steps'"),
     "no timescale": (lambda: InverseSqrt(), "timescale=None", "warmup=0", "give one of them, as in '500 steps'"),
@@ -826,7 +1027,7 @@ BAD = {
         "linear, cosine, exponential, constant"),
     "warmup_type None": (lambda: Cosine(warmup_type=None), "warmup_type=None:", "must be one of linear"),
     "decay_type": (lambda: WarmupStableDecay(decay_type="1-sqr"), "decay_type='1-sqr' (did you mean '1-sqrt'?)",
-        "linear, cosine, 1-sqrt, exponential, square"),
+        "linear, cosine, 1-sqrt, square, exponential"),
     "anneal_strategy": (lambda: OneCycle(anneal_strategy="cosine"), "anneal_strategy='cosine'", "cos, linear"),
     "mode": (lambda: Plateau(mode="mim"), "mode='mim' (did you mean 'min'?)", "min, max"),
     "threshold_mode": (lambda: Plateau(threshold_mode="relative"), "threshold_mode='relative'", "rel, abs"),
@@ -885,6 +1086,56 @@ BAD = {
         "one milestone fewer"),
     "phase after the end": (lambda: resolve(Sequence(schedules=[Fixed(), Linear()], milestones=[500])),
         "milestones=[500]", "begin at update 500", "the run does 100", "train longer"),
+
+    "ramp without an end": (lambda: resolve(Ramp(end=2), total=None), "Ramp needs to know", "total_steps=1000"),
+    "ramp from below 0": (lambda: Ramp(end=1, start=-0.1), "start=-0.1", "at least 0"),
+    "exponential ramp to 0": (lambda: Ramp(end=0, shape="exponential"), "shape='exponential' from 1 to 0",
+        "never reaches 0", "as in 0.01", "'cosine'"),
+    "ramp's shape": (lambda: Ramp(end=2, shape="cosin"), "shape='cosin' (did you mean 'cosine'?)",
+        "linear, cosine, 1-sqrt, square, exponential"),
+
+    "neither a cycle nor their count": (lambda: CosineRestarts(), "cycle=None and cycles=None", "give one of them",
+        "cycle='10 epochs'", "cycles=4"),
+    "a cycle and their count": (lambda: Cyclic(cycle="5%", cycles=4), "cycle='5%' and cycles=4", "give one of them"),
+    "cycles in percent": (lambda: Cyclic(cycles="50%"), "cycles='50%'", "a whole number of cycles", "cycles=4"),
+    "cycles that do not fit": (lambda: resolve(CosineRestarts(cycles=101)), "cycles=101", "shorter than an update",
+        "100 updates", "Take fewer or train longer"),
+    "growing cycles that do not fit": (lambda: resolve(CosineRestarts(cycles=10**6, cycle_mult=2)), "cycles=1000000",
+        "shorter than an update"),
+    "cycles without an end": (lambda: resolve(CosineRestarts(cycles=4), total=None), "cycles=4 needs to know"),
+    "mode of cycles": (lambda: Cyclic(cycle=4, mode="exp"), "mode='exp'", "triangular, triangular2, exp_range"),
+    "beta 0": (lambda: Rex(beta=0), "beta=0", "above 0"),
+    "exponent 0": (lambda: Power(timescale=1, exponent=0), "exponent=0", "above 0"),
+    "exponential last decay to 0": (lambda: Power(timescale=1, decay=5, decay_type="exponential"), "never reaches 0",
+        "min_lr_ratio=0.01"),
+    "last decay and warmup do not fit": (lambda: resolve(Power(timescale=1, warmup="40%", decay="70%")),
+        "decay='70%' (70)", "shorten one of them"),
+    "points without factors": (lambda: Piecewise(milestones=[1, 2], factors=[1]), "2 milestones and 1 factor",
+        "one factor for each milestone"),
+    "a factor below 0": (lambda: Piecewise(milestones=[1], factors=[-1]), "factors=-1", "at least 0"),
+    "a factor that is no number": (lambda: Piecewise(milestones=[1], factors=["1"]), "factors='1'", "must be a number"),
+    "no interpolation": (lambda: Piecewise(milestones=[1, 2], factors=[1, 2], interpolation="lnear"),
+        "interpolation='lnear' (did you mean 'linear'?)", "exponential, step"),
+    "too many interpolations": (
+        lambda: Piecewise(milestones=[1, 2], factors=[1, 2], interpolation=["linear", "step"]),
+        "2 interpolations and 2 factors", "one fewer than factors"),
+    "exponential interpolation to 0": (
+        lambda: Piecewise(milestones=[1, 2], factors=[1, 0], interpolation="exponential"),
+        "interpolation='exponential' from 1 to 0", "never reaches 0"),
+    "unsorted points": (lambda: resolve(Piecewise(milestones=[60, "30%"], factors=[1, 0])), "milestones=[60, '30%']",
+        "sort them"),
+    "function that is none": (lambda: Custom(function=3), "function=3", "lambda p: 1 - p", "dotted path"),
+    "function that is not there": (lambda: Custom(function="math.coss"), "function='math.coss' is not found"),
+    "function in no module": (lambda: Custom(function="late"), "function='late' is not found", "PYTHONPATH=."),
+    "constant for a function": (lambda: Custom(function="math.pi"), "function=3.14", "dotted path"),
+    "function that fails": (lambda: Custom(function=lambda p: 1 / p), "gives ZeroDivisionError", "at the progress 0",
+        "at least 0"),
+    "function below 0": (lambda: Custom(function=lambda p: 1 - 2 * p), "gives -0.25", "at the progress 0.625"),
+    "function of no number": (lambda: Custom(function=lambda p: "1"), "gives '1' at the progress 0"),
+    "function without an end": (lambda: resolve(Custom(function=math.cos), total=None), "Custom needs to know"),
+    "a factor that is a plateau": (lambda: Product(schedules=[Fixed(), Plateau()]), "Plateau() cannot be multiplied"),
+    "a factor that moves momentum": (lambda: resolve(Product(schedules=[Fixed(), OneCycle()])),
+        "OneCycle() moves the momentum", "cycle_momentum=False"),
 
     "factory": (lambda: TorchSchedule(factory="StepLR"), "factory='StepLR'", "functools.partial(StepLR, step_size=30)"),
     "factory of something else": (lambda: resolve(TorchSchedule(factory=lambda optimizer: 3)), "factory made a int",

@@ -150,7 +150,8 @@ def test_a_group_that_leaves_takes_nothing_with_it() -> None:
         ({"head": Linear(), ".*": Cosine()}, "two schedules for one group: head"),
         ({"he(ad": Linear()}, "'he[(]ad' is no regular expression"),
         ({-1: Linear()}, "-1 is no group: give its name, or its index from 0"),
-        ({}, "must be a mapping from groups to schedules that is not empty"),
+        ({}, "groups={}: must name at least one group"),
+        (["head"], r"groups=.'head'.: must be a mapping from groups to schedules"),
         ({"head": 0.1}, "must be a schedule"),
         ({"head": Plateau()}, "reacts to a metric decides for all groups"),
     ],
@@ -161,8 +162,8 @@ def test_what_is_no_schedule_by_group_is_refused(groups: Any, why: str) -> None:
 
 
 def test_a_warmup_belongs_to_a_schedule_within() -> None:
-    with pytest.raises(ValueError, match="warmup=3: ByGroup has no warmup of its own"):
-        ByGroup(groups={0: Fixed()}, warmup=3)
+    with pytest.raises(TypeError, match="ByGroup has no argument 'warmup'; it takes groups, default, late"):
+        ByGroup(groups={0: Fixed()}, warmup=3)  # type: ignore[call-arg]
     with pytest.raises(ValueError, match="warmup=3: Hyperparameters has no warmup of its own"):
         Hyperparameters(lr=Fixed(), warmup=3)
 
@@ -301,6 +302,28 @@ def test_another_weight_decay_is_a_question_where_the_plan_moves_it() -> None:
     saved = BOTH.bind(adamw(), RUN).state_dict()
     with pytest.raises(ResumeError, match=r"weight_decay as built: \[0.5, 0.5, 0\] -> \[0.25, 0.25, 0\]"):
         BOTH.bind(adamw(weight_decay=0.25), RUN).load_state_dict(saved)
+
+
+def test_so_it_is_where_the_optimizer_was_loaded_first() -> None:
+    optimizer = adamw()
+    bound = BOTH.bind(optimizer, RUN)
+    bound.attach()
+    steps(optimizer)
+    saved, loaded = bound.state_dict(), optimizer.state_dict()
+    again = adamw(weight_decay=0.25)
+    bound = BOTH.bind(again, RUN)
+    again.load_state_dict(loaded)
+    with pytest.raises(ResumeError, match="weight_decay as built"):
+        bound.load_state_dict(saved)
+    bound.restore(saved, resume="config")
+    assert again.param_groups[0]["weight_decay"] == pytest.approx(0.25 * linear(1))
+
+
+def test_other_peaks_leave_the_groups_their_names() -> None:
+    bound = BOTH.bind(adamw(), RUN)
+    bound.base_lrs = [0.02, 0.2, 0.002]
+    bound.refresh()
+    assert bound.get_last_lr() == BOTH.plan(RUN, Built([0.02, 0.2, 0.002], ["body", "head", "norm"])).lrs(0)
 
 
 @pytest.mark.parametrize("part", ["next_others", "built"])

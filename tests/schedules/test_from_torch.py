@@ -279,9 +279,10 @@ def test_the_plan_says_that_each_group_has_a_curve(caplog: Any) -> None:
     with caplog.at_level("INFO", logger="lightning.pytorch"):
         fit(TorchSchedule(factory=LISTS["LambdaLR"]), module=Tiny(two_groups), max_epochs=1, batches=4)
     assert [line for line in caplog.text.splitlines() if line.startswith("  ")] == [
-        "  torch     updates 0 to 3   a curve for each group",
-        "  group0    base LR 0.01, LR 0.01 -> 0.01",
-        "  group1    base LR 0.1, LR 0.1 -> 0.0729",
+        "  group0    peak LR 0.01, floor 0.01",
+        "    torch   updates 0 to 3   factor 1",
+        "  group1    peak LR 0.1, floor 0.0729",
+        "    torch   updates 0 to 3   factor 1 -> 0.729",
     ]
 
 

@@ -20,7 +20,7 @@ def test_a_name_is_taken_however_its_words_are_joined(name: str) -> None:
 
 
 # What a schedule is made of, and schedules that are made of objects.
-WITHOUT = {"ByGroup", "Hyperparameters", "Schedule", "Sequence", "Shape", "Span", "ToFloor", "TorchSchedule"}
+WITHOUT = {"ByGroup", "Hyperparameters", "Product", "Schedule", "Sequence", "Shape", "Span", "ToFloor", "TorchSchedule"}
 
 
 @pytest.mark.parametrize("kind", sorted(set(schedules.__all__) - WITHOUT))

@@ -9,8 +9,9 @@ import hydra
 import pytest
 import torch
 from omegaconf import OmegaConf
+from torch._dynamo.testing import CompileCounterWithBackend
 
-from recipes.data.glyphs import GlyphsData
+from recipes.data.glyphs import GlyphsData, distort
 from recipes.data.seeded import Ticketed
 from tests.recipes.data.recorder import record
 
@@ -100,3 +101,22 @@ def test_the_config_builds() -> None:
     config = OmegaConf.create({"seed": 5, "data": OmegaConf.load(CONF / "data" / "glyphs.yaml")})
     data = hydra.utils.instantiate(config.data)
     assert (data.seed, data.task.num_classes) == (5, 36)
+
+
+# torch 2.11's compiler warns of what it does itself
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")
+def test_the_distortion_can_be_compiled_whole_and_makes_the_same_images() -> None:
+    torch.compiler.reset()
+    counter = CompileCounterWithBackend("aot_eager")
+    plain, compiled = small_glyphs(), small_glyphs()
+    compiled._distort = torch.compile(distort, backend=counter, fullgraph=True)
+    for first in (0, 32):
+        (images, labels), (others, same) = (
+            data.on_after_batch_transfer(Ticketed(torch.arange(first, first + 32), first), 0)
+            for data in (plain, compiled)
+            if data.setup("fit") is None
+        )
+        assert torch.equal(labels, same)
+        torch.testing.assert_close(images, others, rtol=1e-5, atol=1e-5)
+    assert counter.frame_count == 1
+    assert small_glyphs(compile=True)._distort is not distort

@@ -14,6 +14,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import OmegaConf
 from torch import Tensor
+from torch._dynamo.testing import CompileCounterWithBackend
 
 from recipes.data.task import ImageTask, TextTask
 from recipes.data.text import TextData
@@ -108,6 +109,7 @@ def test_norms_do_not_decay_and_embeddings_do() -> None:
         ({"layers": 0}, "layers=0: must be at least 1"),
         ({"heads": 3}, "width=16 is not a multiple of heads=3: set width=18"),
         ({"dropout": 1.0}, "dropout=1.0: must be at least 0 and below 1"),
+        ({"attention": "fast"}, "attention='fast' is unknown: set null or one of cudnn, flash, efficient, math"),
     ],
 )
 def test_refuses(options: dict[str, Any], message: str) -> None:
@@ -130,6 +132,53 @@ def test_configs_have_the_size_they_claim(name: str, task: TextTask, millions: f
     with torch.device("meta"):  # shapes without memory
         network = hydra.utils.instantiate(config, optimizer=adamw, task=task).network
     assert (count(network) - network.positions.weight.numel()) / 1e6 == pytest.approx(millions, rel=0.03)
+
+
+def test_the_loss_inside_is_the_one_outside_and_so_are_its_gradients() -> None:
+    torch.manual_seed(0)
+    network = GPT(vocab_size=11, context=8, layers=2, heads=2, width=16)
+    tokens, targets = torch.randint(11, (2, 3, 8))
+    outside = torch.nn.functional.cross_entropy(network(tokens).flatten(0, 1), targets.flatten())
+    expected = torch.autograd.grad(outside, list(network.parameters()))
+    inside, logits = network(tokens, targets)
+    found = torch.autograd.grad(inside, list(network.parameters()))
+    assert torch.equal(inside, outside)
+    assert all(map(torch.equal, found, expected))
+    assert torch.equal(logits, network(tokens))
+    assert not logits.requires_grad
+
+
+# torch 2.11's compiler warns of what it does itself
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")
+def test_the_loss_is_compiled_with_the_network_once_for_written_updates_and_others() -> None:
+    torch.compiler.reset()
+    model = LanguageModel(optimizer=adamw, task=TASK, layers=1, heads=2, width=16)
+    counter = CompileCounterWithBackend("eager")
+    model.network.compile(backend=counter)
+    trainer = Trainer(
+        max_steps=4,
+        log_every_n_steps=2,
+        limit_val_batches=0,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(model, datamodule=TextData("abcdefghijk" * 40, context=16, train_windows=32, batch_size=4))
+    assert set(trainer.callback_metrics) == {"train_loss", "train_acc"}
+    (graph,) = counter.graphs
+    assert any("cross_entropy" in str(node.target) for node in graph.graph.nodes)
+
+
+@pytest.mark.parametrize("kernel", [None, "flash", "math"])
+def test_attention_is_the_same_by_any_kernel(kernel: Any) -> None:
+    losses = []
+    for attention in (None, kernel):
+        torch.manual_seed(0)
+        model = LanguageModel(optimizer=adamw, task=TASK, layers=1, heads=2, width=16, attention=attention)
+        losses.append(model.loss(torch.arange(34).view(2, 17) % 11)[0].item())
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 
 def test_training_step_never_waits_for_the_device() -> None:
