@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import Timer
 
 from lr_recipes import LearningRateScheduler, schedules
+from lr_recipes.command_line import main
 from lr_recipes.plan.horizon import HorizonError
 from lr_recipes.plan.resume import ResumeError, Undecided
 from lr_recipes.report.lr_csv import read_rows
@@ -130,6 +132,26 @@ def test_a_run_goes_on_with_the_time_that_is_left(caplog: pytest.LogCaptureFixtu
     assert used[len(first.at)] == pytest.approx(used[len(first.at) - 1], abs=0.15 * PEAK)  # no jump
     assert used[-1] < 0.1 * PEAK
     assert f"used = planned on {len(used)} of {len(used)} updates, schedule complete" in messages(caplog)
+
+
+def test_a_held_lr_is_held_after_a_resume() -> None:
+    given: dict[str, Any] = {"options": {"interval": "epoch"}, "train": loader(8)}
+    first = Paced(saves_at=0.5)
+    with pytest.raises(RuntimeError, match="killed"):
+        timed(paced=first, callbacks=[record_lrs(Path())], **given)
+    timed(ckpt_path="run.ckpt", callbacks=[record_lrs(Path(), audit="error")], **given)
+    epochs: dict[str, set[str]] = {}
+    for row in read_rows(Path("lr.csv")):
+        epochs.setdefault(row["epoch"], set()).add(row["lr/group0"])
+    assert [len(lrs) for lrs in epochs.values()] == [1] * len(epochs)
+
+
+def test_a_checkpoint_shows_the_time(capsys: pytest.CaptureFixture[str]) -> None:
+    saved()
+    assert main(["inspect", "run.ckpt"]) == 0
+    said = capsys.readouterr().out
+    assert "Learning-rate plan for SGD: 0.5 s (by the clock, as max_time)" in said
+    assert re.search(r"done: 0\.1\d+ s of 0\.5 s \(3\d%\), \d+ updates; the next is in phase linear", said), said
 
 
 def saved(**arguments: Any) -> dict[str, Any]:
