@@ -103,6 +103,17 @@ def test_lengths_are_times_and_shares() -> None:
     assert cuts == [pytest.approx(0.4, abs=0.15), pytest.approx(0.8, abs=0.15)]
 
 
+def test_phases_are_those_of_the_time() -> None:
+    paced = Paced()
+    run = timed(schedules.Fixed(warmup="0.2 seconds"), paced, callbacks=[record_lrs(Path())])
+    phases = [row["phase"] for row in read_rows(Path("lr.csv"))]
+    first = phases.index("fixed")
+    assert phases == ["warmup"] * first + ["fixed"] * (len(phases) - first)
+    assert run.used[: first + 1] == sorted(run.used[: first + 1])
+    assert set(run.used[first:]) == {PEAK}
+    assert paced.at[first] == pytest.approx(0.4, abs=0.15)
+
+
 def test_an_lr_is_held_for_an_epoch_and_for_accumulated_batches() -> None:
     run = timed(options={"interval": "epoch"}, train=loader(6), callbacks=[record_lrs(Path(), audit="error")])
     epochs = [run.used[n : n + 6] for n in range(0, len(run.used), 6)]
