@@ -107,8 +107,8 @@ def test_phases_are_those_of_the_time() -> None:
     paced = Paced()
     run = timed(schedules.Fixed(warmup="0.2 seconds"), paced, callbacks=[record_lrs(Path())])
     phases = [row["phase"] for row in read_rows(Path("lr.csv"))]
-    first = phases.index("fixed")
-    assert phases == ["warmup"] * first + ["fixed"] * (len(phases) - first)
+    first = phases.index("constant")
+    assert phases == ["warmup"] * first + ["constant"] * (len(phases) - first)
     assert run.used[: first + 1] == sorted(run.used[: first + 1])
     assert set(run.used[first:]) == {PEAK}
     assert paced.at[first] == pytest.approx(0.4, abs=0.15)
