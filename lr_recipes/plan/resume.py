@@ -335,10 +335,10 @@ def _built_otherwise(saved: dict[str, Any], state: dict[str, Any]) -> dict[str, 
     return {key: (old[key], new[key]) for key in old if key in new}
 
 
-def _fact(part: dict[str, Any], key: str) -> Any:
-    """A value of a part; the total of a run that follows the clock is a time."""
-    value = part.get(key)
-    return Horizon(timed=True).mark(value) if key == "total_steps" and value and part.get("timed") else value
+def _fact(horizon: dict[str, Any], key: str) -> Any:
+    """A fact of a horizon; the total of a run that follows the clock is a time."""
+    value = horizon.get(key)
+    return Horizon(timed=True).mark(value) if key == "total_steps" and value and horizon.get("timed") else value
 
 
 def _side_by_side(old: Any, new: Any, read: Callable[[dict[str, Any]], Any]) -> str:
