@@ -30,6 +30,7 @@ MISSING = object()
         (["schedule=step", "schedule.min_lr=1"], r"schedule has no 'min_lr'; it has step_size, gamma, warmup"),
         (["trainer.max_epoch=3"], r"trainer has no 'max_epoch' \(did you mean 'max_epochs' or 'min_epochs'\?\)"),
         (["trainer.max_epochs.x=3"], r"trainer.max_epochs is a value and has no 'x'"),
+        (["schedule=by_group", "schedule.groups.head=linear"], r"yet: add to it with a plus, as in \+schedule.groups.head"),
         (["schedul=cosine"], r"the config has no 'schedul' \(did you mean 'schedule'\?\); it has .*recipe"),
         (["schedul.warmup=3"], r"the config has no 'schedul' \(did you mean 'schedule'\?\)"),
         (["lr=0.1"], r"the config has no 'lr' \(did you mean optimizer\.lr=0\.1\?\); it has batch_scaling, "),
