@@ -64,7 +64,8 @@ MOVING = [OneCycle(), Hyperparameters(momentum=Ramp(end=0.5), weight_decay=Ramp(
 def test_the_next_schedule_gives_back_what_it_leaves_alone(schedule: Schedule) -> None:
     optimizer, _ = moving(schedule)
     Cosine().bind(optimizer, 10)
-    assert numbers(optimizer, "momentum") == [0.9, 0.9] and numbers(optimizer, "weight_decay") == [0.01, 0.01]
+    assert numbers(optimizer, "momentum") == [0.9, 0.9]
+    assert numbers(optimizer, "weight_decay") == [0.01, 0.01]
 
 
 @pytest.mark.parametrize("schedule", MOVING)
