@@ -83,8 +83,9 @@ def _built_others(optimizer: Optimizer) -> dict[str, list[float | None]]:
     # Groups with the same entries of the same kinds, as nearly all are, hold the same numbers: of many, one is asked.
     kinds: dict[tuple[Any, ...], list[int]] = {}
     for index, group in enumerate(optimizer.param_groups):
-        kind = [(key, None if key in _NOT_MOVED else _type_of(value)) for key, value in group.items()]
-        kinds.setdefault(tuple(kind), []).append(index)
+        made = [(key, value) for key, value in group.items() if isinstance(value, (tuple, list, Tensor))]
+        parts = [_type_of(value) for key, value in made if key not in _NOT_MOVED]
+        kinds.setdefault((*group, *map(type, group.values()), *parts), []).append(index)
     found: dict[str, list[float | None]] = {}
     for alike in kinds.values():
         groups = [optimizer.param_groups[index] for index in alike]
@@ -318,13 +319,7 @@ def bases_of(optimizer: Optimizer, was: Sequence[int | None], bases: Sequence[fl
     scaled = honours_scales(optimizer)
     # A group that was copied from another has brought along what that one was built with.
     others = {
-        key: [
-            read_number(group, key)
-            if index is None
-            else bases.others.get(key, values)[index if key in bases.others else place]
-            for place, (group, index) in enumerate(zip(optimizer.param_groups, was, strict=True))
-        ]
-        for key, values in built.others.items()
+        key: _numbers_built(optimizer, key, was, bases.others.get(key), values) for key, values in built.others.items()
     }
     known: list[float] = []
     sharing: dict[int, float] = {}  # base LR of the first group with a tensor, by the tensor's id
@@ -339,6 +334,28 @@ def bases_of(optimizer: Optimizer, was: Sequence[int | None], bases: Sequence[fl
         if isinstance(group["lr"], Tensor):
             sharing.setdefault(id(group["lr"]), known[-1])
     return Built(known, built.names, others)
+
+
+def _numbers_built(
+    optimizer: Optimizer,
+    key: str,
+    was: Sequence[int | None],
+    before: Sequence[float | None] | None,
+    now: Sequence[float | None],
+) -> list[float | None]:
+    """What each group was built with of a number; one that shares its tensor with an older group has that group's."""
+    found: list[float | None] = []
+    sharing: dict[int, float | None] = {}
+    for group, index, value in zip(optimizer.param_groups, was, now, strict=True):
+        held = _held(group, key)
+        if index is None:
+            value = sharing.get(id(held), read_number(group, key))
+        elif before is not None:
+            value = before[index]
+        found.append(value)
+        if isinstance(held, Tensor):
+            sharing.setdefault(id(held), value)
+    return found
 
 
 def own_tensors(optimizer: Optimizer, keys: Iterable[str] = ("lr",)) -> None:

@@ -105,3 +105,14 @@ def test_groups_may_hold_tuples_of_other_kinds() -> None:
     kinds = [(1.0, 2.0, 3.0), (1.0,), (None, 5.0)]
     groups = [{"params": [parameter()], "odd": odd} for odd in kinds]
     assert built_lrs(SGD(groups, lr=0.1)).others["odd[1]"] == [2.0, None, 5.0]
+
+
+def test_a_late_group_that_shares_tensor_betas_has_their_base() -> None:
+    """A group that sets none takes the optimizer's own, and the first group's tensors are those."""
+    betas: Any = (torch.tensor(0.9), torch.tensor(0.99))
+    optimizer = named(AdamW, "a", lr=torch.tensor(0.1), betas=betas, foreach=False)
+    bound = Hyperparameters(momentum=Linear()).bind(optimizer, 10)
+    attached(bound, 5)
+    optimizer.add_param_group({"params": [parameter()], "name": "b"})
+    attached(bound, 1)
+    assert numbers(optimizer, "momentum") == pytest.approx([0.36, 0.36])
