@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -44,7 +45,8 @@ def test_a_position_that_is_set_is_written_to_every_group() -> None:
     """A factor that stays is not written at every update, and a stranger in the middle is not looked for."""
     bound = Fixed().bind(sgd(0.1, 0.2, 0.3), 10)
     attached(bound, 1)
-    for go in (lambda: setattr(bound, "position", 3), lambda: bound.step(4), bound.refresh):
+    ways: list[Callable[[], Any]] = [lambda: setattr(bound, "position", 3), lambda: bound.step(4), bound.refresh]
+    for go in ways:
         bound.optimizer.param_groups[1]["lr"] = 7.0
         go()
         assert read_lrs(bound.optimizer) == [0.1, 0.2, 0.3]
