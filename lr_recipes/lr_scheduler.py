@@ -278,7 +278,7 @@ def _knobs_of(kind: type[Schedule]) -> list[inspect.Parameter]:
     if not vars(kind)["__dataclass_params__"].init:  # then the class says what it keeps, and not what it is given
         types, made = typing.get_type_hints(kind.__init__), {}
     knobs = [
-        one.replace(annotation=types[name], default=_default_of(one, made.get(name)))
+        one.replace(annotation=types[name], default=_default_as_written(one, made.get(name)))
         for name, one in given.items()
         if one.kind is one.KEYWORD_ONLY
     ]
@@ -286,7 +286,7 @@ def _knobs_of(kind: type[Schedule]) -> list[inspect.Parameter]:
     return sorted(knobs, key=lambda one: (one.default is not one.empty, one.name not in own))
 
 
-def _default_of(one: inspect.Parameter, make: Any) -> Any:
+def _default_as_written(one: inspect.Parameter, make: Any) -> Any:
     """The default of a field; of one that is made anew each time, such as a mapping, one that was made."""
     return one.default if make in (None, dataclasses.MISSING) else make()
 

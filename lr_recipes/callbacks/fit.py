@@ -46,7 +46,7 @@ from lr_recipes.plan.loop import Limits, Start
 from lr_recipes.plan.state import ResumeError, damaged
 
 _LONGEST_NAME = 150  # bytes; file systems take 255 with what is put before and behind it
-_STEPS = "it in steps ('500 steps')"
+_IN_STEPS = "it in steps ('500 steps')"
 _NO_TOTAL_NEEDED = "fixed, warmup_constant, step in {0}, plateau, inverse_sqrt with a warmup in {0}"
 
 
@@ -687,7 +687,7 @@ def advising(automatic: bool, how: str = "", reloads: bool = False, sized: bool 
 
 def _advice(automatic: bool, fact: str, how: str, reloads: bool, sized: bool) -> str:
     if fact == "max_time":
-        return f"Give LearningRateScheduler(..., progress='time') and Trainer(max_time=...), or write {_STEPS}"
+        return f"Give LearningRateScheduler(..., progress='time') and Trainer(max_time=...), or write {_IN_STEPS}"
     total = how.format("total_steps")
     if fact == "total_steps":
         given = f"give the total: {total}" if total else "write the length in steps, as in '500 steps'"
@@ -701,7 +701,7 @@ def _advice(automatic: bool, fact: str, how: str, reloads: bool, sized: bool) ->
         if reloads:  # a limit on the batches of an epoch is no promise that there will be so many
             limits = "Set Trainer(max_steps=...) and leave out max_epochs"
         return f"{limits}, or {given}{others}"
-    steps = f"Write {_STEPS}"
+    steps = f"Write {_IN_STEPS}"
     if not automatic:
         even = f"; or {total}, a multiple of Trainer(max_epochs=...)" if total and fact == "steps_per_epoch" else ""
         return f"{steps}: the Trainer does not decide when an optimizer steps{even}"

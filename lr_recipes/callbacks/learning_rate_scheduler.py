@@ -558,10 +558,10 @@ class LearningRateScheduler(Remembering):
             # one.
             if bound.pace is None and total is not None and bound.position > total:
                 self._overrun_told = True
+                end = f" ({bound.curve.end:g} x base LR)" if bound.plan.uniform else ""
                 tell(
                     trainer,
-                    f"{name} has gone past the {total:,} updates of its plan: the LR stays at its floor "
-                    f"({bound.curve.end:g} x peak)",
+                    f"{name} has gone past the {total:,} updates of its plan: the LR stays where it has come to{end}",
                 )
 
 

@@ -230,13 +230,16 @@ class BoundSchedule(LRScheduler):
             bundle.write_anew()
         self.write(self.clock.position)
 
-    def write(self, position: int) -> None:
-        """Write what the update at ``position`` shall use; while the LR is held, it is held from there on."""
-        self._held_from = position
-        self._write_at(position if self.pace is None else self.pace.at(position))
+    def write(self, position: int, progress: int | None = None) -> None:
+        """Write what the update at ``position`` shall use; while the LR is held, it is held from there on.
 
-    def _write_at(self, progress: int) -> None:
-        self._held_at = progress
+        Args:
+            position: of the update.
+            progress: where it lies in the plan, where that is known already.
+        """
+        if progress is None:
+            progress = position if self.pace is None else self.pace.at(position)
+        self._held_from, self._held_at = position, progress
         # Most changes of the groups are seen by this; the others by `adopt`, before the next step, and until then the
         # groups of before are written: a new one keeps the LR that it was built with, which is its base.
         groups = self.clock.optimizer.param_groups
@@ -259,7 +262,7 @@ class BoundSchedule(LRScheduler):
         if self.roster.has_changed(self.clock.optimizer):
             self._regroup()
             # Not at the clock's position: where the LR is held for an epoch, a late group holds it with the others.
-            self._write_at(self._held_at)
+            self.write(self._held_from, self._held_at)
 
     def _regroup(self) -> None:
         """Let groups that have joined follow the curve from the LR that they have now."""
@@ -384,7 +387,7 @@ class BoundSchedule(LRScheduler):
         before = self.scale
         self._set_seen(reaction.observe(self.seen, value))
         # A metric comes between two updates: the next one uses the cut LR, at the position that it has anyway.
-        self._write_at(self._held_at)
+        self.write(self._held_from, self._held_at)
         return self.scale < before
 
     def _set_seen(self, seen: Any) -> None:
@@ -490,12 +493,12 @@ class BoundSchedule(LRScheduler):
 
     def _go_on_in_time(self, state: dict[str, Any]) -> None:
         assert self.pace is not None
-        self.clock.position, self._held_from = state["position"], state["refreshed_at"]
+        self.clock.position = state["position"]
         if (
             "pace" in state
         ):  # of a run that counted updates, only its position is known: so it begins when the time does
             self.pace.go_on(state["position"], state["pace"])
-        self._write_at(state["pace"]["held"] if "pace" in state else self.progress)
+        self.write(state["refreshed_at"], state["pace"]["held"] if "pace" in state else None)
 
     # Copies
 

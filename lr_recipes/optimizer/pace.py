@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 _REMEMBERED = 0.1  # of the run: older updates hardly count for how long one takes
 _CATCH_UP = 0.05  # of the run: in about this time a pause is caught up with
-_APART = 1000.0  # milliseconds from one look at the clock to the next, at most
-_SHARE = 1 / 20  # of what is left, also at most
+_LOOKS_APART = 1000.0  # milliseconds from one look at the clock to the next, at most
+_OF_THE_REST = 1 / 20  # of what is left, also at most
 
 
 class Estimate(NamedTuple):
@@ -85,7 +85,7 @@ class Pace:
         left = max(self.total - elapsed, 0.0)
         ahead = max(min(left, self.total * _CATCH_UP), each)
         way = min(elapsed + ahead, self.total) - self._exact(position)
-        apart = min(_APART, left * _SHARE) / each
+        apart = min(_LOOKS_APART, left * _OF_THE_REST) / each
         return Estimate(max(way, 0.0) * each / ahead, max(1, min(int(apart), int(self._updates))))
 
     def _look(self, position: int, elapsed: float) -> float:

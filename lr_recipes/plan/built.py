@@ -105,4 +105,5 @@ class Built(list[float]):
     @classmethod
     def read(cls, lrs: Sequence[float], saved: Mapping[str, Any] | None) -> Built:
         """Return it from the LRs and what ``describe`` returned; ``None`` where nothing else was saved."""
-        return cls(lrs, settled=True) if saved is None else cls(lrs, **saved, settled=True)
+        known = {} if saved is None else {part: saved[part] for part in ("names", "others", "peaks")}
+        return cls(lrs, **known, settled=True)

@@ -35,7 +35,7 @@ UNITS = {
 _UNIT_OF = {name: unit for unit, names in UNITS.items() for name in names}
 # A run that follows the clock has a position for each millisecond.
 _TICKS = {"seconds": 1000, "minutes": 60_000, "hours": 3_600_000, "days": 86_400_000}
-_SHOWN = (("d", "days"), ("h", "hours"), ("min", "minutes"), ("s", "seconds"))
+_TIME_UNITS = (("d", "days"), ("h", "hours"), ("min", "minutes"), ("s", "seconds"))
 _PREFIXES = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9, "T": 10**12}
 # A number, a prefix, a unit: "100k samples". A prefix may stand alone ("10k" are 10,000 steps), and the spaces may go
 # ("5ep").
@@ -316,6 +316,10 @@ class Horizon:
         """
         return self.mark(position) if self.timed else checks.counted(position, "update")
 
+    def lasting(self, positions: float) -> Duration:
+        """Return the duration that is so many positions long."""
+        return Duration(positions / _TICKS["seconds"], "seconds") if self.timed else Duration(positions, "steps")
+
     def mark(self, position: int) -> str:
         """Return a position as ``in_words`` does, without the word for updates."""
         return _time_in_words(position) if self.timed else f"{position:,}"
@@ -548,7 +552,7 @@ def _check_counts(name: str, given: Any) -> None:
 def _time_in_words(ticks: int) -> str:
     """A time in its two largest units, ``"1 h 30 min"``; seconds with their fraction."""
     parts: list[str] = []
-    for short, unit in _SHOWN:
+    for short, unit in _TIME_UNITS:
         count, rest = divmod(ticks, _TICKS[unit])
         if unit == "seconds" and (ticks or not parts):
             parts.append(f"{ticks / _TICKS[unit]:g} {short}")

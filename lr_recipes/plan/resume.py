@@ -294,20 +294,28 @@ def _pairs_of_schedules(old: dict[str, Any], new: dict[str, Any]) -> list[tuple[
 
 def _pairs_of_values(name: str, old: Any, new: Any) -> list[tuple[str, Any, Any]]:
     """The same of two values; of schedules within, of those that are made of others each of these by itself."""
-    if _are_both(old, new, "schedules"):
-        named = [dict(zip(one["keys"], one["schedules"], strict=True)) for one in (old, new)]
+    before, now = _schedules_in(old), _schedules_in(new)
+    if before is not None and now is not None:
         # What moves another number is given under the name of that number; what is for a group under ``groups``.
         own = name.rpartition(".")[2] == "others"
         places = {
-            key: f"{name.removesuffix('others')}{key}" if own else f"{name}[{key!r}]"
-            for key in {**named[0], **named[1]}
+            key: f"{name.removesuffix('others')}{key}" if own else f"{name}[{key!r}]" for key in {**before, **now}
         }
         return [
-            pair for key, place in places.items() for pair in _pairs_of_values(place, *(one.get(key) for one in named))
+            pair for key, place in places.items() for pair in _pairs_of_values(place, before.get(key), now.get(key))
         ]
     if _are_both(old, new, "schedule") and _is_made_of_others(old) and old["schedule"] == new["schedule"]:
         return [(f"{name}.{place}", *both) for place, *both in _pairs_of_schedules(old, new)]
     return [(name, old, new)]
+
+
+def _schedules_in(value: Any) -> dict[Any, Any] | None:
+    """The schedules of a description that has several by their keys; ``None`` for any other value, or a damaged one."""
+    if not isinstance(value, dict) or set(value) != {"keys", "schedules"}:
+        return None
+    with contextlib.suppress(TypeError, ValueError):
+        return dict(zip(value["keys"], value["schedules"], strict=True))
+    return None
 
 
 def _are_both(old: Any, new: Any, entry: str) -> bool:
@@ -327,10 +335,10 @@ def _built_otherwise(saved: dict[str, Any], state: dict[str, Any]) -> dict[str, 
     return {key: (old[key], new[key]) for key in old if key in new}
 
 
-def _fact(part: dict[str, Any], key: str) -> Any:
-    """A value of a part; the total of a run that follows the clock is a time."""
-    value = part.get(key)
-    return Horizon(timed=True).mark(value) if key == "total_steps" and value and part.get("timed") else value
+def _fact(horizon: dict[str, Any], key: str) -> Any:
+    """A fact of a horizon; the total of a run that follows the clock is a time."""
+    value = horizon.get(key)
+    return Horizon(timed=True).mark(value) if key == "total_steps" and value and horizon.get("timed") else value
 
 
 def _side_by_side(old: Any, new: Any, read: Callable[[dict[str, Any]], Any]) -> str:

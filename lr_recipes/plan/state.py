@@ -218,9 +218,9 @@ def _built_agrees(state: dict[str, Any]) -> str:
     if "built" not in state:  # of a plan that has one curve for all groups
         return ""
     built, count = state["built"], len(state["base_lrs"])
-    lists = {"names": built["names"], **built["others"], **built["peaks"]}
-    odd = next((name for name, values in lists.items() if len(values) != count), None)
-    return "" if odd is None else _must_be(f"built, {odd},", lists[odd], f"of {count} groups")
+    lists = [("names", built["names"]), *built["others"].items(), *built["peaks"].items()]
+    odd = [(name, values) for name, values in lists if len(values) != count]
+    return _must_be(f"built, {odd[0][0]},", odd[0][1], f"of {count} groups") if odd else ""
 
 
 PLAN = Entries({"position": COUNT, **PLAN_ENTRIES}, {"cycles_momentum": FLAG, "built": _BUILT_WITH}, _built_agrees)
@@ -242,7 +242,15 @@ def _positions_agree(state: dict[str, Any]) -> str:
         return "pace is missing" if "pace" not in state else "pace is of a run that follows the clock, and this is none"
     if "pace" in state and state["pace"]["held"] > state["pace"]["progress"]:
         return _must_be("pace.held", state["pace"]["held"], f"at most pace.progress, {state['pace']['progress']:g}")
-    return _built_agrees(state)
+    return _built_agrees(state) or _moved_agrees(state)
+
+
+def _moved_agrees(state: dict[str, Any]) -> str:
+    """What is wrong with the numbers that a plan moves beside the LR: they are said as built, and as they are next."""
+    moved = state.get("built", {}).get("others", {})
+    if not moved or set(moved) == set(state.get("next_others", ())):
+        return ""
+    return _must_be("next_others", state.get("next_others"), f"of {', '.join(moved)}")
 
 
 # Where a run that follows the clock is, in milliseconds; `held` is where the LR was written that the groups have.

@@ -257,8 +257,10 @@ class Preview(Shown):
     def _charted(self) -> Line:
         """What the chart shows: the highest LR; where that stays as it is, the first number that does not."""
         numbers = [line for line in self.plan.others if line.key == self.plan.moves[0] and line.base]
-        stays = len({self._highest.curve(n) for n in self._positions(_DRAWN)}) == 1
-        return _largest(numbers) if stays and numbers else self._highest
+        highest = self._highest
+        if not numbers or any(highest.curve(n) != highest.curve(0) for n in self._positions(_DRAWN)):
+            return highest
+        return _largest(numbers)
 
     def _chart_title(self, line: Line) -> str:
         lines = [one for one in self.plan.lines if one.key == line.key]

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from lr_recipes.checks import one_line
 from lr_recipes.plan.curve import Curve, Phase
-from lr_recipes.plan.horizon import Horizon
 from lr_recipes.plan.plan import Line, Plan
 
 _MANY_LINES = 8  # lines that are shown without cutting
@@ -132,21 +131,22 @@ def _phases_and_groups(plan: Plan) -> Mapping[tuple[Cells, ...], list[Line]]:
     """Phases of the LR, and the groups that go through them."""
     found: dict[tuple[Cells, ...], list[Line]] = {}
     lines = [line for line in plan.lines if line.key == "lr"]
-    phases = {curve: tuple(_phase_rows(curve, plan.horizon)) for curve in plan.curves}
+    phases = {curve: tuple(_phase_rows(plan, curve)) for curve in plan.curves}
     for line in lines:
         found.setdefault(phases[line.curve], []).append(line)
-    return found or {tuple(_phase_rows(plan.curve, plan.horizon)): []}
+    return found or {tuple(_phase_rows(plan, plan.curve)): []}
 
 
-def _phase_rows(curve: Curve, horizon: Horizon) -> list[Cells]:
+def _phase_rows(plan: Plan, curve: Curve) -> list[Cells]:
     shown = [curve.phases[k] for k in few(len(curve.phases))]
-    rows = [f"{phase.name}\t{_stretch(horizon, phase)}\t{_factors(curve, phase)}" for phase in shown]
+    rows = [f"{phase.name}\t{_stretch(plan, phase)}\t{_factors(curve, phase)}" for phase in shown]
     return with_gap(rows, len(curve.phases), "phases")
 
 
-def _stretch(horizon: Horizon, phase: Phase) -> str:
-    if horizon.timed and phase.last is not None:
-        return f"{horizon.mark(phase.first)} to {horizon.mark(phase.last + 1)}"  # a millisecond is over when the next begins
+def _stretch(plan: Plan, phase: Phase) -> str:
+    if plan.horizon.timed and phase.last is not None:
+        mark = plan.horizon.mark
+        return f"{mark(phase.first)} to {mark(phase.last + 1)}"  # a millisecond is over when the next one begins
     if phase.last == phase.first:
         return f"update {phase.first:,}"
     return f"updates {phase.first:,} on" if phase.last is None else f"updates {phase.first:,} to {phase.last:,}"
@@ -203,7 +203,7 @@ def _number_rows(plan: Plan, key: str, names: Sequence[str], is_share: bool) -> 
     courses = {curve: _Course.of(curve) for curve in dict.fromkeys(line.curve for line in lines)}
     # The phases of what moves in step with the LR are the LR's.
     many = {curve for curve in courses if len(curve.phases) > 1 and curve not in in_step}
-    phases = {curve: tuple(_indented(_phase_rows(curve, plan.horizon))) if curve in many else () for curve in courses}
+    phases = {curve: tuple(_indented(_phase_rows(plan, curve))) if curve in many else () for curve in courses}
     found: dict[tuple[str, tuple[Cells, ...]], list[str]] = {}
     for line in lines:
         if not line.is_scheduled:

@@ -532,8 +532,9 @@ class Sequence(Schedule):
         # Update T - 1 is the last, so a phase that begins at T would have none.
         if span.total is not None and marks[-1] >= span.total:
             raise ValueError(
-                f"milestones={checks.brief(list(self.milestones))}: the last phase would begin at update "
-                f"{marks[-1]:,}, and the run does {span.total:,}. Move the milestone forward or train longer"
+                f"milestones={checks.brief(list(self.milestones))}: the last phase would begin at "
+                f"{'' if span.horizon.timed else 'update '}{span.horizon.mark(marks[-1])}, and the run does "
+                f"{span.horizon.mark(span.total)}. Move the milestone forward or train longer"
             )
         starts = [0, *marks]
         lengths = [end - start for start, end in zip(starts, marks, strict=False)]
@@ -666,8 +667,8 @@ def _last_decay(schedule: Power | WarmupStableDecay, span: Span, who: str) -> tu
     if start < span.warmup:
         raise ValueError(
             f"warmup={schedule.warmup!r} ({span.horizon.in_words(span.warmup)}) and decay={schedule.decay!r} "
-            f"({span.horizon.mark(length)}) do not fit into the {span.horizon.in_words(total)} of the run: shorten "
-            "one of them or train longer"
+            f"({span.horizon.mark(length)}) do not fit into the {span.horizon.in_words(total)} of the run: shorten one "
+            "of them or train longer"
         )
     return start, length
 

@@ -171,10 +171,10 @@ def _first_of(cycles: int, span: Span, first: int, growth: float) -> Duration:
     whole = math.inf if many else cycles if growth == 1 else (growth**cycles - 1) / (growth - 1)
     if 0 < updates < whole:  # a run that is all warmup does none of them
         raise ValueError(
-            f"cycles={cycles}: the first one would be shorter than an update, for {checks.counted(updates, 'update')} "
-            "are left for all of them. Take fewer or train longer"
+            f"cycles={cycles}: the first one would be shorter than an update, for {span.horizon.in_words(updates)} are "
+            "left for all of them. Take fewer or train longer"
         )
-    return Duration(max(updates / whole, 1), "steps")
+    return span.horizon.lasting(max(updates / whole, 1))
 
 
 def _around(marks: range | Marks) -> Callable[[int], tuple[int, int, int]]:

@@ -46,13 +46,24 @@ def bound(optimizer: Optimizer, run: Horizon) -> Any:
     return COSINE.bind(optimizer, run)
 
 
+def grouped(optimizer: Optimizer, run: Horizon) -> Any:
+    kind: Any = lr_scheduler.ByGroup
+    return kind(optimizer, groups={"group0": COSINE}, total_steps=run.total_steps, steps_per_epoch=run.steps_per_epoch)
+
+
+def beside(optimizer: Optimizer, run: Horizon) -> Any:
+    """With another number, which the audit of the recording looks at too."""
+    return schedules.Hyperparameters(lr=COSINE, weight_decay=schedules.Linear()).bind(optimizer, run)
+
+
 each_way = pytest.mark.parametrize("way", [attached, bound])
+every_way = pytest.mark.parametrize("way", [attached, bound, grouped, beside])
 
 
 def new_parts(peak: float = PEAK) -> tuple[nn.Module, SGD, list[float]]:
     """A network, its optimizer, and what the steps of the optimizer will have used."""
     net, used = nn.Linear(4, 1), list[float]()
-    optimizer = SGD(net.parameters(), lr=peak)
+    optimizer = SGD(net.parameters(), lr=peak, weight_decay=1e-3)
     optimizer.register_step_pre_hook(lambda optimizer, *_: used.append(*read_lrs(optimizer)))
     return net, optimizer, used
 
@@ -99,7 +110,7 @@ class Plain:
             getattr(self, name).load_state_dict(state[name])
 
 
-@each_way
+@every_way
 def test_a_plain_loop(way: Any) -> None:
     first, second = Plain(way), Plain(way)
     first.train(4)
@@ -179,7 +190,7 @@ def test_without_lightning() -> None:
 # Fabric
 
 
-@each_way
+@every_way
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_fabric(way: Any, wrapped: bool) -> None:
     """The schedule is given the optimizer as it was built, or as Fabric has wrapped it."""
@@ -242,7 +253,7 @@ def _one_run_after_another(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
-@each_way
+@every_way
 @pytest.mark.parametrize("ticks_after_updates", [True, False], ids=["after updates", "after batches"])
 @pytest.mark.usefixtures("_one_run_after_another")
 def test_accelerate(way: Any, ticks_after_updates: bool) -> None:

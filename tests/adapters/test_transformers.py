@@ -54,6 +54,17 @@ def test_each_update_uses_the_planned_lr(capsys: pytest.CaptureFixture[str]) -> 
     assert CLOSING.format(6) in said
 
 
+def test_its_two_groups_follow_a_schedule_each(capsys: pytest.CaptureFixture[str]) -> None:
+    """They have no names: with and without weight decay they are ``group0`` and ``group1``."""
+    lrs = schedules.ByGroup(groups={"group1": schedules.Linear()}, default=COSINE)
+    done = follow(schedules.Hyperparameters(lr=lrs, weight_decay=schedules.Linear(min_lr_ratio=0.5)))
+    first, second = planned(COSINE, RUN), planned(schedules.Linear(), RUN)
+    assert done.used == [[one[0], other[1]] for one, other in zip(first, second, strict=True)]
+    decays = [[float(row[f"weight_decay/group{n}"]) for n in (0, 1)] for row in rows()]
+    assert decays == [[pytest.approx(0.01 * (1 - n / 12)), 0.0] for n in range(6)]
+    assert CLOSING.format(6) in capsys.readouterr().out
+
+
 RUNS: dict[str, tuple[dict[str, Any], Horizon]] = {
     "without accumulation": ({"gradient_accumulation_steps": 1}, Horizon(total_steps=10, steps_per_epoch=5)),
     "max_steps within an epoch": ({"max_steps": 7}, Horizon(total_steps=7, steps_per_epoch=3)),

@@ -15,6 +15,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers.logger import Logger
 from torch import Tensor
+from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from lr_recipes import schedules
@@ -22,6 +23,18 @@ from tests.callbacks.harness import Run, Tiny, Validated, fit, keep_all, record_
 
 COSINE = schedules.Cosine(warmup=3, min_lr_ratio=0.1)
 PLATEAU = schedules.Plateau(factor=0.5, patience=0)
+
+
+OTHERS = schedules.Hyperparameters(
+    lr=schedules.ByGroup(groups={"head": schedules.Linear()}, default=COSINE),
+    weight_decay=schedules.Linear(min_lr_ratio=0.5),
+)
+
+
+def by_group(weights: Any) -> Any:
+    return AdamW(
+        [{"params": weights[:1], "name": "body"}, {"params": weights[1:], "name": "head"}], lr=0.1, weight_decay=0.5
+    )
 
 
 class Killed(Callback):
@@ -118,6 +131,11 @@ def two_processes(folder: Path) -> None:
     said = [logger.forecast.lr(n)[0] for n in range(logger.forecast.known_steps())]
     facts = {"used": run.used, "said": said, "total": logger.forecast.total_steps()}
     (folder / f"forecast-{run.trainer.global_rank}.json").write_text(json.dumps(facts))
+    groups: dict[str, Any] = {"module": Tiny(by_group), **long}
+    run = fit(OTHERS, callbacks=[record_lrs(folder / "groups"), keep_all(folder / "groups", 5)], **groups)
+    save(folder, "groups", run)
+    record, path = record_lrs(folder / "groups resumed"), folder / "groups" / "step=5.ckpt"
+    save(folder, "groups resumed", fit(OTHERS, callbacks=[record], ckpt_path=path, **groups))
     for name, sync in (("apart", False), ("synced", True)):
         save(folder, name, fit(PLATEAU, module=Apart(sync), batches=4, max_epochs=5, **ddp))
         plateau, where = schedules.Plateau(monitor="loss", factor=0.5, patience=0), folder / f"trained-{name}"

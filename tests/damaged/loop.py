@@ -30,7 +30,12 @@ PLANS: dict[str, Any] = {
     "torch": schedules.TorchSchedule(factory=partial(lr_scheduler.StepLR, step_size=3, gamma=0.5), warmup=2),
     "plateau": schedules.Plateau(factor=0.5, patience=1, cooldown=2, warmup=2, min_lr_ratio=0.1),
     "endless": schedules.InverseSqrt(warmup=4),
+    "beside": schedules.Hyperparameters(
+        lr=schedules.Cosine(warmup=2), weight_decay=schedules.Linear(min_lr_ratio=0.5), momentum=schedules.Linear()
+    ),
+    "by group": schedules.Hyperparameters(lr="cosine", weight_decay=schedules.ByGroup(groups={0: schedules.Linear()})),
 }
+DECAY = 0.25  # of each group, as built
 RUNS = (
     Horizon(total_steps=20, steps_per_epoch=5, samples_per_step=2, source="4 epochs of 5 updates"),
     Horizon(total_steps=20, steps_per_epoch=[3, 7, 5], samples_per_step=2),
@@ -51,6 +56,7 @@ class Claim(NamedTuple):
     bases: list[float]
     factor: Any
     total: int | None
+    decays: Any = None  # position -> the weight decay of each group
 
 
 def check_loop(rng: random.Random) -> tuple[str, str]:
@@ -101,7 +107,7 @@ def _saved(schedule: Any, horizon: Horizon, bases: list[float], rng: random.Rand
             loop.bound.observe(rng.choice([1.0, 0.9, 0.5]))
         loop.train(1)
     state = loop.bound.state_dict()
-    if rng.random() < 0.15:  # what 0.1.0 saved
+    if rng.random() < 0.15 and "built" not in state:  # what 0.1.0 saved
         for key in ("every_update", "next_lrs", "end_factor"):
             del state[key]
     return state
@@ -113,14 +119,15 @@ class _Loop:
         for weight in weights:
             weight.grad = torch.ones(1)
         groups = [{"params": [weight], "lr": lr} for weight, lr in zip(weights, bases, strict=True)]
-        self.optimizer = SGD(groups, momentum=0.9)
+        self.optimizer = SGD(groups, momentum=0.9, weight_decay=DECAY)
         self.bound = schedule.bind(self.optimizer, horizon)
         self.schedule, self.horizon, self.bases = schedule, horizon, bases
 
     def train(self, updates: int) -> list[list[float]]:
         used = []
         for _ in range(updates):
-            used.append([float(group["lr"]) for group in self.optimizer.param_groups])
+            groups = self.optimizer.param_groups
+            used.append([float(group[key]) for key in ("lr", "weight_decay") for group in groups])
             self.optimizer.step()
             self.bound.step()
         return used
@@ -144,12 +151,13 @@ class _Loop:
             return f"it is at {self.bound.position}, and should be at {expected.position}"
         positions = [expected.held, *(expected.position + n for n in range(1, AFTER))]
         used = self.train(AFTER)
-        for position, lrs in zip(positions, used, strict=True):
+        for position, numbers in zip(positions, used, strict=True):
             if position > _FAR and expected.total is None:
                 continue
             planned = [base * expected.factor(position) * expected.scale for base in expected.bases]
-            if not _near(lrs, planned):
-                return f"update {position} used {lrs}, and should have used {planned}"
+            planned += expected.decays(position)
+            if not _near(numbers, planned):
+                return f"update {position} used {numbers}, and should have used {planned}"
         return ""
 
 
@@ -169,7 +177,18 @@ def _configured(
     peak: float | None = None,
 ) -> Claim:
     facts = _facts(horizon, max(bases) if peak is None else peak)
-    return Claim(position, held, scale, bases, reference.factor(schedule, facts), horizon.total_steps)
+    decays = _decays(schedule, facts, [DECAY] * len(bases))
+    return Claim(position, held, scale, bases, reference.factor(schedule, facts), horizon.total_steps, decays)
+
+
+def _decays(schedule: Any, facts: Facts, built: list[float]) -> Any:
+    """Position -> the weight decay of each group, from what it was built with."""
+    one = getattr(schedule, "others", {}).get("weight_decay")
+    if one is None:
+        return lambda n: built
+    by_group = type(one).__name__ == "ByGroup"  # of the first group, here
+    at = reference.factor(one.groups[0] if by_group else one, facts)
+    return lambda n: [value * (at(n) if group == 0 or not by_group else 1.0) for group, value in enumerate(built)]
 
 
 def _facts(horizon: Horizon, peak: float) -> Facts:
@@ -183,7 +202,9 @@ def _facts(horizon: Horizon, peak: float) -> Facts:
 def _alike(claim: Claim, own: Claim) -> bool:
     """Whether two plans give the same LRs as far as both go."""
     shared = min(claim.total or 100, own.total or 100)
-    return claim.bases == own.bases and all(_near([claim.factor(n)], [own.factor(n)]) for n in range(shared))
+    return claim.bases == own.bases and all(
+        _near([claim.factor(n), *claim.decays(n)], [own.factor(n), *own.decays(n)]) for n in range(shared)
+    )
 
 
 def _claim(state: dict[str, Any], good: dict[str, Any], schedule: Any, horizon: Horizon, strict: bool) -> Claim | None:
@@ -222,13 +243,25 @@ def _read(state: dict[str, Any], good: dict[str, Any], schedule: Any, horizon: H
     factor = reference.factor(followed, facts) if strict else (lambda n: math.nan)
     scale = _scale(state["plateau"], followed, facts, strict)
     if strict:
-        assert state["cycles_momentum"] == (type(followed).__name__ == "OneCycle" and followed.cycle_momentum)
+        moves = "momentum" in getattr(followed, "others", {})
+        assert state["cycles_momentum"] == (
+            moves or (type(followed).__name__ == "OneCycle" and followed.cycle_momentum)
+        )
         assert (state["plateau"] is None) == (type(followed).__name__ != "Plateau") or "next_lrs" not in state
         if "next_lrs" in state:
             assert _near([_number(one) for one in state["next_lrs"]], [base * factor(held) * scale for base in bases])
         if "end_factor" in state and run.total_steps is not None and type(followed).__name__ != "Plateau":
             assert _near([_number(state["end_factor"])], [factor(run.total_steps)])
-    return Claim(position, held, scale, bases, factor, run.total_steps)
+    built = [DECAY] * len(bases)
+    if strict and getattr(followed, "others", {}):
+        built = [_number(one) for one in state["built"]["others"]["weight_decay"]]
+        assert [len(one) for one in (built, state["built"]["names"])] == [len(bases)] * 2
+    decays = _decays(followed, facts, built) if strict else (lambda n: [math.nan])
+    if strict and getattr(followed, "others", {}):
+        moved = state["next_others"]["weight_decay"]
+        known = [(one, other) for one, other in zip(moved, decays(held), strict=True) if one is not None]
+        assert _near([_number(one) for one, _ in known], [other for _, other in known])
+    return Claim(position, held, scale, bases, factor, run.total_steps, decays)
 
 
 def _other_plan(state: dict[str, Any], good: dict[str, Any], schedule: Any) -> tuple[Any, Horizon]:

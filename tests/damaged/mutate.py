@@ -136,21 +136,15 @@ def _dict_for_list(state: Any, path: Path, rng: random.Random) -> str:
 
 
 # Dicts whose keys are anybody's, or are counted in a checksum.
-_OF_ANY_NAME = {"schedule", "optimizers", "files", "audits", "positions", "metrics", "loop"}
+_OF_ANY_NAME = {
+    "schedule", "optimizers", "files", "audits", "positions", "metrics", "loop", "others", "peaks", "next_others",
+}  # fmt: skip
 
 
 def _add(state: Any, path: Path, rng: random.Random) -> str:
     """A part that a later version may save."""
     target = at(state, path)
-    if not isinstance(target, dict) or set(path) & {
-        "schedule",
-        "optimizers",
-        "files",
-        "audits",
-        "positions",
-        "metrics",
-        "loop",
-    }:
+    if not isinstance(target, dict) or set(path) & _OF_ANY_NAME:
         target = state
     target["of a later version"] = rng.choice(ODD)()
     return HARMLESS

@@ -125,8 +125,8 @@ UNREADABLE: dict[str, tuple[Any, list[str]]] = {
     ),
     "another misspelt unit": ("5 smaples", ["unknown unit 'smaples'", "did you mean 'samples'?"]),
     "unknown unit": (
-        "5 miles",
-        ["unknown unit 'miles'; units are steps, epochs, %, samples, tokens, seconds, minutes, hours, days"],
+        "5 foo",
+        ["unknown unit 'foo'; units are steps, epochs, %, samples, tokens, seconds, minutes, hours, days"],
     ),
     "unknown unit that begins like a prefix": ("5 Miles", ["unknown unit 'Miles'"]),
     "unit alone": ("epochs", ["'epochs' cannot be read", EXAMPLES]),

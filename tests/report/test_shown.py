@@ -123,7 +123,10 @@ LOWER: dict[str, tuple[Any, str, str]] = {
     "plan by group": (
         Hyperparameters(lr=BY_GROUP, eps=Linear()).plan(RUN, Built([0.1, 0.2], ["head", "norm"])),
         f"<Plan of Hyperparameters(lr={BY_GROUP!r}, eps=Linear()): 1,000 updates, 2 groups, peak LR 0.2>",
-        "Learning-rate plan for Hyperparameters: 1,000 updates\n  group head  peak LR 0.1, floor 0\n",
+        "Learning-rate plan for Hyperparameters: 1,000 updates\n"
+        "  group head  peak LR 0.1, floor 0\n    linear    updates 0 to 999   factor 1 -> 0.001\n"
+        "  group norm  peak LR 0.2, floor 0\n    cosine    updates 0 to 999   factor 1 -> 2.47e-06\n"
+        "  eps         factor 1 -> 0 (linear)\n",
     ),
 }
 

@@ -35,6 +35,8 @@ class Facts:
 
 def factor(schedule: Any, facts: Facts) -> Factor:
     """Return position -> factor, with the warmup and what comes after the end."""
+    if type(schedule).__name__ == "Hyperparameters":
+        return factor(schedule.lr, facts)
     warmup = mark(schedule.warmup, facts)
     body, end, during_warmup = _BODIES[type(schedule).__name__](schedule, facts, warmup)
     ramp = warmup_factor(schedule.warmup_type, schedule.warmup_start_factor, warmup)

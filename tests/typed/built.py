@@ -147,11 +147,7 @@ GOOD: dict[str, list[Any]] = {
     "groups": [{0: schedules.Linear()}, {"group0": schedules.Cosine(), 1: "step"}, {"group.*": "fixed"}],
     "late": [{}, {"group7": schedules.Linear()}, {5: "cosine"}],
     "default": [None, "one_cycle", schedules.Fixed(warmup=3)],
-<<<<<<< HEAD
-    **{key: [None, schedules.Linear(warmup="5%"), "cosine"] for key in ("weight_decay", "momentum", "more")},
-=======
     **{name: [None, schedules.Linear(warmup="5%"), "cosine"] for name in ("weight_decay", "momentum", "more")},
->>>>>>> doors
     "others": [{}, {"beta2": schedules.Linear()}, {"betas[1]": "cosine", "eps": schedules.Step(step_size=2)}],
     "title": ["", "mine"],
     "sweep": [Sweep(), Sweep(min_lr=1e-3, max_lr=1.0, num_training_steps=10)],
