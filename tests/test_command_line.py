@@ -135,7 +135,8 @@ def test_a_run_that_follows_the_clock(capsys: pytest.CaptureFixture[str], tmp_pa
     [
         (
             ["schedule=by_group", "schedule.groups.head=linear", "schedule.groups.head.warmup=10",
-             "schedule.default=cosine", "schedule.groups.layers.0=fixed", "lr.head=0.1", "lr.body=0.01", "lr.layers.0=1"],
+             "schedule.default=cosine", "schedule.groups.layers.0=fixed", "lr.head=0.1",
+             "lr.body=0.01", "lr.layers.0=1"],
             ByGroup(groups={"head": Linear(warmup=10), "layers.0": "fixed"}, default="cosine"),
             {"lr": {"head": 0.1, "body": 0.01, "layers.0": 1}},
         ),
