@@ -39,6 +39,7 @@ Shows what a learning-rate schedule will do, without training.
 Keys:
   schedule           a name, or several with commas to compare them:
 {names}
+                     by_group and hyperparameters are made of these
   schedule.KNOB      a value of the schedule, such as schedule.warmup=10%
   total_steps        optimizer updates in the run; or its length, as in 90ep or '10B tokens'
   steps_per_epoch    updates in an epoch, for lengths in epochs
@@ -54,7 +55,9 @@ Examples:
   lr-recipes preview schedule=warmup_cosine total_steps=10000
   lr-recipes preview schedule=step,cosine,one_cycle total_steps=90ep steps_per_epoch=100 picture=all.png
   lr-recipes preview schedule=warmup_linear schedule.warmup='500 steps' total_steps=10000 lr=0.001
-  lr-recipes preview schedule=cosine total_steps=10Btok samples_per_step=512 tokens_per_sample=2048"""
+  lr-recipes preview schedule=cosine total_steps=10Btok samples_per_step=512 tokens_per_sample=2048
+  lr-recipes preview schedule=by_group schedule.groups.head=linear total_steps=10000
+  lr-recipes preview schedule=hyperparameters schedule.weight_decay=linear total_steps=10000"""
 
 INSPECT_USAGE = """\
 Shows what a checkpoint of Lightning's holds about learning rates.
@@ -108,6 +111,10 @@ FACTS = tuple(EXAMPLES)
 KEYS = ("schedule", *FACTS, "lr", "picture", "csv")
 # A record says at which update an LR was used, and not when: so no plan that follows the clock is compared with one.
 AUDIT_KEYS = ("schedule", *(fact for fact in FACTS if fact != "max_time"), "lr", "column", "picture")
+OF_OTHERS: dict[str, Callable[..., schedules.Schedule]] = {
+    "by_group": schedules.ByGroup,
+    "hyperparameters": schedules.Hyperparameters,
+}
 _TEXTS = ("schedule", "picture", "csv", "column")  # keys whose values are text, whatever they look like
 
 
@@ -229,7 +236,7 @@ def _preview(typed: Sequence[str]) -> int:
     asked = read_request(typed)
     if not asked.schedules:
         raise ValueError(f"which schedule? Give schedule=NAME; there are {', '.join(schedule_names())}")
-    found = {name: schedule_of(name, asked.knobs) for name in asked.schedules}
+    found = {name: (_combined if name in OF_OTHERS else schedule_of)(name, asked.knobs) for name in asked.schedules}
     _check_lr(asked)
     several = len(found) > 1
     name = next(iter(found))
@@ -321,13 +328,37 @@ def schedule_of(name: str, knobs: dict[str, Any]) -> schedules.Schedule:
         ValueError: there is no such schedule, it has no such value, or a value is out of range.
     """
     schedule = schedule_named(name)
+    _check_knobs(name, knobs, schedule)
+    return dataclasses.replace(schedule, **knobs)
+
+
+def _combined(name: str, knobs: dict[str, Any]) -> schedules.Schedule:
+    """A schedule that is made of others: each is typed as a name, and its knobs below it, as ``groups.head.warmup``."""
+    within: dict[str, dict[str, Any]] = {path: {} for path in knobs if path.rpartition(".")[0] not in knobs}
+    for path, value in knobs.items():
+        above, _, knob = path.rpartition(".")
+        if path not in within:
+            within.setdefault(above, {})[knob] = value
+    given: dict[str, Any] = {}
+    for path, inner in within.items():
+        one = schedule_of(str(knobs[path]), inner) if inner else knobs[path]
+        field, dot, key = path.partition(".")
+        if dot:
+            given.setdefault(field, {})[key] = one
+        else:
+            given[field] = one
+    if name == "by_group":  # the other one takes the name of any number
+        _check_knobs(name, given, schedules.ByGroup)
+    return OF_OTHERS[name](**given)
+
+
+def _check_knobs(name: str, knobs: Iterable[str], schedule: Any) -> None:
     known = [field.name for field in dataclasses.fields(schedule) if field.init]
     for knob in knobs:
         if knob not in known:
             raise ValueError(
                 f"schedule={name} has no {checks.brief(knob)}{checks.nearest(knob, known)}; it has {', '.join(known)}"
             )
-    return dataclasses.replace(schedule, **knobs)
 
 
 def _value(argument: str, text: str) -> Any:

@@ -22,7 +22,7 @@ from lr_recipes.command_line import COMMANDS, KEYS, main, overview, read_request
 from lr_recipes.plan.horizon import Horizon
 from lr_recipes.report.checkpoint import inspect_checkpoint
 from lr_recipes.report.lr_csv import read_rows
-from lr_recipes.schedules import Cosine, MultiStep
+from lr_recipes.schedules import ByGroup, Cosine, Hyperparameters, Linear, MultiStep, Ramp, Schedule
 
 ROOT = Path(__file__).parents[1]
 MADE_OF_OTHERS = {"by_group", "hyperparameters"}  # no plan without an optimizer's groups
@@ -130,6 +130,37 @@ def test_a_run_that_follows_the_clock(capsys: pytest.CaptureFixture[str], tmp_pa
     assert float(next(row for row in rows if row["step"] == str(30 * 60_000))["planned_factor"]) == 1
 
 
+@pytest.mark.parametrize(
+    ("typed", "schedule", "more"),
+    [
+        (
+            ["schedule=by_group", "schedule.groups.head=linear", "schedule.groups.head.warmup=10",
+             "schedule.default=cosine", "schedule.groups.layers.0=fixed", "lr.head=0.1",
+             "lr.body=0.01", "lr.layers.0=1"],
+            ByGroup(groups={"head": Linear(warmup=10), "layers.0": "fixed"}, default="cosine"),
+            {"lr": {"head": 0.1, "body": 0.01, "layers.0": 1}},
+        ),
+        (
+            ["schedule=by_group", "schedule.groups={head: linear}", "schedule.default=cosine"],
+            ByGroup(groups={"head": "linear"}, default="cosine"),
+            {},
+        ),
+        (
+            ["schedule=hyperparameters", "schedule.lr=cosine", "schedule.lr.warmup=5%", "schedule.weight_decay=ramp",
+             "schedule.weight_decay.end=10", "schedule.others.eps=linear", "lr=0.1"],
+            Hyperparameters(lr=Cosine(warmup="5%"), weight_decay=Ramp(end=10), eps="linear"),
+            {"lr": 0.1},
+        ),
+    ],
+)  # fmt: skip
+def test_one_that_is_made_of_others_is_typed_with_the_values_of_each(
+    typed: list[str], schedule: Schedule, more: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["preview", *typed, "total_steps=100"]) == 0
+    title = typed[0].removeprefix("schedule=")
+    assert capsys.readouterr().out.rstrip() == str(lr_recipes.preview(schedule, 100, title=title, **more)).rstrip()
+
+
 def test_several_schedules_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = (f"picture={tmp_path}/new/all.png", f"csv={tmp_path}/new/all.csv")
     out = printed(capsys, "schedule=step,cosine", "total_steps=90ep", "steps_per_epoch=10", "lr=0.1", *files)
@@ -182,7 +213,7 @@ def test_help_names_keys_and_schedules(arguments: list[str], capsys: pytest.Capt
     examples = [
         line.split() for line in out.splitlines() if line.startswith("  lr-recipes preview") and "NAME" not in line
     ]
-    assert len(examples) == 4
+    assert len(examples) == 6
 
 
 def test_the_examples_of_the_help_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

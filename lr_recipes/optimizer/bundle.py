@@ -62,13 +62,18 @@ class Bundle:
             return factor
         if self._in_tuples:
             self._write_in_tuples(factor)
-        elif self._tensors and self._pairs[0][0][name] is self._tensors[0]:
+        elif self._tensors and self._has_tensors():
             internals.fill_all(self._tensors, [base * factor for base in self.bases])
         else:
             for group, base in self._pairs:
                 write_number(group, self.key, base * factor)
         self._marks = self._marks_now()
         return factor
+
+    def _has_tensors(self) -> bool:
+        """Whether each group still holds its tensor: one that was given another would be left out for ever."""
+        name = self._name
+        return all(group[name] is tensor for (group, _), tensor in zip(self._pairs, self._tensors, strict=True))
 
     def _write_in_tuples(self, factor: float) -> None:
         name, place = self._name, self._place or 0

@@ -25,10 +25,12 @@ from lr_recipes.optimizer.clock import Clock
 from lr_recipes.optimizer.groups import (
     Roster,
     bases_of,
+    let_go,
     note_base,
     note_number,
+    noted_numbers,
     numbers_of,
-    own_tensor_lrs,
+    own_tensors,
     read_lrs,
     read_number,
     refuse_own_warmup,
@@ -197,8 +199,11 @@ class BoundSchedule(LRScheduler):
 
     @position.setter
     def position(self, position: int) -> None:
-        self._check_bound()
-        self.clock.go_to(_checked_position(f"position={brief(position)}", position))
+        self._jump(_checked_position(f"position={brief(position)}", position))
+
+    def _jump(self, position: int) -> None:
+        self.clock.position = position
+        self.refresh()
 
     @property
     def progress(self) -> int:
@@ -274,7 +279,7 @@ class BoundSchedule(LRScheduler):
 
     def _note_groups(self) -> None:
         """Keep what every update needs at hand."""
-        own_tensor_lrs(self.optimizer)
+        own_tensors(self.optimizer, ("lr", *self.plan.moves))
         self._list = self.optimizer.param_groups
         self._count = len(self._list)
         for group, base in zip(self._list, self.plan.base_lrs, strict=True):
@@ -282,6 +287,7 @@ class BoundSchedule(LRScheduler):
         for line in self.plan.others:
             if line.key in self.plan.built.others:
                 note_number(self._list[line.group], line.key, self.plan.built.value(line.key, line.group))
+        self._let_go()
         self._all = bundles_of(sorted(self.plan.lines, key=lambda line: line.key != "lr"), self._list)
         self._bundles = [one for one in self._all if one.key == "lr"]
         for one in self._bundles:
@@ -289,6 +295,16 @@ class BoundSchedule(LRScheduler):
         self._others: dict[str, list[Bundle]] = {}
         for one in self._all[len(self._bundles) :]:
             self._others.setdefault(one.key, []).append(one)
+
+    def _let_go(self) -> None:
+        """Give back what another plan has moved and this one leaves alone, as `refresh` does with the LR."""
+        moved, others = {(line.group, line.key) for line in self.plan.others}, self.plan.built.others
+        for index, group in enumerate(self._list):
+            for key, noted in noted_numbers(group).items():
+                if (index, key) not in moved:
+                    # What a group that has joined brought along may be the note of the one that it was copied from.
+                    built = others[key][index] if key in others else noted
+                    let_go(group, key, noted if built is None else built)
 
     # Torch's interface
 
@@ -314,7 +330,7 @@ class BoundSchedule(LRScheduler):
             clock.position += 1  # update `position` was just done, also where the clock counts from here on
             self.write(clock.position)
         else:
-            clock.go_to(
+            self._jump(
                 _checked_position(f"step({brief(epoch)})", epoch, "; a plateau takes a metric with observe(value)")
             )
 

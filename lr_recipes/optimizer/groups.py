@@ -6,7 +6,7 @@ What is written, and when, is decided by whoever calls this.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -83,7 +83,9 @@ def _built_others(optimizer: Optimizer) -> dict[str, list[float | None]]:
     # Groups with the same entries of the same kinds, as nearly all are, hold the same numbers: of many, one is asked.
     kinds: dict[tuple[Any, ...], list[int]] = {}
     for index, group in enumerate(optimizer.param_groups):
-        kinds.setdefault((*group, *map(type, group.values())), []).append(index)
+        made = [(key, value) for key, value in group.items() if isinstance(value, (tuple, list, Tensor))]
+        parts = [_type_of(value) for key, value in made if key not in _NOT_MOVED]
+        kinds.setdefault((*group, *map(type, group.values()), *parts), []).append(index)
     found: dict[str, list[float | None]] = {}
     for alike in kinds.values():
         groups = [optimizer.param_groups[index] for index in alike]
@@ -95,6 +97,12 @@ def _built_others(optimizer: Optimizer) -> dict[str, list[float | None]]:
             for index, value in zip(alike, values, strict=True):
                 column[index] = float(value)
     return found
+
+
+def _type_of(value: Any) -> Any:
+    if isinstance(value, (tuple, list)):
+        return tuple(map(_type_of, value))
+    return _is_single_number(value) if isinstance(value, Tensor) else type(value)
 
 
 def _unscaled(group: Group) -> float:
@@ -229,35 +237,53 @@ def place_of(group: Group, key: str) -> tuple[str, int | None]:
 
 def read_number(group: Group, key: str) -> float | None:
     """Return a number that a group holds, under the name that plans have for it; ``None`` where there is none."""
+    value = _held(group, key)
+    return float(value) if value is not None else None
+
+
+def _held(group: Group, key: str) -> Any:
     name, place = place_of(group, key)
     value = group.get(name)
-    if place is not None:
-        value = value[place] if isinstance(value, (tuple, list)) and place < len(value) else None
-    return float(value) if value is not None else None
+    if place is None:
+        return value
+    return value[place] if isinstance(value, (tuple, list)) and place < len(value) else None
+
+
+def _put(group: Group, key: str, value: Any) -> None:
+    name, place = place_of(group, key)
+    group[name] = value if place is None else (*group[name][:place], value, *group[name][place + 1 :])
 
 
 def write_number(group: Group, key: str, number: float) -> None:
     """Set a number that a group holds; a tensor is filled in place and stays the same object."""
-    name, place = place_of(group, key)
-    present = group[name] if place is None else group[name][place]
+    present = _held(group, key)
     if isinstance(present, Tensor):
         present.fill_(number)
-    elif place is None:
-        group[name] = number
     else:
-        group[name] = (*group[name][:place], number, *group[name][place + 1 :])
+        _put(group, key, number)
 
 
 def mark_of(group: Group, key: str) -> float:
     """Return what shows whether a number has been written since: itself, or how often its tensor was."""
-    name, place = place_of(group, key)
-    present = group[name] if place is None else group[name][place]
+    present = _held(group, key)
     return internals.version_of(present) if isinstance(present, Tensor) else float(present)
 
 
 def note_number(group: Group, key: str, built: float) -> None:
     """Keep what a group was built with, where ``built_lrs`` looks for it: the number itself is going to move."""
     group[f"{_BUILT}{key}"] = built
+
+
+def noted_numbers(group: Group) -> dict[str, float]:
+    """Return what ``note_number`` has kept."""
+    kept = {key.removeprefix(_BUILT): value for key, value in group.items() if key.startswith(_BUILT)}
+    return {key: value for key, value in kept.items() if key != "lr" and read_number(group, key) is not None}
+
+
+def let_go(group: Group, key: str, built: float) -> None:
+    """Let a number be again what it was built with: nobody moves it any more."""
+    write_number(group, key, built)
+    del group[f"{_BUILT}{key}"]
 
 
 def snapshot(lr: Any) -> Any:
@@ -293,13 +319,7 @@ def bases_of(optimizer: Optimizer, was: Sequence[int | None], bases: Sequence[fl
     scaled = honours_scales(optimizer)
     # A group that was copied from another has brought along what that one was built with.
     others = {
-        key: [
-            read_number(group, key)
-            if index is None
-            else bases.others.get(key, values)[index if key in bases.others else place]
-            for place, (group, index) in enumerate(zip(optimizer.param_groups, was, strict=True))
-        ]
-        for key, values in built.others.items()
+        key: _numbers_built(optimizer, key, was, bases.others.get(key), values) for key, values in built.others.items()
     }
     known: list[float] = []
     sharing: dict[int, float] = {}  # base LR of the first group with a tensor, by the tensor's id
@@ -316,12 +336,39 @@ def bases_of(optimizer: Optimizer, was: Sequence[int | None], bases: Sequence[fl
     return Built(known, built.names, others)
 
 
-def own_tensor_lrs(optimizer: Optimizer) -> None:
-    """Give each group a tensor LR of its own: torch lets groups that set none share the optimizer's one tensor."""
-    seen: set[int] = set()
-    for group in optimizer.param_groups:
-        # The first keeps the object: a compiled step or a captured graph may read it already. Filling one that two
-        # groups share would give both the LR of the group that is written last.
-        if isinstance(group["lr"], Tensor) and id(group["lr"]) in seen:
-            group["lr"] = group["lr"].clone()
-        seen.add(id(group["lr"]))
+def _numbers_built(
+    optimizer: Optimizer,
+    key: str,
+    was: Sequence[int | None],
+    before: Sequence[float | None] | None,
+    now: Sequence[float | None],
+) -> list[float | None]:
+    """What each group was built with of a number; one that shares its tensor with an older group has that group's."""
+    found: list[float | None] = []
+    sharing: dict[int, float | None] = {}
+    for group, index, value in zip(optimizer.param_groups, was, now, strict=True):
+        held = _held(group, key)
+        if index is None:
+            value = sharing.get(id(held), read_number(group, key))
+        elif before is not None:
+            value = before[index]
+        found.append(value)
+        if isinstance(held, Tensor):
+            sharing.setdefault(id(held), value)
+    return found
+
+
+def own_tensors(optimizer: Optimizer, keys: Iterable[str] = ("lr",)) -> None:
+    """Give each group tensors of its own for the numbers that are moved.
+
+    torch lets groups that set none, of the LR or the betas, share the optimizer's one tensor.
+    """
+    for key in keys:
+        seen: set[int] = set()
+        for group in optimizer.param_groups:
+            present = _held(group, key)
+            # The first keeps the object: a compiled step or a captured graph may read it already. Filling one that two
+            # groups share would give both what the group that is written last shall use.
+            if isinstance(present, Tensor) and id(present) in seen:
+                _put(group, key, present.clone())
+            seen.add(id(present))

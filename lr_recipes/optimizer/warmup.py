@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 from lr_recipes.checks import brief
 from lr_recipes.optimizer import internals
 from lr_recipes.optimizer.clock import Clock
-from lr_recipes.optimizer.groups import Roster, copies, own_tensor_lrs, snapshot, write_lr
+from lr_recipes.optimizer.groups import Roster, copies, own_tensors, snapshot, write_lr
 from lr_recipes.plan.plan import Plan
 from lr_recipes.plan.state import COUNT, NUMBER, Entries, ListOf, equal_lrs
 
@@ -55,7 +55,7 @@ class WarmupOver:
         self.planned_factor, self.every_update = 1.0, True
         self._hidden = False
         self.roster = Roster(self.optimizer)
-        own_tensor_lrs(self.optimizer)
+        own_tensors(self.optimizer)
         # A checkpoint of the warmup restores groups that hold lr x factor, so the scheduler's own LR comes from our own
         # state then. Past the warmup the groups hold that LR itself, and a saved one would be stale.
         self._own: list[Any] = copies(self.optimizer) if lrs is None or self.over else list(lrs)
@@ -182,7 +182,7 @@ class WarmupOver:
         said = [internals.last_lrs(one) for one in self._schedulers]
         self._outdated = [lrs for lrs in said if lrs is not None]
         self._written = [lr if index is None else written[index] for index, lr in zip(was, now, strict=True)]
-        own_tensor_lrs(self.optimizer)
+        own_tensors(self.optimizer)
 
     @contextlib.contextmanager
     def hidden(self) -> Iterator[None]:

@@ -166,8 +166,9 @@ class Plan(Sight):
             return replace(self, lines=_lines_of([self.curve] * len(built), built, self.peak), built=built)
         if was and None not in was:  # groups have left, and the others keep their curves
             mine = {index: group for group, index in enumerate(was)}
-            lines = (line._replace(group=mine[line.group]) for line in self.lines if line.group in mine)
-            return replace(self, lines=_in_order(lines), built=built.measured(self._peaks_of(was)))
+            lines = _in_order(line._replace(group=mine[line.group]) for line in self.lines if line.group in mine)
+            first = next(line.curve for line in lines if line.key == "lr")
+            return replace(self, curve=first, lines=lines, built=built.measured(self._peaks_of(was)))
         # None of the curves is another group's. The schedule is asked, as it will be when the run is resumed: should it
         # have no curve for them, that is said now and not then.
         known = was or [index if index < len(self.built) else None for index in range(len(built))]

@@ -232,6 +232,11 @@ class Hyperparameters(Combined):
                 raise ValueError(
                     f"others: {checks.brief(name)} is no number of a group: give its name, as in 'betas[1]'"
                 )
+            if name in _NO_WARMUP:
+                raise ValueError(
+                    f"{name}={checks.brief(one)}: Hyperparameters has no warmup of its own: give it to a schedule "
+                    "within, as in lr=Cosine(warmup='5%')"
+                )
             key = name_of_number(name)
             if one is not None and key in found:
                 raise ValueError(f"two schedules for one number: {key} is given twice, at last as {name!r}")
@@ -246,11 +251,6 @@ class Hyperparameters(Combined):
         if not isinstance(self.lr, Schedule):
             raise ValueError(f"lr={checks.brief(self.lr)}: must be a schedule, as in Cosine(warmup='5%')")
         for name, one in self.others.items():
-            if name in _NO_WARMUP:
-                raise ValueError(
-                    f"{name}={checks.brief(one)}: Hyperparameters has no warmup of its own: give it to a schedule "
-                    "within, as in lr=Cosine(warmup='5%')"
-                )
             _check_part(name, one)
 
     def __repr__(self) -> str:

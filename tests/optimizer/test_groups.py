@@ -16,7 +16,7 @@ from lr_recipes.optimizer.groups import (
     copies,
     group_names,
     on_device,
-    own_tensor_lrs,
+    own_tensors,
     read_lrs,
     read_number,
     snapshot,
@@ -122,7 +122,7 @@ def test_groups_that_share_a_tensor_get_one_each() -> None:
     optimizer = Adam(
         [{"params": [parameter()]}, {"params": [parameter()], "lr": 0.5}, {"params": [parameter()]}], shared
     )
-    own_tensor_lrs(optimizer)
+    own_tensors(optimizer)
     first, middle, last = (group["lr"] for group in optimizer.param_groups)
     assert first is shared
     assert last is not shared
