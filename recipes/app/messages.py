@@ -155,9 +155,9 @@ def _composition(error: Any) -> str:
         typed = re.search(r"\+" + re.escape(key) + r"=(.*)", str(error))  # Hydra's advice repeats what was typed
         top = "." not in key  # where the whole config is what has no such key
         whole = OmegaConf.to_container(parent, resolve=False) if top else None
-        if OmegaConf.is_dict(parent) and not parent:  # as of a schedule by group, which lists none by itself
+        if key.startswith("schedule.") and not _keys(parent, top):  # as of one by group, which names none by itself
             again = shlex.quote(f"+{key}={typed[1] if typed else '...'}")
-            return f"{key.rpartition('.')[0]} has nothing in it yet: add to it with a plus, as in {again}"
+            return f"{key.rpartition('.')[0]} has nothing in it: if it takes groups or numbers, add one with {again}"
         return unknown_key(key, _keys(parent, top), whole, typed[1] if typed else "...")
     return _one_line(error) + (f" {_one_line(cause)}" if cause is not None else "")
 
