@@ -236,7 +236,7 @@ def _preview(typed: Sequence[str]) -> int:
     asked = read_request(typed)
     if not asked.schedules:
         raise ValueError(f"which schedule? Give schedule=NAME; there are {', '.join(schedule_names())}")
-    found = {name: (_combined if name in OF_OTHERS else schedule_of)(name, asked.knobs) for name in asked.schedules}
+    found = {name: (_of_others if name in OF_OTHERS else schedule_of)(name, asked.knobs) for name in asked.schedules}
     _check_lr(asked)
     several = len(found) > 1
     name = next(iter(found))
@@ -332,7 +332,7 @@ def schedule_of(name: str, knobs: dict[str, Any]) -> schedules.Schedule:
     return dataclasses.replace(schedule, **knobs)
 
 
-def _combined(name: str, knobs: dict[str, Any]) -> schedules.Schedule:
+def _of_others(name: str, knobs: dict[str, Any]) -> schedules.Schedule:
     """A schedule that is made of others: each is typed as a name, and its knobs below it, as ``groups.head.warmup``."""
     within: dict[str, dict[str, Any]] = {path: {} for path in knobs if path.rpartition(".")[0] not in knobs}
     for path, value in knobs.items():

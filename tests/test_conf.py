@@ -103,7 +103,7 @@ def test_the_floor_can_be_given_either_way_without_unsetting_the_other() -> None
     [
         (
             ["schedule=by_group", "+schedule.groups.head=warmup_linear", "+schedule.groups.0=cosine"],
-            schedules.ByGroup(groups={"head": "warmup_linear", "0": "cosine"}),
+            schedules.ByGroup(groups={"head": "warmup_linear", "0": "cosine"}, default="warmup_cosine"),
         ),
         (
             ["schedule=by_group", "+schedule@schedule.groups.head=linear", "schedule.groups.head.warmup=3",
@@ -119,7 +119,7 @@ def test_the_floor_can_be_given_either_way_without_unsetting_the_other() -> None
         ),
         (
             ["schedule=hyperparameters", "+schedule@schedule.lr=by_group", "+schedule.lr.groups.head=linear"],
-            schedules.Hyperparameters(lr=schedules.ByGroup(groups={"head": "linear"})),
+            schedules.Hyperparameters(lr=schedules.ByGroup(groups={"head": "linear"}, default="warmup_cosine")),
         ),
     ],
     ids=["names", "knobs", "as it is", "other numbers", "one within the other"],

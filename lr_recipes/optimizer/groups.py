@@ -5,6 +5,7 @@ What is written, and when, is decided by whoever calls this.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -231,14 +232,23 @@ def place_of(group: Group, key: str) -> tuple[str, int | None]:
     """Return where a group holds a number: under which key, and at which place of a tuple."""
     if key == "momentum" and "betas" in group:  # first, as in torch's OneCycleLR: some optimizers have both
         return "betas", 0
+    return _parsed(key)
+
+
+@functools.cache
+def _parsed(key: str) -> tuple[str, int | None]:
     match = _PLACED.fullmatch(key)
     return (match[1], int(match[2])) if match else (key, None)
 
 
 def read_number(group: Group, key: str) -> float | None:
     """Return a number that a group holds, under the name that plans have for it; ``None`` where there is none."""
+    value = group.get(key)
+    if type(value) is float and (key != "momentum" or "betas" not in group):  # nearly always, and at every update
+        return value
     value = _held(group, key)
-    return float(value) if value is not None else None
+    # A whole number stays one, but for a momentum: so records have them since the first version.
+    return float(value) if isinstance(value, Tensor) or (key == "momentum" and value is not None) else value
 
 
 def _held(group: Group, key: str) -> Any:

@@ -103,7 +103,7 @@ class ByGroup(Combined):
         for name in ("groups", "late"):
             object.__setattr__(self, name, _checked_groups(name, getattr(self, name)))  # the class is frozen; this is
         object.__setattr__(self, "default", as_schedule(self.default, "default"))  # still its construction
-        if not self._all:
+        if not self._all and self.default is None:
             raise ValueError("groups={}: must name at least one group, as in {'head': Linear(), 0: Cosine()}")
         if self.default is not None:
             _check_part("default", self.default)

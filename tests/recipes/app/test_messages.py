@@ -23,14 +23,14 @@ MISSING = object()
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["schedule=cosin"], r"schedule=cosin is unknown \(did you mean 'cosine'\?\); choose one of cosine, .*step"),
+        (["schedule=cosin"], r"schedule=cosin is unknown \(did you mean 'cosine'\?\); choose one of by_group, cosine, .*step"),
         (["recipe=transfomer"], r"recipe=transfomer is unknown \(did you mean 'transformer'\?\); choose one of class"),
         (["callbacks=[learning_rate_loger]"], r"callbacks=learning_rate_loger is unknown \(did you mean 'learni"),
         (["schedule.warmpu=3"], r"schedule has no 'warmpu' \(did you mean 'warmup'\?\); it has warmup, warmup_type"),
         (["schedule=fixed", "schedule.min_lr=1"], r"schedule has no 'min_lr'; it has warmup"),
         (["trainer.max_epoch=3"], r"trainer has no 'max_epoch' \(did you mean 'max_epochs' or 'min_epochs'\?\)"),
         (["trainer.max_epochs.x=3"], r"trainer.max_epochs is a value and has no 'x'"),
-        (["schedule=by_group", "schedule.groups.head=linear"], r"add one with \+schedule\.groups\.head=linear"),
+        (["schedule=by_group", "schedule.groups.head=linear"], r".*add one with \+schedule\.groups\.head=linear"),
         (["schedul=cosine"], r"the config has no 'schedul' \(did you mean 'schedule'\?\); it has .*recipe"),
         (["schedul.warmup=3"], r"the config has no 'schedul' \(did you mean 'schedule'\?\)"),
         (["lr=0.1"], r"the config has no 'lr' \(did you mean optimizer\.lr=0\.1\?\); it has batch_scaling, "),
