@@ -41,6 +41,7 @@ class Bundle:
         self._floats = self._place is None and all(type(value) is float for value in present)
         self._in_tuples = self._place is not None and all(_has_float(value, self._place) for value in present)
         self._tensors: list[Tensor] = present if len(present) > 1 and _are_alike(present) else []
+        self._is_plain = self._place is None and all(value is not None for value in present)
         self._written = False
         self._marks: list[float] = []
 
@@ -62,15 +63,22 @@ class Bundle:
             return factor
         if self._in_tuples:
             self._write_in_tuples(factor)
-        elif self._tensors and self._has_tensors():
+        elif self._tensors and self._have_tensors():
             internals.fill_all(self._tensors, [base * factor for base in self.bases])
+        elif self._is_plain:
+            for group, base in self._pairs:
+                present = group[name]
+                if isinstance(present, Tensor):
+                    present.fill_(base * factor)
+                else:
+                    group[name] = base * factor
         else:
             for group, base in self._pairs:
                 write_number(group, self.key, base * factor)
         self._marks = self._marks_now()
         return factor
 
-    def _has_tensors(self) -> bool:
+    def _have_tensors(self) -> bool:
         """Whether each group still holds its tensor: one that was given another would be left out for ever."""
         name = self._name
         return all(group[name] is tensor for (group, _), tensor in zip(self._pairs, self._tensors, strict=True))
@@ -95,7 +103,8 @@ class Bundle:
 
     def _marks_now(self) -> list[float]:
         # A number on a device is not read, which would wait for it: how often it was written says enough.
-        return [mark_of(group, self.key) for group, _ in (self._pairs[0], self._pairs[-1])]
+        ends = self._pairs if len(self._pairs) == 1 else (self._pairs[0], self._pairs[-1])
+        return [mark_of(group, self.key) for group, _ in ends]
 
     def planned(self, into: list[Any]) -> None:
         """Put what the next update shall use at the places of its groups."""
@@ -117,9 +126,13 @@ def _has_float(value: Any, place: int) -> bool:
 
 
 def _are_alike(lrs: Sequence[Any]) -> bool:
-    """Whether all are tensors that one call can fill."""
+    """Whether all are tensors that one call can fill faster than one for each: of a device, not in memory."""
     first = lrs[0]
-    return isinstance(first, Tensor) and all(
-        isinstance(lr, Tensor) and (lr.device, lr.dtype, lr.shape) == (first.device, first.dtype, first.shape)
-        for lr in lrs
+    return (
+        isinstance(first, Tensor)
+        and first.device.type != "cpu"
+        and all(
+            isinstance(lr, Tensor) and (lr.device, lr.dtype, lr.shape) == (first.device, first.dtype, first.shape)
+            for lr in lrs
+        )
     )

@@ -275,7 +275,7 @@ def write_number(group: Group, key: str, number: float) -> None:
 
 def mark_of(group: Group, key: str) -> float:
     """Return what shows whether a number has been written since: itself, or how often its tensor was."""
-    present = _held(group, key)
+    present = group["lr"] if key == "lr" else _held(group, key)
     return internals.version_of(present) if isinstance(present, Tensor) else float(present)
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.optim import SGD, AdamW, Optimizer
 
+from lr_recipes.optimizer import internals
 from lr_recipes.optimizer.groups import built_lrs, read_lrs, read_number
 from lr_recipes.schedules import ByGroup, Cosine, Fixed, Hyperparameters, Linear, OneCycle, Ramp, Schedule
 from tests.optimizer.loops import attached, parameter, sgd
@@ -118,3 +119,10 @@ def test_a_late_group_that_shares_tensor_betas_has_their_base() -> None:
     optimizer.add_param_group({"params": [parameter()], "name": "b"})
     attached(bound, 1)
     assert numbers(optimizer, "momentum") == pytest.approx([0.36, 0.36])
+
+
+def test_many_tensors_are_filled_in_two_calls() -> None:
+    """As those of a device are; each stays the object that it is."""
+    tensors = [torch.tensor(0.5), torch.tensor(float("nan")), torch.tensor(3.0)]
+    internals.fill_all(tensors, [0.1, 0.2, 0.3])
+    assert [float(one) for one in tensors] == [float(torch.tensor(value)) for value in (0.1, 0.2, 0.3)]
