@@ -59,9 +59,9 @@ def test_every_update_uses_the_planned_lr(name: str, accumulate: int, tmp_path: 
     more += FLAT if "plateau" in name else []
     _, used = small_run(tmp_path, f"schedule={name}", "callbacks=[learning_rate_scheduler]", "logger=none", *more)
     schedule = instantiate(composed(f"schedule={name}", *more).schedule)
-    curve = schedule.resolve(Horizon(total_steps=4 * per_epoch, steps_per_epoch=per_epoch), peak=0.002)
+    plan = schedule.plan(Horizon(total_steps=4 * per_epoch, steps_per_epoch=per_epoch), [0.002] * 2)
     cuts = [max(n // per_epoch - 1, 0) if "plateau" in name else 0 for n in range(4 * per_epoch)]
-    assert used == [[0.002 * curve(n) * 0.1**cut] * 2 for n, cut in enumerate(cuts)]
+    assert used == [[lr * 0.1**cut for lr in plan.lrs(n)] for n, cut in enumerate(cuts)]
 
 
 class AtEpoch(Callback):
