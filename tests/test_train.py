@@ -230,7 +230,10 @@ def test_several_processes_train_as_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["schedule=cosin"], "Error: schedule=cosin is unknown (did you mean 'cosine'?); choose one of cosine,"),
+        (
+            ["schedule=cosin"],
+            "Error: schedule=cosin is unknown (did you mean 'cosine'?); choose one of by_group, cosine,",
+        ),
         (["schedule.warmpu=3"], "Error: schedule has no 'warmpu' (did you mean 'warmup'?); it has warmup,"),
         (["+schedule.warmpu=3"], "Error: schedule has no 'warmpu' (did you mean 'warmup'?); it has warmup,"),
         (["schedule.warmup=5 parsecs"], "Error: schedule: warmup='5 parsecs': unknown unit 'parsecs'"),
