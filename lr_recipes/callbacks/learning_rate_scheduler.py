@@ -423,7 +423,7 @@ class LearningRateScheduler(Remembering):
             self.bound[name].go_on(state)
         if self.resume == "config":
             self._keep_share_of_data(fit.trainer, saved)
-        self._let_go(earlier)
+        self._stop_cycling_momentum(earlier)
 
     def _go_on_rebuilt(self, fit: Fit, name: str) -> None:
         """Follow the plan on an optimizer that has been rebuilt, from the LRs that it was built with."""
@@ -447,16 +447,14 @@ class LearningRateScheduler(Remembering):
             if position != bound.position:  # to set it also writes the LR, and an LR that is held must stay
                 bound.position = position
 
-    def _let_go(self, saved: dict[str, Any]) -> None:
-        """Where the checkpoint's schedule moved what this one leaves alone, go back to what was built."""
+    def _stop_cycling_momentum(self, saved: dict[str, Any]) -> None:
+        """Give the momentum back where nobody has noted what was built: 0.1.0 did not, nor do schedulers of torch."""
         for name, bound in self.bound.items():
-            moved = _moved_by(saved.get(name, {})) if self.resume in ("config", "restart") else set()
-            for key, values in self._built[name].others.items():
-                for group, value in zip(bound.optimizer.param_groups, values, strict=False):
-                    # The checkpoint may be of a run with a scheduler of torch's that moved the momentum.
-                    theirs = key in moved or (key == "momentum" and as_built.momentum_is_theirs(group))
-                    if theirs and value is not None and key not in bound.plan.moves:
-                        write_number(group, key, value)
+            ours = self.resume in ("config", "restart") and saved.get(name, {}).get("cycles_momentum", False)
+            momenta = () if "momentum" in bound.plan.moves else self._built[name].others.get("momentum", ())
+            for group, momentum in zip(bound.optimizer.param_groups, momenta, strict=False):
+                if momentum is not None and (ours or as_built.momentum_is_theirs(group)):
+                    write_number(group, "momentum", momentum)
 
     # One owner
 
@@ -605,12 +603,6 @@ def check_optimizers(saved: Iterable[str], ours: Iterable[str], origin: str = "c
             "go on with the same optimizers and the same mapping of schedules, or begin new schedules at position 0 "
             "with resume='restart'"
         )
-
-
-def _moved_by(saved: dict[str, Any]) -> set[str]:
-    """The hyper-parameters that a saved plan moves beside the LR."""
-    moved = {*saved.get("next_others", ())}
-    return moved | {"momentum"} if saved.get("cycles_momentum", False) else moved
 
 
 def position_in(horizon: Horizon, saved: dict[str, Any], max_steps: int | None) -> int:

@@ -17,7 +17,7 @@ import torch
 from lr_recipes.callbacks.fit import accumulation_of
 from lr_recipes.callbacks.lightning import LightningModule, Trainer, averaging_of
 from lr_recipes.callbacks.stage import Stage, Unknowable
-from lr_recipes.optimizer.groups import group_names, read_lrs, write_lr
+from lr_recipes.optimizer.groups import group_names, read_lrs, write_number
 from lr_recipes.plan.series import Series
 
 _MOST_LRS = 4_000_000  # LRs that are kept of a run: 32 MB
@@ -69,7 +69,7 @@ class Rehearsal:
         self.stage = Stage(trainer, module, begun)
         self.stage.cast(optimizers, configs)
         for group, lr in zip(self.stage.optimizers[0].param_groups, lrs or (), strict=False):
-            write_lr(group, lr)
+            write_number(group, "lr", lr)
         self._metric, self._validated = metric, validated
         self._values: dict[int, float] = {}
         self.first = self.stage.steps

@@ -34,7 +34,7 @@ from lr_recipes.callbacks.training_state import TrainingState
 from lr_recipes.optimizer import internals
 from lr_recipes.optimizer.as_built import peak_lrs
 from lr_recipes.optimizer.clock import Clock, took_effect
-from lr_recipes.optimizer.groups import write_lr
+from lr_recipes.optimizer.groups import write_number
 from lr_recipes.sweep.result import DivergenceWatch, RangeTest, Sweep
 
 # Batches (in accumulation: windows of them) without an update, in a row, that say that there will be none.
@@ -281,7 +281,7 @@ class _SweepLoop:
         # of manual optimization may do several, and go past the last one.
         lr = self.sweep.lr(min(len(self.losses) + len(self._updates), self.sweep.num_training_steps - 1))
         for group, ratio in zip(optimizer.param_groups, self.ratios, strict=True):
-            write_lr(group, lr * ratio)
+            write_number(group, "lr", lr * ratio)
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         """Note an update, if it is one: a batch without a loss and one that a gradient scaler skips are none."""

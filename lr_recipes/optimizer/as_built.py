@@ -24,7 +24,7 @@ from torch.optim.lr_scheduler import (
     SequentialLR,
 )
 
-from lr_recipes.optimizer.groups import Group, built_lrs, write_lr
+from lr_recipes.optimizer.groups import Group, built_lrs, write_number
 from lr_recipes.optimizer.internals import with_parts
 
 _OVERWRITERS = (OneCycleLR, CyclicLR)
@@ -125,7 +125,7 @@ def give_back(optimizer: Optimizer, schedulers: Sequence[Any] = ()) -> None:
             continue
         for key in _THEIRS:
             group.pop(key, None)
-        write_lr(group, float(was["lr"]))
+        write_number(group, "lr", float(was["lr"]))
         group.update({key: value for key, value in was.items() if key != "lr"})
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from lr_recipes.optimizer import internals
-from lr_recipes.optimizer.groups import Group, mark_of, place_of, write_number
+from lr_recipes.optimizer.groups import Group, mark_of, place_of, put
 from lr_recipes.plan.plan import Line
 
 
@@ -36,12 +36,11 @@ class Bundle:
         self.factor = 1.0
         self._at = self.curve.factor
         self._pairs = [(groups[line.group], line.base) for line in lines]
-        self._name, self._place = place_of(self._pairs[0][0], self.key)
+        self._places = [place_of(group, self.key) for group, _ in self._pairs]
+        self._name, place = self._places[0]
         present: list[Any] = [group.get(self._name) for group, _ in self._pairs]
-        self._floats = self._place is None and all(type(value) is float for value in present)
-        self._in_tuples = self._place is not None and all(_has_float(value, self._place) for value in present)
+        self._floats = place is None and all(type(value) is float for value in present)
         self._tensors: list[Tensor] = present if len(present) > 1 and _are_alike(present) else []
-        self._is_plain = self._place is None and all(value is not None for value in present)
         self._written = False
         self._marks: list[float] = []
 
@@ -53,7 +52,8 @@ class Bundle:
             scale: what a metric has cut the curve to.
         """
         factor = self._at(position) * scale
-        if factor == self.factor and self._written and self._is_untouched():
+        again = self._written and factor == self.factor
+        if again and self._is_untouched():
             return factor
         self.factor, self._written = factor, True
         name = self._name
@@ -61,33 +61,19 @@ class Bundle:
             for group, base in self._pairs:
                 group[name] = base * factor
             return factor
-        if self._in_tuples:
-            self._write_in_tuples(factor)
-        elif self._tensors and self._have_tensors():
+        if self._tensors and self._have_tensors():
             internals.fill_all(self._tensors, [base * factor for base in self.bases])
-        elif self._is_plain:
-            for group, base in self._pairs:
-                present = group[name]
-                if isinstance(present, Tensor):
-                    present.fill_(base * factor)
-                else:
-                    group[name] = base * factor
         else:
-            for group, base in self._pairs:
-                write_number(group, self.key, base * factor)
-        self._marks = self._marks_now()
+            for (group, base), place in zip(self._pairs, self._places, strict=True):
+                put(group, *place, base * factor)
+        # What moves at every update is not looked at: of the rest, what is written a second time is marked.
+        self._marks = self._marks_now() if again else []
         return factor
 
     def _have_tensors(self) -> bool:
         """Whether each group still holds its tensor: one that was given another would be left out for ever."""
         name = self._name
         return all(group[name] is tensor for (group, _), tensor in zip(self._pairs, self._tensors, strict=True))
-
-    def _write_in_tuples(self, factor: float) -> None:
-        name, place = self._name, self._place or 0
-        for group, base in self._pairs:
-            kept = group[name]
-            group[name] = (*kept[:place], base * factor, *kept[place + 1 :])
 
     def write_anew(self) -> None:
         """Let the next ``write`` write, whatever the factor was."""
@@ -96,15 +82,14 @@ class Bundle:
     def _is_untouched(self) -> bool:
         """Whether the first and the last group hold what was written; the others are left to the audit."""
         if not self._floats:
-            return self._marks == self._marks_now()
+            return bool(self._marks) and self._marks == self._marks_now()
         (first, base), (last, its_base), name = self._pairs[0], self._pairs[-1], self._name
         there: bool = first[name] == base * self.factor and last[name] == its_base * self.factor
         return there
 
     def _marks_now(self) -> list[float]:
         # A number on a device is not read, which would wait for it: how often it was written says enough.
-        ends = self._pairs if len(self._pairs) == 1 else (self._pairs[0], self._pairs[-1])
-        return [mark_of(group, self.key) for group, _ in ends]
+        return [mark_of(group, self.key) for group, _ in (self._pairs[0], self._pairs[-1])]
 
     def planned(self, into: list[Any]) -> None:
         """Put what the next update shall use at the places of its groups."""
@@ -119,10 +104,6 @@ def bundles_of(lines: Sequence[Line], groups: Sequence[Group]) -> list[Bundle]:
     for line in lines:
         together.setdefault((line.key, id(line.curve)), []).append(line)
     return [Bundle(one, groups) for one in together.values()]
-
-
-def _has_float(value: Any, place: int) -> bool:
-    return isinstance(value, tuple) and place < len(value) and type(value[place]) is float
 
 
 def _are_alike(lrs: Sequence[Any]) -> bool:

@@ -469,9 +469,8 @@ class BoundSchedule(LRScheduler):
         configured = self._configured()
         plan, differences = Chosen(configured, [fault]) if fault else self._choose(state_dict, configured, resume)
         begins = resume == "restart" and bool(differences)
-        plan.lrs(
-            0 if begins or plan.horizon.timed else state_dict["refreshed_at"]
-        )  # a plan that fails there does so before it is followed
+        # A plan that fails there does so before it is followed.
+        plan.lrs(0 if begins or plan.horizon.timed else state_dict["refreshed_at"])
         self.differences, self.loaded_over = differences, read_lrs(self.optimizer)
         self._follow(plan)
         if begins:
@@ -509,12 +508,10 @@ class BoundSchedule(LRScheduler):
 
     def _go_on_in_time(self, state: dict[str, Any]) -> None:
         assert self.pace is not None
-        self.clock.position = state["position"]
-        if (
-            "pace" in state
-        ):  # of a run that counted updates, only its position is known: so it begins when the time does
-            self.pace.go_on(state["position"], state["pace"])
-        self.write(state["refreshed_at"], state["pace"]["held"] if "pace" in state else None)
+        self.clock.position, pace = state["position"], state.get("pace")
+        if pace is not None:  # of a run that counted updates only the position is known: it begins when the time does
+            self.pace.go_on(state["position"], pace)
+        self.write(state["refreshed_at"], None if pace is None else pace["held"])
 
     # Copies
 

@@ -195,15 +195,6 @@ def refuse_own_warmup(optimizer: Optimizer) -> None:
         )
 
 
-def write_lr(group: Group, lr: Any) -> None:
-    """Set a group's LR; a tensor is filled in place and stays the same object."""
-    present = group["lr"]
-    if isinstance(present, Tensor):
-        present.fill_(lr)  # a compiled step or a CUDA graph reads this very tensor
-    else:
-        group["lr"] = lr
-
-
 def numbers_of(group: Group) -> dict[str, float]:
     """Return the numbers that a group holds beside its LR, under the names that plans have for them.
 
@@ -259,23 +250,24 @@ def _held(group: Group, key: str) -> Any:
     return value[place] if isinstance(value, (tuple, list)) and place < len(value) else None
 
 
-def _put(group: Group, key: str, value: Any) -> None:
-    name, place = place_of(group, key)
-    group[name] = value if place is None else (*group[name][:place], value, *group[name][place + 1 :])
+def write_number(group: Group, key: str, number: Any) -> None:
+    """Set a number that a group holds, its LR too; a tensor is filled in place and stays the same object."""
+    put(group, *place_of(group, key), number)
 
 
-def write_number(group: Group, key: str, number: float) -> None:
-    """Set a number that a group holds; a tensor is filled in place and stays the same object."""
-    present = _held(group, key)
+def put(group: Group, name: str, place: int | None, number: Any) -> None:
+    """Do what ``write_number`` does, where ``place_of`` has been asked already."""
+    held = group[name]
+    present = held if place is None else held[place]
     if isinstance(present, Tensor):
-        present.fill_(number)
+        present.fill_(number)  # a compiled step or a CUDA graph reads this very tensor
     else:
-        _put(group, key, number)
+        group[name] = number if place is None else (*held[:place], number, *held[place + 1 :])
 
 
 def mark_of(group: Group, key: str) -> float:
     """Return what shows whether a number has been written since: itself, or how often its tensor was."""
-    present = group["lr"] if key == "lr" else _held(group, key)
+    present = _held(group, key)
     return internals.version_of(present) if isinstance(present, Tensor) else float(present)
 
 
@@ -380,5 +372,7 @@ def own_tensors(optimizer: Optimizer, keys: Iterable[str] = ("lr",)) -> None:
             # The first keeps the object: a compiled step or a captured graph may read it already. Filling one that two
             # groups share would give both what the group that is written last shall use.
             if isinstance(present, Tensor) and id(present) in seen:
-                _put(group, key, present.clone())
+                name, place = place_of(group, key)
+                held, own = group[name], present.clone()
+                group[name] = own if place is None else (*held[:place], own, *held[place + 1 :])
             seen.add(id(present))

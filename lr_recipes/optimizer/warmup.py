@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 from lr_recipes.checks import brief
 from lr_recipes.optimizer import internals
 from lr_recipes.optimizer.clock import Clock
-from lr_recipes.optimizer.groups import Roster, copies, own_tensors, snapshot, write_lr
+from lr_recipes.optimizer.groups import Roster, copies, own_tensors, snapshot, write_number
 from lr_recipes.plan.plan import Plan
 from lr_recipes.plan.state import COUNT, NUMBER, Entries, ListOf, equal_lrs
 
@@ -210,7 +210,7 @@ class WarmupOver:
 
     def _write_all(self, lrs: Sequence[Any]) -> None:
         for group, lr in zip(self.optimizer.param_groups, lrs, strict=False):
-            write_lr(group, lr)
+            write_number(group, "lr", lr)
 
 
 def _same_number(lr: Any, written: Any) -> bool:

@@ -44,15 +44,14 @@ class Built(list[float]):
         """Return it as it is, and for the LRs alone that of groups of which nothing else is known."""
         return given if isinstance(given, cls) else cls(given)
 
-    def peak(self, key: str = "lr") -> float:
-        """Return what an absolute floor is measured against: the largest value at the start."""
-        known = [peak for peak in self.peaks.get(key, ()) if peak is not None]
-        values = self if key == "lr" else [value for value in self.others.get(key, ()) if value is not None]
-        return known[0] if known else max(values, default=1.0)
+    def peak(self) -> float:
+        """Return what an absolute floor is measured against: the largest LR at the start."""
+        known = [peak for peak in self.peaks.get("lr", ()) if peak is not None]
+        return known[0] if known else max(self, default=1.0)
 
     def value(self, key: str, group: int) -> float:
-        """Return what a group was built with; 1 where that is not known, so that a factor is shown as what it is."""
-        value = self[group] if key == "lr" else self.others[key][group] if key in self.others else 1.0
+        """Return a hyper-parameter of a group; 1 where it is not known, so that a factor is shown as what it is."""
+        value = self.others[key][group] if key in self.others else 1.0
         return 0.0 if value is None else value
 
     def groups_with(self, key: str) -> list[int]:

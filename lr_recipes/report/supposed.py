@@ -13,8 +13,8 @@ from typing import Any
 from lr_recipes import checks
 from lr_recipes.plan.built import Built
 from lr_recipes.plan.names import distinct
-from lr_recipes.schedules import ByGroup, Hyperparameters, Schedule
-from lr_recipes.schedules.combined import name_of_number
+from lr_recipes.schedules import ByGroup, Schedule
+from lr_recipes.schedules.combined import Combined, name_of_number
 
 GroupValues = float | Mapping[str, float]  # of all groups, or by the name of the group
 _NOT_MEANT = "others"  # the groups that no key means
@@ -83,24 +83,17 @@ def groups_meant(schedule: Schedule) -> list[str]:
 def _keys_in(schedule: Schedule) -> Iterator[int | str]:
     if isinstance(schedule, ByGroup):
         yield from [*schedule.groups, *schedule.late]
-    for _, one in _made_of(schedule, ""):
+    for _, one in schedule.parts() if isinstance(schedule, Combined) else ():
         yield from _keys_in(one)
 
 
 def leaves_of(schedule: Schedule, key: str = "lr") -> Iterator[tuple[str, Schedule]]:
     """Yield the schedules within that are made of no others, each with the number that it moves."""
-    within = _made_of(schedule, key)
-    if not within:
+    if not isinstance(schedule, Combined):
         yield key, schedule
-    for name, one in within:
+        return
+    for name, one in schedule.parts(key):
         yield from leaves_of(one, name)
-
-
-def _made_of(schedule: Schedule, key: str) -> list[tuple[str, Schedule]]:
-    """The schedules that one is made of, each with the number that it moves where the one moves ``key``."""
-    if isinstance(schedule, ByGroup):
-        return [(key, one) for one in schedule.within]
-    return [(key, schedule.lr), *schedule.others.items()] if isinstance(schedule, Hyperparameters) else []
 
 
 def _base_lrs(lr: GroupValues | None, groups: Iterable[str]) -> dict[str, float]:

@@ -51,6 +51,10 @@ class Combined(Schedule):
     def is_one_curve(self) -> bool:
         return False
 
+    def parts(self, key: str = "lr") -> list[tuple[str, Schedule]]:
+        """Return the schedules within, each with the number that it moves where this one moves ``key``."""
+        raise NotImplementedError
+
 
 def _in_plain(value: Any) -> Any:
     """A field as plain values; of a mapping the keys by themselves, for a file makes words of numbers."""
@@ -112,10 +116,9 @@ class ByGroup(Combined):
     def _all(self) -> dict[int | str, Schedule]:
         return {**self.groups, **self.late}  # type: ignore[dict-item] # no names any more
 
-    @property
-    def within(self) -> list[Schedule]:
-        """The schedules that it is made of."""
-        return [*self._all.values(), *([self.default] if isinstance(self.default, Schedule) else [])]
+    def parts(self, key: str = "lr") -> list[tuple[str, Schedule]]:
+        default = [self.default] if isinstance(self.default, Schedule) else []  # which is no name any more
+        return [(key, one) for one in [*self._all.values(), *default]]
 
     def shape(self, span: Span) -> Shape:
         raise ValueError(
@@ -257,6 +260,9 @@ class Hyperparameters(Combined):
         inner = [f"{name}={one!r}" for name, one in {"lr": self.lr, **self.others}.items() if name.isidentifier()]
         more = {name: one for name, one in self.others.items() if not name.isidentifier()}
         return f"Hyperparameters({', '.join([*inner, *([f'others={more!r}'] if more else [])])})"
+
+    def parts(self, key: str = "lr") -> list[tuple[str, Schedule]]:
+        return [(key, self.lr), *self.others.items()]
 
     def curve_of(
         self, horizon: Horizon, peak: float | None, whole: str, shape: Callable[[Span], Shape] | None = None

@@ -20,7 +20,6 @@ from lr_recipes.optimizer.groups import (
     read_lrs,
     read_number,
     snapshot,
-    write_lr,
     write_number,
 )
 from tests.optimizer.loops import parameter, read_momenta, sgd
@@ -89,7 +88,7 @@ def test_a_float_is_replaced_and_a_tensor_filled() -> None:
     tensor = torch.tensor(0.1)
     optimizer = sgd(0.1, tensor)
     for group in optimizer.param_groups:
-        write_lr(group, 0.5)
+        write_number(group, "lr", 0.5)
     assert read_lrs(optimizer) == [0.5, 0.5]
     assert type(optimizer.param_groups[0]["lr"]) is float
     assert optimizer.param_groups[1]["lr"] is tensor
@@ -112,7 +111,7 @@ def test_copies_stay_what_they_were() -> None:
     optimizer = sgd(0.1, torch.tensor(0.5))
     kept = copies(optimizer)
     for group in optimizer.param_groups:
-        write_lr(group, 0.25)
+        write_number(group, "lr", 0.25)
     assert kept == [0.1, 0.5]
     assert isinstance(kept[1], Tensor)
 
