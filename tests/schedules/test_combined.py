@@ -25,6 +25,7 @@ from lr_recipes.schedules import (
     OneCycle,
     Plateau,
     Schedule,
+    Sequence,
     Step,
     from_description,
 )
@@ -299,6 +300,16 @@ def test_another_plan_is_a_question(other: Schedule, said: str) -> None:
     bound = other.bind(adamw(), RUN)
     bound.restore(saved, resume="checkpoint")
     assert bound.schedule == BOTH
+
+
+def test_two_plans_differ_in_one_update_of_one_group() -> None:
+    """Of a long run not every update is looked at, but the first of each phase of every curve is."""
+    dip = Sequence(schedules=[Fixed(), Fixed(warmup=2, warmup_start_factor=0), Fixed()], milestones=[500_001, 500_003])
+    run = Horizon(total_steps=1_000_000)
+    plans = [ByGroup(groups={1: one}, default=Linear()) for one in (Fixed(), dip)]
+    saved = plans[0].bind(adamw(), run).state_dict()
+    with pytest.raises(ResumeError, match=r"groups\[1\]: Fixed\(\) -> Sequence"):
+        plans[1].bind(adamw(), run).load_state_dict(saved)
 
 
 def test_another_weight_decay_is_a_question_where_the_plan_moves_it() -> None:
