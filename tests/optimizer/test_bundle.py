@@ -12,7 +12,7 @@ from torch.optim import SGD, AdamW, Optimizer
 
 from lr_recipes.optimizer import internals
 from lr_recipes.optimizer.groups import built_lrs, read_lrs, read_number
-from lr_recipes.schedules import ByGroup, Cosine, Fixed, Hyperparameters, Linear, OneCycle, Ramp, Schedule
+from lr_recipes.schedules import ByGroup, Cosine, Fixed, Hyperparameters, Linear, OneCycle, Ramp, Schedule, Step
 from tests.optimizer.loops import attached, parameter, sgd
 
 
@@ -126,3 +126,18 @@ def test_many_tensors_are_filled_in_two_calls() -> None:
     tensors = [torch.tensor(0.5), torch.tensor(float("nan")), torch.tensor(3.0)]
     internals.fill_all(tensors, [0.1, 0.2, 0.3])
     assert [float(one) for one in tensors] == [float(torch.tensor(value)) for value in (0.1, 0.2, 0.3)]
+
+
+def test_a_tensor_is_not_filled_while_its_factor_stays_and_put_right_where_somebody_fills_it() -> None:
+    lr = torch.tensor(0.5)
+    optimizer = sgd(lr)
+    bound = Step(step_size=10).bind(optimizer, 20)
+    bound.attach()
+    versions = []
+    for _ in range(6):
+        optimizer.step()
+        versions.append(lr._version)
+    assert versions[1:] == [versions[1]] * 5  # marked the second time that it is written
+    lr.fill_(7.0)
+    optimizer.step()
+    assert float(lr) == 0.5
