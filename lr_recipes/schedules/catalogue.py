@@ -59,6 +59,7 @@ class Fixed(Schedule):
     """The same LR throughout (after the warmup, if there is one): factor 1.
 
     Example:
+        >>> from lr_recipes import Horizon
         >>> Fixed(warmup=4).resolve(Horizon())(1)
         0.5
     """
@@ -79,6 +80,7 @@ class Step(ToFloor):
     Source: torch ``StepLR``; He et al. 2016, https://arxiv.org/abs/1512.03385.
 
     Example:
+        >>> from lr_recipes import Horizon
         >>> curve = Step(step_size="30 epochs").resolve(Horizon(total_steps=900, steps_per_epoch=10))
         >>> curve(299), curve(300)
         (1.0, 0.1)
@@ -113,7 +115,7 @@ class MultiStep(ToFloor):
     Source: torch ``MultiStepLR``.
 
     Example:
-        >>> curve = MultiStep(milestones=["50%", "75%"]).resolve(Horizon(total_steps=100))
+        >>> curve = MultiStep(milestones=["50%", "75%"]).resolve(100)
         >>> [round(curve(n), 3) for n in (49, 50, 75)]
         [1.0, 0.1, 0.01]
     """
@@ -143,7 +145,7 @@ class Exponential(ToFloor):
     Source: torch ``ExponentialLR``, here at every update instead of once per epoch.
 
     Example:
-        >>> Exponential(gamma=0.25, every=100).resolve(Horizon(total_steps=200))(50)
+        >>> Exponential(gamma=0.25, every=100).resolve(200)(50)
         0.5
     """
 
@@ -169,7 +171,7 @@ class Cosine(ToFloor):
     Source: Loshchilov and Hutter 2017, https://arxiv.org/abs/1608.03983; torch ``CosineAnnealingLR``.
 
     Example:
-        >>> Cosine(min_lr_ratio=0.5).resolve(Horizon(total_steps=100))(50)
+        >>> Cosine(min_lr_ratio=0.5).resolve(100)(50)
         0.75
     """
 
@@ -190,7 +192,7 @@ class Polynomial(ToFloor):
     Source: torch ``PolynomialLR``; transformers ``get_polynomial_decay_schedule_with_warmup``.
 
     Example:
-        >>> Polynomial(power=2).resolve(Horizon(total_steps=100))(50)
+        >>> Polynomial(power=2).resolve(100)(50)
         0.25
     """
 
@@ -219,7 +221,7 @@ class Linear(ToFloor):
     Source: transformers ``get_linear_schedule_with_warmup``; Bergsma et al. 2025, https://arxiv.org/abs/2502.15938.
 
     Example:
-        >>> Linear(warmup=10).resolve(Horizon(total_steps=110))(60)
+        >>> Linear(warmup=10).resolve(110)(60)
         0.5
     """
 
@@ -239,7 +241,7 @@ class Rex(ToFloor):
     Source: Chen et al. 2021, https://arxiv.org/abs/2107.04197.
 
     Example:
-        >>> round(Rex().resolve(Horizon(total_steps=100))(50), 4)
+        >>> round(Rex().resolve(100)(50), 4)
         0.6667
     """
 
@@ -269,6 +271,7 @@ class InverseSqrt(ToFloor):
     Source: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; transformers ``get_inverse_sqrt_schedule``.
 
     Example:
+        >>> from lr_recipes import Horizon
         >>> InverseSqrt(warmup=100).resolve(Horizon())(400)
         0.5
     """
@@ -294,6 +297,7 @@ class InverseTime(ToFloor):
     Source: Robbins and Monro 1951, https://doi.org/10.1214/aoms/1177729586; Keras ``InverseTimeDecay``.
 
     Example:
+        >>> from lr_recipes import Horizon
         >>> curve = InverseTime(timescale=100).resolve(Horizon())
         >>> curve(100), curve(300)
         (0.5, 0.25)
@@ -327,7 +331,7 @@ class Power(ToFloor):
     Source: Shen et al. 2024, https://arxiv.org/abs/2408.13359.
 
     Example:
-        >>> curve = Power(timescale=100, exponent=0.5, decay=100, decay_type="linear").resolve(Horizon(total_steps=500))
+        >>> curve = Power(timescale=100, exponent=0.5, decay=100, decay_type="linear").resolve(500)
         >>> curve(100), curve(400), curve(450), curve(500)
         (1.0, 0.5, 0.25, 0.0)
     """
@@ -381,7 +385,7 @@ class WarmupStableDecay(ToFloor):
     Source: Haegele et al. 2024, https://arxiv.org/abs/2405.18392; transformers ``get_wsd_schedule``.
 
     Example:
-        >>> curve = WarmupStableDecay(decay="20%", decay_type="linear").resolve(Horizon(total_steps=100))
+        >>> curve = WarmupStableDecay(decay="20%", decay_type="linear").resolve(100)
         >>> curve(80), curve(90), curve(100)
         (1.0, 0.5, 0.0)
     """
@@ -420,7 +424,7 @@ class OneCycle(Schedule):
     Source: Smith and Topin 2018, https://arxiv.org/abs/1708.07120; torch ``OneCycleLR``.
 
     Example:
-        >>> curve = OneCycle(pct_start=0.5, anneal_strategy="linear").resolve(Horizon(total_steps=20))
+        >>> curve = OneCycle(pct_start=0.5, anneal_strategy="linear").resolve(20)
         >>> round(curve(0), 3), curve(9), round(curve.beside["momentum"](9), 3)
         (0.04, 1.0, 0.85)
     """
@@ -501,7 +505,7 @@ class Sequence(Schedule):
 
     Example:
         >>> phases = Sequence(schedules=[Fixed(), Linear()], milestones=["50%"])
-        >>> curve = phases.resolve(Horizon(total_steps=100))
+        >>> curve = phases.resolve(100)
         >>> curve(49), curve(50), curve(75), curve(100)
         (1.0, 1.0, 0.5, 0.0)
     """
@@ -575,7 +579,7 @@ class Product(ToFloor):
     Source: torch ``ChainedScheduler``.
 
     Example:
-        >>> curve = Product(schedules=[Linear(), Step(step_size="50%")]).resolve(Horizon(total_steps=100))
+        >>> curve = Product(schedules=[Linear(), Step(step_size="50%")]).resolve(100)
         >>> curve(25), round(curve(75), 3)
         (0.75, 0.025)
     """

@@ -39,10 +39,10 @@ class CosineRestarts(ToFloor):
     Source: Loshchilov and Hutter 2017, https://arxiv.org/abs/1608.03983; torch ``CosineAnnealingWarmRestarts``.
 
     Example:
-        >>> curve = CosineRestarts(cycle=10, cycle_mult=2).resolve(Horizon(total_steps=30))
+        >>> curve = CosineRestarts(cycle=10, cycle_mult=2).resolve(30)
         >>> curve(5), curve(10), curve(20), curve(30)
         (0.5, 1.0, 0.5, 0.0)
-        >>> CosineRestarts(cycles=2).resolve(Horizon(total_steps=100))(50)
+        >>> CosineRestarts(cycles=2).resolve(100)(50)
         1.0
     """
 
@@ -86,7 +86,7 @@ class Cyclic(ToFloor):
     Source: Smith 2017, https://arxiv.org/abs/1506.01186; torch ``CyclicLR``.
 
     Example:
-        >>> curve = Cyclic(cycle=40, mode="triangular2", min_lr_ratio=0.5).resolve(Horizon(total_steps=100))
+        >>> curve = Cyclic(cycle=40, mode="triangular2", min_lr_ratio=0.5).resolve(100)
         >>> curve(0), curve(10), curve(20), curve(40), curve(60)
         (0.5, 0.75, 1.0, 0.5, 0.75)
     """
