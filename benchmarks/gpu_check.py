@@ -23,7 +23,7 @@ from lr_recipes import Horizon
 from lr_recipes.report.rows import read_rows
 from recipes.app.config import composed
 from recipes.app.training import run
-from recipes.reproduction.table import ROWS
+from recipes.reproduction.rows import ROWS
 
 INIT_SCALE = 2.0**32  # of a gradient scaler: the first steps overflow in fp16
 _QUIET = ("trainer.enable_model_summary=false", "trainer.enable_progress_bar=false")
@@ -73,7 +73,7 @@ def recipes(device: str) -> list[Check]:
     return [
         Check(row.name, (*row.overrides(row.recommended[0]), *(row.short if less else ()), *less), updates=None)
         for row in ROWS
-        if not row.extra
+        if row.part == "table"
     ]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import hydra
@@ -14,7 +13,9 @@ from recipes.app.config import CONF, check_flags, readable
 from recipes.app.messages import explain
 from recipes.reproduction.driver import Stopped, reproduce
 from recipes.reproduction.experiment import Experiment
-from recipes.reproduction.table import Row, rows_of
+from recipes.reproduction.rows import rows_of
+
+SEEDS, TUNING_SEEDS = 5, 2  # of the short form, which takes 20 minutes
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="reproduce")
@@ -37,11 +38,11 @@ def main(cfg: DictConfig) -> None:
 
 
 def default_folder(cfg: DictConfig) -> Path:
-    """Return where results go that were given no folder; those of the table itself are committed."""
+    """Return where results go that were given no folder; those of the long form are committed."""
     for name in ("quick", "published"):
         if cfg[name]:
             return CONF.parent / "runs" / name / "results"
-    return CONF.parent / "recipes" / "results"
+    return CONF.parent / "recipes" / "results" if cfg.long else CONF.parent / "runs" / "reproduced" / "results"
 
 
 def experiments_of(cfg: DictConfig) -> list[Experiment]:
@@ -56,13 +57,19 @@ def experiments_of(cfg: DictConfig) -> list[Experiment]:
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
             why = "; an interval needs two" if key == "seeds" else ""
             raise ValueError(f"{key}={value}: must be a whole number, at least {least}{why}")
-    rows = [row for row in rows_of(names) if not (row.extra and (cfg.quick or cfg.published))]
+    rows = rows_of(names)
+    if names == ["all"] and not cfg.long:
+        rows = [row for row in rows if row.part == "table"]
     if cfg.published:
+        rows = [row for row in rows if row.part == "table"]
         rows = [row.published() for row in rows]
     if cfg.quick:
         rows = [row.quick() for row in rows]
     more = (f"trainer={cfg.trainer}", *(str(one) for one in cfg.overrides))
-    return [Experiment(_changed(row, cfg), grow=not cfg.quick, more=more) for row in rows]
+    short = not (cfg.long or cfg.quick)
+    seeds = cfg.seeds or (SEEDS if short else None)
+    tuning_seeds = cfg.tuning_seeds or (TUNING_SEEDS if short else None)
+    return [Experiment(row.with_seeds(seeds, tuning_seeds), grow=not cfg.quick, more=more) for row in rows]
 
 
 def others_of(cfg: DictConfig) -> list[Experiment]:
@@ -71,14 +78,6 @@ def others_of(cfg: DictConfig) -> list[Experiment]:
     plain = OmegaConf.merge(cfg, {"rows": "all", "seeds": None, "tuning_seeds": None})
     assert isinstance(plain, DictConfig)
     return [one for one in experiments_of(plain) if one.row.name not in asked]
-
-
-def _changed(row: Row, cfg: DictConfig) -> Row:
-    return replace(
-        row,
-        seeds=cfg.seeds or row.seeds,
-        tuning_seeds=cfg.tuning_seeds or row.tuning_seeds,
-    )
 
 
 def workers_of(cfg: DictConfig) -> int:

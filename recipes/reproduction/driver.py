@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import multiprocessing
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -15,12 +15,10 @@ from statistics import fmean
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
 from lr_recipes.checks import counted
-from recipes.reproduction.experiment import Experiment, Result, Run
+from recipes.reproduction.experiment import Experiment, Result, Results, Run
 from recipes.reproduction.page import Page
 from recipes.reproduction.store import Store
 from recipes.reproduction.worker import Job, origin_of, prepare, train_once
-
-Origins = Mapping[tuple[str, str], Mapping[str, str]]
 
 
 class Stopped(Exception):
@@ -63,11 +61,14 @@ def reproduce(
     with _pool(workers) as pool:
         tell("Reading settings and data, and loading torch ...")
         there = [one for one in others if (folder / f"{one.row.name}.csv").exists()]
-        pairs = [(one, schedule) for one in (*experiments, *there) for schedule in one.row.schedules]
+        known = _by_name([*experiments, *there])
+        pairs = [(one, schedule) for one in known.values() for schedule in one.row.all_schedules]
         found = pool.map(origin_of, [one.overrides(schedule) for one, schedule in pairs])
         origins = {(one.row.name, schedule): origin for (one, schedule), origin in zip(pairs, found, strict=True)}
         store = Store(folder, lambda row, schedule: origins[row, schedule], tell)
-        results = {one.row.name: store.load(one.row.name) for one in experiments}
+        results: dict[Run, Result] = {}
+        for name in _by_name(experiments):
+            results |= store.load(name)
         try:
             _make(experiments, results, store, pool, workers)
         except KeyboardInterrupt:
@@ -81,9 +82,9 @@ def reproduce(
             raise Stopped(f"{_not_written(folder, error)} {_kept(results, folder)} To go on: {command}") from error
     for line in failures(results):
         tell(line)
-    results |= {one.row.name: {} for one in others}
-    results |= {one.row.name: store.load(one.row.name, tidy=False) for one in there}
-    shown = {one.row.name: origins[one.row.name, next(iter(one.row.schedules))] for one in (*experiments, *there)}
+    for one in there:
+        results |= store.load(one.row.name, tidy=False)
+    shown = {name: origins[name, one.row.baseline] for name, one in known.items()}
     Page([*experiments, *others], results, shown, quick, whole).write(
         page, folder, [one.row.name for one in experiments]
     )
@@ -94,17 +95,20 @@ def _not_written(folder: Path, error: OSError) -> str:
     return f"Error: {error.filename or folder} cannot be written ({error.strerror}): free it, or give folder=... ."
 
 
-def _kept(results: Mapping[str, Mapping[Run, Result]], folder: Path) -> str:
-    return f"{counted(sum(map(len, results.values())), 'run')} kept in {folder}."
+def _by_name(experiments: Sequence[Experiment]) -> dict[str, Experiment]:
+    return {source.row.name: source for one in experiments for source in one.sources}
 
 
-def failures(results: Mapping[str, Mapping[Run, Result]]) -> list[str]:
+def _kept(results: Results, folder: Path) -> str:
+    return f"{counted(len(results), 'run')} kept in {folder}."
+
+
+def failures(results: Results) -> list[str]:
     """Return a line for each reason for which runs failed, and for those that diverged."""
     reasons: dict[tuple[str, str], int] = {}
-    for found in results.values():
-        for run, result in found.items():
-            if result.status != "done":
-                reasons[run.row, result.status] = reasons.get((run.row, result.status), 0) + 1
+    for run, result in results.items():
+        if result.status != "done":
+            reasons[run.row, result.status] = reasons.get((run.row, result.status), 0) + 1
     return [f"{row}: {counted(count, 'run')} {status}" for (row, status), count in reasons.items()]
 
 
@@ -127,40 +131,36 @@ def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
 
 def _make(
     experiments: Sequence[Experiment],
-    results: dict[str, dict[Run, Result]],
+    results: dict[Run, Result],
     store: Store,
     pool: ProcessPoolExecutor,
     workers: int,
 ) -> None:
     """Keep all processes at work until no experiment wants another run."""
     under_way: dict[Future[Result], Run] = {}
+    known = _by_name(experiments)
     with _Progress(experiments, results, workers) as progress:
         while True:
-            for experiment, run in _wanted(experiments, results):
+            for run in (run for one in experiments for run in one.wanted(results)):
                 # two for each worker, so that none waits; not more, for a result may change what is wanted
                 if len(under_way) >= 2 * workers:
                     break
                 if run not in under_way.values():
-                    under_way[pool.submit(train_once, job_of(experiment, run, results[run.row], store.folder))] = run
+                    under_way[pool.submit(train_once, job_of(known[run.row], run, results, store.folder))] = run
             if not under_way:
                 return
             for future in wait(under_way, return_when=FIRST_COMPLETED).done:
                 result = future.result()
                 store.append(result)
-                results[result.run.row][result.run] = result
+                results[result.run] = result
                 progress.note(result)
                 del under_way[future]
 
 
-def _wanted(
-    experiments: Sequence[Experiment], results: Mapping[str, Mapping[Run, Result]]
-) -> list[tuple[Experiment, Run]]:
-    return [(one, run) for one in experiments for run in one.wanted(results[one.row.name])]
-
-
-def job_of(experiment: Experiment, run: Run, results: Mapping[Run, Result], folder: Path) -> Job:
+def job_of(experiment: Experiment, run: Run, results: Results, folder: Path) -> Job:
     """Return how to make a run; the curve of a schedule is that of its own LR and the first evaluation seed."""
-    wants_curve = run.seed == experiment.seeds[0] and run.lr == experiment.tuned(run.schedule, results).best
+    first = run.seed in experiment.seeds[:1] and run.schedule in experiment.row.schedules
+    wants_curve = first and run.lr == experiment.tuned(run.schedule, results).best
     curve = folder / "curves" / f"{run.row}-{run.schedule}.csv" if wants_curve else None
     return Job(run, experiment.overrides(run.schedule), curve)
 
@@ -168,15 +168,13 @@ def job_of(experiment: Experiment, run: Run, results: Mapping[Run, Result], fold
 class _Progress:
     """A bar over all runs, with the time that is left."""
 
-    def __init__(
-        self, experiments: Sequence[Experiment], results: Mapping[str, Mapping[Run, Result]], workers: int
-    ) -> None:
+    def __init__(self, experiments: Sequence[Experiment], results: Results, workers: int) -> None:
         self.experiments, self.results, self.workers = experiments, results, workers
         self.begun = time.monotonic()
 
     def __enter__(self) -> _Progress:
         form = "{l_bar}{bar}| {n_fmt}/{total_fmt} runs, {elapsed} gone{postfix}"
-        self.bar = tqdm(total=self._total(), initial=self._done(), bar_format=form, dynamic_ncols=True)
+        self.bar = tqdm(total=self._total(), initial=len(self.results), bar_format=form, dynamic_ncols=True)
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -192,23 +190,22 @@ class _Progress:
 
     def minutes_left(self) -> float:
         """Return an estimate from the runs so far; a row without any is taken to be like the others."""
-        known = [result.seconds for found in self.results.values() for result in found.values()]
+        known = [result.seconds for result in self.results.values()]
         seconds = 0.0
         for experiment in self.experiments:
-            own = [result.seconds for result in self.results[experiment.row.name].values()]
+            own = [result.seconds for result in self._of(experiment)]
             seconds += self._missing(experiment) * fmean(own or known or [0.0])
         return seconds / self.workers / 60
 
-    def _missing(self, experiment: Experiment) -> int:
-        found = self.results[experiment.row.name]
-        wanted = len(experiment.wanted(found))
-        return max(wanted, experiment.expected() - len(found)) if wanted else 0
+    def _of(self, experiment: Experiment) -> list[Result]:
+        return [result for run, result in self.results.items() if run.row == experiment.row.name]
 
-    def _done(self) -> int:
-        return sum(map(len, self.results.values()))
+    def _missing(self, experiment: Experiment) -> int:
+        wanted = len(experiment.wanted(self.results))
+        return max(wanted, experiment.expected() - len(self._of(experiment))) if wanted else 0
 
     def _total(self) -> int:
-        return self._done() + sum(map(self._missing, self.experiments))
+        return len(self.results) + sum(map(self._missing, self.experiments))
 
 
 def _words(result: Result) -> str:

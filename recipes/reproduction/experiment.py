@@ -1,19 +1,19 @@
 """Which runs a row needs, as a pure function of the results that are there.
 
 Tuning comes first: the validation loss over the grid, a mean over the tuning seeds. Then the evaluation: the test loss
-of each schedule at its LR, on other seeds. The fixed LR is evaluated at the LRs around its own too, until the best of
-them is known, so that it is also compared with what hindsight would have chosen.
+of each schedule at its LR, on other seeds. In a row of the table the fixed LR is evaluated at the LRs around its own
+too, until the best of them is known, so that schedules are also compared with what hindsight would have chosen.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import NamedTuple
 
-from recipes.reproduction.table import BASELINE, Row
+from recipes.reproduction.row import Row
 
 FIRST_TUNING_SEED = 1001
 FIRST_SEED = 101  # of the evaluation; 1, 2, ... are what recipes were chosen with
@@ -42,6 +42,7 @@ class Result:
         updates: optimizer updates.
         seconds: how long it took.
         cpu_seconds: of processor time, which other work on the machine does not change.
+        edge_lr, valley_lr: what a range test suggests, for a schedule that decays and for an LR to keep.
     """
 
     run: Run
@@ -53,6 +54,8 @@ class Result:
     updates: int = 0
     seconds: float = 0.0
     cpu_seconds: float = 0.0
+    edge_lr: float = math.nan
+    valley_lr: float = math.nan
 
     def loss(self, split: str) -> float:
         """Return the loss on ``"val"`` or ``"test"``; a run that is not done is infinitely bad."""
@@ -108,17 +111,33 @@ class Experiment:
             return None
         return fmean(results[run].loss(split) for run in runs)
 
+    def tuner(self, schedule: str) -> Experiment:
+        """Return the experiment in which a schedule gets its LR: this one, or that of a row over another length."""
+        if self.row.tuned_in and schedule in self.row.tuned_in[1]:
+            return replace(self, row=self.row.tuned_in[0])
+        return self
+
+    @property
+    def sources(self) -> list[Experiment]:
+        """This experiment, and the one in which some of its schedules get their LR."""
+        return [self, *([replace(self, row=self.row.tuned_in[0])] if self.row.tuned_in else [])]
+
     def tuned(self, schedule: str, results: Results) -> Grid:
-        """Return the grid of a schedule on the tuning seeds, as far as it is known."""
+        """Return the grid of a schedule on the tuning seeds, as far as it is known; an LR alone where nothing is tuned."""
+        if schedule in self.row.untuned:
+            return Grid([], self.row.untuned[schedule])
+        tuner = self.tuner(schedule)
+        if tuner is not self:
+            return tuner.tuned(schedule, results)
         return self._grid(schedule, list(self.row.lrs), self.tuning_seeds, "val", results)
 
     def hindsight(self, results: Results) -> Grid:
-        """Return the grid of the fixed LR on the evaluation seeds, around the LR that tuning chose."""
-        center = self.tuned(BASELINE, results).best
+        """Return the grid of the baseline on the evaluation seeds, around the LR that tuning chose."""
+        center = self.tuned(self.row.baseline, results).best
         if center is None:
             return Grid([], None)
         lrs = [center / FACTOR, center, center * FACTOR] if self.grow else [center]
-        return self._grid(BASELINE, lrs, self.seeds, "test", results)
+        return self._grid(self.row.baseline, lrs, self.seeds, "test", results)
 
     def robustness(self, results: Results) -> list[float]:
         """Return the LRs at which a schedule with warmup and one without are compared; none while they are unknown."""
@@ -130,21 +149,25 @@ class Experiment:
     def wanted(self, results: Results) -> list[Run]:
         """Return the runs that are known to be needed and have no result yet; none when the row is complete."""
         wanted: list[Run] = []
-        for schedule in self.row.schedules:
-            grid = self.tuned(schedule, results)
-            wanted += [run for lr in grid.lrs for run in self.runs(schedule, lr, self.tuning_seeds)]
+        for schedule in self.row.all_schedules:
+            grid, tuner = self.tuned(schedule, results), self.tuner(schedule)
+            wanted += [run for lr in grid.lrs for run in tuner.runs(schedule, lr, tuner.tuning_seeds)]
             if grid.best is not None:
                 wanted += self.runs(schedule, grid.best, self.seeds)
-        wanted += [run for lr in self.hindsight(results).lrs for run in self.runs(BASELINE, lr, self.seeds)]
+        if self.row.in_hindsight:
+            lrs = self.hindsight(results).lrs
+            wanted += [run for lr in lrs for run in self.runs(self.row.baseline, lr, self.seeds)]
         for schedule in self.row.warmup:
             wanted += [run for lr in self.robustness(results) for run in self.runs(schedule, lr, self.tuning_seeds)]
         return [run for run in dict.fromkeys(wanted) if run not in results]
 
     def expected(self) -> int:
         """Return how many runs there will be if no grid grows."""
-        tuning = len(self.row.schedules) * len(self.row.lrs) * self.row.tuning_seeds
-        evaluation = (len(self.row.schedules) + (2 if self.grow else 0)) * self.row.seeds
-        above = len(self.row.warmup) * (BEYOND - 1) * self.row.tuning_seeds
+        row, count = self.row, len(self.row.all_schedules)
+        elsewhere = len(row.untuned) + (len(row.tuned_in[1]) if row.tuned_in else 0)
+        tuning = (count - elsewhere) * len(row.lrs) * row.tuning_seeds
+        evaluation = (count + (2 if self.grow and row.in_hindsight else 0)) * row.seeds
+        above = len(row.warmup) * (BEYOND - 1) * row.tuning_seeds
         return tuning + evaluation + above
 
     def _grid(self, schedule: str, lrs: list[float], seeds: Sequence[int], split: str, results: Results) -> Grid:

@@ -1,44 +1,50 @@
-"""Writes the page: the table first, then a section for each row; every number comes from the results."""
+"""Writes the page: the table first, then what follows from it, then a section for each row."""
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from statistics import fmean
 
-from lr_recipes.checks import counted
-from recipes.reproduction.comparison import Evaluation, evaluations_of, losses_by_lr, usable
-from recipes.reproduction.experiment import BEYOND, FACTOR, Experiment, Result, Run
-from recipes.reproduction.pictures import draw_robustness, draw_row
-from recipes.reproduction.table import ROWS, Row
+from recipes.reproduction.comparison import Evaluation, Judged, evaluations_of, judged, losses_by_lr, verdict_of
+from recipes.reproduction.experiment import BEYOND, Experiment, Result, Run
+from recipes.reproduction.further import CLAIMS
+from recipes.reproduction.pictures import draw_lengths, draw_robustness, draw_row
+from recipes.reproduction.row import BASELINE, DEFAULT, RANGE_TEST, Row
+from recipes.reproduction.rows import ROWS
+from recipes.reproduction.tables import (
+    claims_table,
+    default_table,
+    in_nats,
+    lengths_table,
+    main_table,
+    named,
+    probability,
+    robustness_of,
+    suggestions_table,
+    usables,
+    warmup_table,
+)
 
 ROBUSTNESS = "warmup.png"
+LENGTHS = "lengths.png"
 ELSEWHERE = """## Parts of it, and other machines
 
-    make reproduce ARGS="rows=transformer seeds=10"    # part of it; what is done is not done again
+    make reproduce                                     # the rows of the table with fewer seeds, 20 minutes
+    make reproduce ARGS="long=true rows=transformer"   # a part of all; what is done is not done again
     make reproduce ARGS=quick=true                     # a minute or two: does everything work here?
-    python -m recipes.reproduction -m rows=transformer,large_batch hydra/launcher=joblib workers=1
+    python -m recipes.reproduction -m long=true rows=transformer,large_batch hydra/launcher=joblib workers=1
     make reproduce ARGS="published=true trainer=gpu 'overrides=[\"data.download=true\"]' rows=classical_cnn"
 
-The third line makes each row a job of one of Hydra's launchers. A row's results are one file, so jobs on several
-machines can share a folder, and a later `make reproduce` finds what they did and writes the page. On a SLURM cluster:
-`pip install hydra-submitit-launcher` and `hydra/launcher=submitit_slurm`; that has not been tried. The fourth line
-trains the published settings of `conf/recipe/published`, with LRs around the published
-one, into `runs/published`; it wants a GPU and has not been measured. All settings:
-`python -m recipes.reproduction --help`."""
-_HEADS = (
-    "setting",
-    "schedule",
-    "tuned LR",
-    "test loss (nats)",
-    "difference to fixed, 95 % interval",
-    "wins",
-    "to fixed in hindsight",
-    "accuracy",
-    "holds",
-)
+Only `long=true` writes this page; the others write theirs below `runs/`. The fourth line makes each row a job of one of
+Hydra's launchers. A row's results are one file, so jobs on several machines can share a folder, and a later
+`make reproduce ARGS=long=true` finds what they did and writes the page. On a SLURM cluster:
+`pip install hydra-submitit-launcher` and `hydra/launcher=submitit_slurm`; that has not been tried. The last line trains
+the published settings of `conf/recipe/published`, with LRs around the published one; it wants a GPU and has not been
+measured. All settings: `python -m recipes.reproduction --help`."""
 
 
 @dataclass(frozen=True)
@@ -46,56 +52,81 @@ class Page:
     """What is shown.
 
     Args:
-        experiments: the rows, in order.
-        results: of each row, by its name.
+        experiments: the rows, in any order.
+        results: of all rows.
         origins: of each row, by its name: versions, machine, data.
         quick: whether only the machinery was tried.
         command: that makes all of it.
-        seconds: of training, all runs together.
     """
 
     experiments: Sequence[Experiment]
-    results: Mapping[str, Mapping[Run, Result]]
+    results: Mapping[Run, Result]
     origins: Mapping[str, Mapping[str, str]]
     quick: bool = False
-    command: str = "make reproduce"
+    command: str = "make reproduce ARGS=long=true"
 
-    def __post_init__(self) -> None:
+    @cached_property
+    def _in_order(self) -> list[Experiment]:
+        """A second task follows its row; otherwise as they are listed."""
         places = {row.name: place for place, row in enumerate(ROWS)}
-        in_order = sorted(self.experiments, key=lambda one: places.get(one.row.name, 0))
-        object.__setattr__(self, "experiments", in_order)
 
+        def place(one: Experiment) -> tuple[int, int]:
+            own = places.get(one.row.name, 0)
+            return (places.get(one.row.of, own), own) if one.row.part == "second" else (own, own)
+
+        return sorted(self.experiments, key=place)
+
+    def _of(self, *parts: str) -> list[Experiment]:
+        return [one for one in self._in_order if one.row.part in parts]
+
+    @cached_property
     def complete(self) -> list[Experiment]:
-        """Return the rows that lack nothing."""
-        return [one for one in self.experiments if not one.wanted(self.results[one.row.name])]
+        """The rows that lack nothing."""
+        return [one for one in self._in_order if not one.wanted(self.results)]
+
+    def _done(self, *parts: str) -> list[Experiment]:
+        return [one for one in self.complete if one.row.part in parts]
+
+    @cached_property
+    def judged(self) -> Judged:
+        """All comparisons, corrected together."""
+        by_name = {one.row.name: one for one in self.complete}
+        rows = {one.row.name: evaluations_of(one, self.results) for one in self._done("table", "second", "length")}
+        there = [
+            claim
+            for claim in CLAIMS
+            if claim.row in by_name and {claim.schedule, claim.rival} <= set(by_name[claim.row].row.all_schedules)
+        ]
+        return judged(rows, [verdict_of(claim, by_name[claim.row], self.results) for claim in there])
 
     def write(self, path: Path, results: Path, drawn: Sequence[str]) -> None:
         """Write the page to ``path``, and the pictures of the rows ``drawn`` into the folder of the results."""
-        experiments = self.complete()
-        for experiment in (one for one in experiments if one.row.name in drawn):
-            row, found = experiment.row, self.results[experiment.row.name]
+        for experiment in (one for one in self._done("table", "second") if one.row.name in drawn):
+            row = experiment.row
             curves = {name: results / "curves" / f"{row.name}-{name}.csv" for name in row.schedules}
-            losses = {name: losses_by_lr(experiment, name, found) for name in row.schedules}
+            losses = {name: losses_by_lr(experiment, name, self.results) for name in row.schedules}
             there = {name: file for name, file in curves.items() if file.exists()}
             draw_row(row.setting, losses, there).savefig(results / f"{row.name}.png")
-        robust = {one.row.setting: self._robust(one) for one in experiments if one.row.warmup}
-        if robust:
-            draw_robustness(robust).savefig(results / ROBUSTNESS)
+        if self._robust:
+            draw_robustness(self._robust).savefig(results / ROBUSTNESS)
+        if self._lengths:
+            draw_lengths(self._lengths).savefig(results / LENGTHS)
         written = path.with_suffix(f".{os.getpid()}")  # another process may write it too
         written.write_text(self.text(results.name), encoding="utf-8")
         written.replace(path)
 
-    def _robust(self, experiment: Experiment) -> dict[str, dict[float, float]]:
-        found = self.results[experiment.row.name]
-        return {name: losses_by_lr(experiment, name, found) for name in experiment.row.warmup}
-
     def text(self, folder: str) -> str:
         """Return the page; pictures are in ``folder`` beside it."""
-        evaluations = {one.row.name: evaluations_of(one, self.results[one.row.name]) for one in self.complete()}
-        parts = [self._head(), *self._table(evaluations), *self._summary(evaluations), *self._warmup(folder)]
-        for experiment in self.experiments:
-            parts += section(experiment.row, evaluations.get(experiment.row.name), folder)
-        parts += [*self._not_held(evaluations), *self._how(), *([] if self.quick else [ELSEWHERE])]
+        table = main_table(self._of("table", "second"), self.judged, self.results, self.quick)
+        parts = [self._head(), table]
+        if not self.quick:
+            parts += [*self._summary(), *self._default(), *self._length(folder), *self._claims()]
+        parts += self._warmup(folder)
+        if not self.quick:
+            parts += self._suggestions()
+        for experiment in self._of("table", "second"):
+            parts += section(experiment.row, self.judged.rows.get(experiment.row.name), folder)
+        parts += [*self._not_held(), *self._how(), *([] if self.quick else [ELSEWHERE])]
         return "\n\n".join(part for part in parts if part) + "\n"
 
     def _head(self) -> str:
@@ -109,46 +140,100 @@ class Page:
             f"    {self.command}\n\n"
             "trains every schedule of every row with its own tuned LR and compares it with a fixed LR that was tuned "
             "in the same way. A difference is of the test loss (cross-entropy in nats), paired by seed; below 0 is "
-            "better than the fixed LR. *In hindsight* is the mean difference to the fixed LR that turned out best on "
-            "these very seeds. A schedule *holds* where the interval excludes 0 and the sign is the same in hindsight. "
+            "better than the fixed LR. Behind a loss stand those of the best and the worst seed. *p alone* is that of "
+            f"a paired t-test, *p of all* the same corrected (Holm) for all {self.judged.count} comparisons of this "
+            "page. *In hindsight* is the mean difference to the fixed LR that turned out best on these very seeds. A "
+            "schedule *holds* where p of all is below 0.05, the mean is below 0, and it is so in hindsight too. "
             "Schedules that the table names for the setting are in bold."
         )
 
-    def _table(self, evaluations: Mapping[str, Sequence[Evaluation]]) -> list[str]:
-        rows = [f"| {' | '.join(_HEADS)} |", "|" + "---|" * len(_HEADS)]
-        for experiment in self.experiments:
-            for evaluation in evaluations.get(experiment.row.name, ()):
-                rows.append(f"| {' | '.join(cells(experiment.row, evaluation, self.quick))} |")
-            if experiment.row.name not in evaluations:
-                missing = len(experiment.wanted(self.results[experiment.row.name]))
-                words = f"not complete: {counted(missing, 'run')} missing"
-                rows.append(f"| {experiment.row.setting} | {words} |" + " |" * (len(_HEADS) - 2))
-        return ["\n".join(rows)]
-
-    def _summary(self, evaluations: Mapping[str, Sequence[Evaluation]]) -> list[str]:
-        if self.quick or not evaluations:
+    def _summary(self) -> list[str]:
+        rows = self._done("table")
+        if not rows:
             return []
-        rows = [one.row for one in self.complete() if not one.row.extra]
-        held = [row.setting for row in rows if any(one.passes and one.recommended for one in evaluations[row.name])]
-        words = f"In {len(held)} of {len(rows)} rows of the table at least one schedule that it names holds"
-        missing = [row.setting for row in rows if row.setting not in held]
-        return [words + (f"; not in: {', '.join(missing)}." if missing else ".")]
+        held = {name: any(one.passes and one.recommended for one in found) for name, found in self.judged.rows.items()}
+        lines = []
+        for experiment in rows:
+            row = experiment.row
+            second = [one.row.name for one in self._done("second") if one.row.of == row.name]
+            count = sum(held[name] for name in (row.name, *second))
+            if second:
+                lines.append(f"- {row.setting}: holds on {count} of {1 + len(second)} tasks.")
+            else:
+                lines.append(f"- {row.setting}: {'holds' if count else 'does not hold'} on its one task.")
+        whole = sum(
+            not line.endswith(("does not hold on its one task.", "0 of 2 tasks.", "1 of 2 tasks.")) for line in lines
+        )
+        head = f"In {whole} of {len(rows)} rows of the table a schedule that it names holds on every task tried:"
+        return [head, "\n".join(lines)]
 
-    def _warmup(self, folder: str) -> list[str]:
-        experiments = [one for one in self.complete() if one.row.warmup]
+    def _default(self) -> list[str]:
+        experiments = [one for one in self._done("table", "second") if DEFAULT in one.row.also]
         if not experiments:
             return []
-        rows = ["| setting | schedule | best LR | usable up to | times that without warmup | loss at twice the best |"]
-        rows += ["|" + "---|" * 6]
-        for experiment in experiments:
-            curves = self._robust(experiment)
-            found = [usable(name, losses) for name, losses in curves.items()]
-            twice = found[0].best * FACTOR
-            rows += [
-                f"| {experiment.row.setting} | `{one.schedule}` | {one.best:g} | {one.largest:g} "
-                f"| {one.largest / found[0].largest:g} | {curves[one.schedule][twice]:.3f} |"
-                for one in found
+        return [
+            "## What the practical default gives",
+            "AdamW with its file's LR of 0.002, a warmup of 5 % and a cosine to zero, nothing tuned, beside the best "
+            "schedule of each row with its optimizer and its tuned LR: what does somebody lose who only takes the "
+            "default? The differences are estimates, not tests, and not among those that are corrected together.",
+            default_table(experiments, self.judged, self.results),
+        ]
+
+    @cached_property
+    def _lengths(self) -> dict[str, list[tuple[int, Sequence[Evaluation]]]]:
+        """Setting -> updates and evaluations, for rows that were measured over several lengths."""
+        found: dict[str, list[tuple[int, Sequence[Evaluation]]]] = {}
+        for experiment in self._done("table", "second"):
+            others = [one for one in self._done("length") if one.row.of == experiment.row.name]
+            if not others:
+                continue
+            kept = set.intersection(*(set(one.row.schedules) for one in others))
+            points = [
+                (self._updates(one), [each for each in self.judged.rows[one.row.name] if each.schedule in kept])
+                for one in [experiment, *others]
             ]
+            task = ", MNIST-1D" if experiment.row.part == "second" else ""
+            found[f"{experiment.row.setting}{task}"] = sorted(points, key=lambda one: one[0])
+        return found
+
+    def _updates(self, experiment: Experiment) -> int:
+        lr = experiment.tuned(BASELINE, self.results).best
+        assert lr is not None, "the row is complete"
+        return self.results[experiment.runs(BASELINE, lr, experiment.seeds)[0]].updates
+
+    def _length(self, folder: str) -> list[str]:
+        if not self._lengths:
+            return []
+        return [
+            "## How long must a run be?",
+            f"![Difference to the tuned fixed LR over the number of updates]({folder}/{LENGTHS})",
+            "The same rows over other numbers of updates, each with LRs tuned for that number. In a short run, whose "
+            "loss still falls fast, a schedule has nothing to gain:",
+            lengths_table(self._lengths),
+        ]
+
+    def _claims(self) -> list[str]:
+        if not self.judged.claims:
+            return []
+        return [
+            "## What the literature says, tried at this scale",
+            "Claims, metric and rule were written down before any of these runs (`recipes/reproduction/further.py`), "
+            "and are printed whatever came out. Each schedule had its own LR, tuned as its rival's. A claim *holds* "
+            "where p of all is below 0.05 and the mean difference lies below the limit; it is *open* where p is "
+            "larger. Where two are claimed to be equally good, the limit is 0.02 nats: no more than that higher. "
+            "Where it is said of the same run that it is as good at several lengths, its LR is that of the longest. "
+            "A branch of `warmup_stable_decay` equals a run of its own to the bit, and was made as one.",
+            claims_table(self.judged.claims),
+            "These are networks that train in seconds: a claim about large models that is open here is not refuted.",
+        ]
+
+    @cached_property
+    def _robust(self) -> dict[str, dict[str, dict[float, float]]]:
+        return {one.row.setting: robustness_of(one, self.results) for one in self.complete if one.row.warmup}
+
+    def _warmup(self, folder: str) -> list[str]:
+        if not self._robust:
+            return []
         return [
             "## What warmup gives",
             f"![Validation loss over the peak learning rate, with and without warmup]({folder}/{ROBUSTNESS})",
@@ -156,24 +241,36 @@ class Page:
             f"{2**BEYOND} times the best one without it. A band is what lies within 10 % of a curve's lowest loss; a "
             "cross is an LR at which a run diverged. *Usable* is the largest LR within the band; the last column is "
             "the loss at twice the best LR without warmup:",
-            "\n".join(rows),
+            warmup_table(self._robust),
         ]
 
-    def _not_held(self, evaluations: Mapping[str, Sequence[Evaluation]]) -> list[str]:
+    def _suggestions(self) -> list[str]:
+        experiments = [one for one in self._done("table", "second") if RANGE_TEST in one.row.also]
+        if not experiments:
+            return []
+        return [
+            "## Is the range test right?",
+            "`task=range_test` on every row and evaluation seed, 100 updates each, beside the LRs that tuning chose: "
+            "the rule `edge` for the best of the schedules that the table names, `valley` for a fixed LR. A grid with "
+            "factor 2 knows an LR to a factor of 1.4.",
+            suggestions_table(experiments, self.judged, self.results),
+        ]
+
+    def _not_held(self) -> list[str]:
         if self.quick:
             return []
-        settings = {one.row.name: one.row.setting for one in self.experiments}
+        rows = {one.row.name: one.row for one in self._done("table", "second", "length")}
         lost = [
-            f"- {settings[name]}, `{one.schedule}`: {why_not_held(one)}."
-            for name, found in evaluations.items()
+            f"- {named(rows[name])}, `{one.schedule}`: {why_not_held(one)}."
+            for name, found in self.judged.rows.items()
             for one in found
             if one.difference is not None and not one.passes
         ]
-        for experiment in (one for one in self.complete() if one.row.warmup):
-            without, *with_it = (usable(name, losses) for name, losses in self._robust(experiment).items())
+        for setting, curves in self._robust.items():
+            without, *with_it = usables(curves)
             lost += [
-                f"- {experiment.row.setting}: `{one.schedule}` does not double the largest usable LR of "
-                f"`{without.schedule}` ({without.largest:g} -> {one.largest:g})."
+                f"- {setting}: `{one.schedule}` does not double the largest usable LR of `{without.schedule}` "
+                f"({without.largest:g} -> {one.largest:g})."
                 for one in with_it
                 if one.largest < 2 * without.largest
             ]
@@ -183,21 +280,27 @@ class Page:
         if not self.origins:
             return []
         some = next(iter(self.origins.values()))
-        count = sum(len(found) for found in self.results.values())
-        seconds = sum(result.cpu_seconds for found in self.results.values() for result in found.values())
-        data = ", ".join(f"{name} {origin['data']}" for name, origin in self.origins.items())
+        seconds = sum(result.cpu_seconds for result in self.results.values())
+        shown = {
+            one.row.name: self.origins[one.row.name]["data"]
+            for one in self._of("table", "second")
+            if one.row.name in self.origins
+        }
+        data = ", ".join(f"{name} {found}" for name, found in shown.items())
+        first = self._in_order[0]
         return [
             "## How it was measured",
             "\n".join(
                 [
                     "- Every schedule, the fixed LR included, gets the same grid of LRs with factor 2; it grows while "
-                    "its best LR lies on an edge. The LR is chosen by the mean validation loss on tuning seeds.",
-                    "- Evaluation is on other seeds than tuning, on the test set, with the last weights; the tasks "
-                    "were chosen on yet other seeds. The same seed gives every schedule the same first "
-                    "weights and the same order of the data.",
+                    "its best LR lies on an edge. The LR is chosen by the mean validation loss on "
+                    f"{first.row.tuning_seeds} tuning seeds.",
+                    f"- Evaluation is on {max(one.row.seeds for one in self._in_order)} other seeds, on the test set, "
+                    "with the last weights; the tasks were chosen on yet other seeds. The same seed gives every "
+                    "schedule the same first weights and the same order of the data.",
                     "- In every run the LR that each update used was compared with the plan; a difference would have "
                     "ended it.",
-                    f"- {count} runs, {seconds / 60:.0f} minutes of processor time; {some['machine']}; "
+                    f"- {len(self.results)} runs, {seconds / 60:.0f} minutes of processor time; {some['machine']}; "
                     f"Python {some['python']}, torch {some['torch']}, lightning {some['lightning']}.",
                     f"- Hashes of the data: {data}.",
                     "- Each run is a line of a CSV file in `results/`.",
@@ -206,41 +309,41 @@ class Page:
         ]
 
 
-def cells(row: Row, evaluation: Evaluation, quick: bool) -> list[str]:
-    """Return the cells of a schedule."""
-    name = f"**{evaluation.schedule}**" if evaluation.recommended else evaluation.schedule
-    difference = evaluation.difference
-    shown = "-" if difference is None else f"{difference.mean:+.3f} ± {difference.half_width:.3f}"
-    wins = "-" if difference is None else f"{difference.wins}/{difference.count}"
-    hindsight = "-" if evaluation.hindsight is None else f"{evaluation.hindsight:+.3f}"
-    holds = "-" if difference is None or quick else ("yes" if evaluation.passes else "no")
-    numbers = [f"{evaluation.lr:g}", f"{evaluation.loss:.3f}", shown, wins, hindsight, f"{evaluation.accuracy:.1%}"]
-    if not math.isfinite(evaluation.loss):
-        numbers = [f"{evaluation.lr:g}", "a run diverged", "-", wins, "-", "-"]
-    return [row.setting, name, *numbers, holds]
-
-
 def why_not_held(evaluation: Evaluation) -> str:
     """Say what a schedule gave that does not hold."""
     difference = evaluation.difference
     assert difference is not None
-    if not math.isfinite(difference.mean):
+    words = f"{in_nats(difference)}, {difference.wins} of {difference.count} wins"
+    if words.startswith("a run diverged"):
         return "a run diverged"
-    words = f"{difference.mean:+.3f} ± {difference.half_width:.3f}, {difference.wins} of {difference.count} wins"
-    if not difference.certain:
+    if difference.mean >= 0:
+        return f"{words}: not lower than the fixed LR"
+    if not evaluation.alone:
         return f"{words}: the interval does not lie below 0"
-    return f"{words}, but {evaluation.hindsight:+.3f} against the fixed LR of hindsight"
+    if evaluation.hindsight is not None and evaluation.hindsight >= 0:
+        return f"{words}, but {evaluation.hindsight:+.3f} against the fixed LR of hindsight"
+    return (
+        f"{words}: certain alone (p {probability(difference.p)}), not among all ({probability(evaluation.corrected)})"
+    )
 
 
 def section(row: Row, evaluations: Sequence[Evaluation] | None, folder: str) -> list[str]:
     """Return the section of a row."""
-    parts = [f"## {row.setting}", row.why]
-    if evaluations is not None:
-        parts.append(measured_in_words(evaluations))
-        names = ", ".join(one.schedule for one in evaluations)
-        parts.append(f"![Loss over LR, LR and training loss of {names}]({folder}/{row.name}.png)")
-    typed = [f"    python train.py {' '.join(row.overrides(name))}" for name in row.recommended]
-    return [*parts, "\n".join([*typed, f"    make reproduce ARGS=rows={row.name}"])]
+    parts = [f"## {named(row)}", f"{row.task[:1].upper()}{row.task[1:]}." if row.task else "", row.why]
+    if evaluations is None:
+        return [*parts, f"    make reproduce ARGS='long=true rows={row.name}'"]
+    names = ", ".join(one.schedule for one in evaluations)
+    typed = [
+        f"    python train.py {' '.join(row.overrides(one.schedule))} optimizer.lr={one.lr:g}"
+        for one in evaluations
+        if one.recommended
+    ]
+    return [
+        *parts,
+        measured_in_words(evaluations),
+        f"![Loss over LR, LR and training loss of {names}]({folder}/{row.name}.png)",
+        "\n".join([*typed, f"    make reproduce ARGS='long=true rows={row.name}'"]),
+    ]
 
 
 def measured_in_words(evaluations: Sequence[Evaluation]) -> str:
@@ -251,5 +354,5 @@ def measured_in_words(evaluations: Sequence[Evaluation]) -> str:
     return (
         f"Measured: `{best.schedule}` ends at {best.loss:.3f} nats and {best.accuracy:.1%}, the tuned fixed LR at "
         f"{fixed.loss:.3f} and {fixed.accuracy:.1%} ({best.difference.wins} of {best.difference.count} wins; a run "
-        f"takes {best.seconds:.1f} s of one core)."
+        f"takes {fmean(one.seconds for one in evaluations):.1f} s of one core)."
     )

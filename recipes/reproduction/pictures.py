@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lr_recipes.report.picture import COLOURS
-from recipes.reproduction.comparison import USABLE
+from recipes.reproduction.comparison import USABLE, Evaluation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,6 +59,36 @@ def draw_robustness(rows: Mapping[str, Losses]) -> Figure:
         draw_losses(axis, losses, band=True)
         axis.set_title(setting, loc="left", fontsize=10)
         axis.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def draw_lengths(rows: Mapping[str, Sequence[tuple[int, Sequence[Evaluation]]]]) -> Figure:
+    """Draw the difference to the fixed LR over the number of updates, a panel for each row of the table."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.8 * max(len(rows), 1), 3.8), layout="constrained", dpi=110)
+    for axis, (setting, points) in zip(figure.subplots(1, len(rows), squeeze=False)[0], rows.items(), strict=True):
+        updates = [count for count, _ in points]
+        for number, schedule in enumerate(one.schedule for one in points[0][1] if one.difference is not None):
+            found = [one.difference for _, found in points for one in found if one.schedule == schedule]
+            there = [one for one in found if one is not None]
+            axis.errorbar(
+                [count * 1.03**number for count in updates],  # side by side, so that no bar hides another
+                [one.mean for one in there],
+                [one.half_width for one in there],
+                label=schedule,
+                capsize=3,
+                marker=_SYMBOLS[number % len(_SYMBOLS)],
+                linestyle=_DASHES[number % len(_DASHES)],
+                color=COLOURS[number % len(COLOURS)],
+            )
+        axis.axhline(0.0, color="black", linewidth=0.8)
+        axis.set_xscale("log")
+        axis.set_xticks(updates, [f"{count:,}" for count in updates])
+        axis.set_xticks([], minor=True)
+        axis.set_title(setting, loc="left", fontsize=10)
+        axis.legend(frameon=False, fontsize=9)
+        _name_axes(axis, "optimizer updates of the run (log scale)", "test loss less that of a fixed LR (nats)")
     return figure
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from lr_recipes.checks import counted, one_line
 from recipes.reproduction.experiment import Result, Run
 
-METRICS = ("val_loss", "val_acc", "test_loss", "test_acc")
+METRICS = ("val_loss", "val_acc", "test_loss", "test_acc", "edge_lr", "valley_lr")
 # What must be as it is now for a line to count; with the words that say what differs.
 ORIGIN = {
     "lr_recipes": "lr_recipes",

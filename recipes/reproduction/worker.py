@@ -21,13 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 
 from lr_recipes.report.rows import read_rows
 from recipes.app.config import composed
 from recipes.app.messages import explain
-from recipes.app.training import run
 from recipes.reproduction.experiment import Result, Run
+from recipes.reproduction.row import RANGE_TEST
 
 # The LR of every update is compared with the plan, and a difference ends the run. Measured are the last weights: the
 # best checkpoint would hide what a schedule does to the end of a run.
@@ -41,6 +42,7 @@ _MEASURED = (
     "trainer.num_sanity_val_steps=0",
     "threads=null",  # as many as `prepare` has set: a core each
 )
+_NEVER = 1_000_000  # epochs; validation and test come after training
 
 
 @dataclass(frozen=True)
@@ -77,37 +79,54 @@ def _end_with(parent: Any) -> None:
 
 
 def train_once(job: Job) -> Result:
-    """Train and measure; a run that fails is a result too."""
+    """Do what the job's settings say, and measure; a run that fails is a result too."""
     begun, cpu_begun = time.perf_counter(), time.process_time()
     try:
-        metrics, updates = _train_quietly(job)
+        found, updates = _run_quietly(job)
     except Exception as error:
         reason = " ".join(f"failed: {explain(error) or f'{type(error).__name__}: {error}'}".split())[:300]
         return Result(job.run, reason, seconds=time.perf_counter() - begun)
     times = {"seconds": time.perf_counter() - begun, "cpu_seconds": time.process_time() - cpu_begun}
-    if not all(math.isfinite(metrics[name]) for name in ("val_loss", "test_loss")):
+    if not all(math.isfinite(found[name]) for name in found):
         return Result(job.run, "diverged", updates=updates, **times)
-    names = ("val_loss", "val_acc", "test_loss", "test_acc")
-    return Result(job.run, "done", **{name: metrics[name] for name in names}, updates=updates, **times)
+    return Result(job.run, "done", **found, updates=updates, **times)
 
 
-def _train_quietly(job: Job) -> tuple[dict[str, float], int]:
+def _run_quietly(job: Job) -> tuple[dict[str, float], int]:
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere:
         more = (f"optimizer.lr={job.run.lr!r}", f"seed={job.run.seed}", f"output_dir={folder}")
         logger = "logger=csv" if job.curve else "logger=none"
         cfg = measured_config((*job.overrides, *more, logger))
         with redirect_stdout(nowhere), redirect_stderr(nowhere):
             logging.getLogger("lightning.pytorch").setLevel(logging.CRITICAL)
-            metrics = run(cfg)
+            found = get_method(cfg.task.function)(cfg)
+        if job.run.schedule == RANGE_TEST:
+            return suggestions(Path(folder))
         updates = largest_lrs(Path(folder))
         if job.curve:
             write_curve(job.curve, updates, Path(folder))
-    return metrics, len(updates)
+    return {name: found[name] for name in ("val_loss", "val_acc", "test_loss", "test_acc")}, len(updates)
+
+
+def suggestions(folder: Path) -> tuple[dict[str, float], int]:
+    """Return what a range test suggests by two of its rules, and how many updates it took.
+
+    Raises:
+        ValueError: it suggests nothing.
+    """
+    found = json.loads((folder / "range_test.json").read_text(encoding="utf-8"))
+    by_rule = found["suggestions"]
+    if not by_rule:
+        raise ValueError("the range test suggests nothing")
+    return {"edge_lr": by_rule["edge"], "valley_lr": by_rule["valley"]}, int(found["updates"])
 
 
 def measured_config(overrides: Sequence[str]) -> DictConfig:
     """Return the config of a run that is measured: what `python train.py` would be given, but quiet and audited."""
-    return composed(*_MEASURED, *overrides)
+    cfg = composed(*_MEASURED, *overrides)
+    if not cfg.schedule._target_.endswith(".Plateau"):  # no other schedule looks at the validation
+        cfg.trainer.check_val_every_n_epoch = _NEVER
+    return cfg
 
 
 def largest_lrs(folder: Path) -> list[float]:
