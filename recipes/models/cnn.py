@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -16,6 +15,7 @@ from recipes.data.task import ImageTask, expect
 from recipes.models.compiling import CompileMode, compile_in_place
 from recipes.models.metrics import is_written
 from recipes.models.parameter_groups import HEAD, lr_ratios, optimizer_of
+from recipes.models.weight_modes import WithWeightModes
 
 
 class _Stack(nn.Sequential):
@@ -171,7 +171,7 @@ def torchvision_weights(name: str) -> dict[str, Tensor]:
     return found
 
 
-class ImageClassifier(LightningModule):
+class ImageClassifier(WithWeightModes):
     """Classify images with cross-entropy; the learning rate belongs to a callback.
 
     Logs ``train_loss`` and ``train_acc`` of the updates that the Trainer writes, and ``val_*`` and ``test_*`` as

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
 
+from recipes.models.muon import MuonWithAdamW
+
 HEAD = "head"  # name of the part that maps features to classes; without one, the last part is the topmost
 
 
-def parameter_groups(module: nn.Module, prefix: str = "") -> list[dict[str, Any]]:
+def parameter_groups(
+    module: nn.Module, prefix: str = "", hidden: Collection[nn.Parameter] = ()
+) -> list[dict[str, Any]]:
     """Split the trainable parameters into two named optimizer groups: matrices decay, the rest does not.
 
     Matrices (two dimensions or more: linear, convolution and embedding weights) set the scale of activations,
@@ -22,14 +26,16 @@ def parameter_groups(module: nn.Module, prefix: str = "") -> list[dict[str, Any]
     Args:
         module: any module. A tied parameter counts once, a frozen one not at all.
         prefix: beginning of the groups' names.
+        hidden: matrices that are in a group of their own, the first, with ``"hidden": True``: see `MuonWithAdamW`.
 
     Returns:
         ``[{"name": "decay", ...}, {"name": "no_decay", "weight_decay": 0.0, ...}]``, without a group that
-        would be empty. No group sets a learning rate: both take the optimizer's.
+        would be empty. No group sets a learning rate: all take the optimizer's.
     """
     trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
     groups: list[dict[str, Any]] = [
-        {"name": f"{prefix}decay", "params": [p for p in trainable if p.ndim >= 2]},
+        {"name": f"{prefix}hidden", "params": [p for p in trainable if p in hidden], "hidden": True},
+        {"name": f"{prefix}decay", "params": [p for p in trainable if p.ndim >= 2 and p not in hidden]},
         {"name": f"{prefix}no_decay", "params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
@@ -47,17 +53,34 @@ def optimizer_of(
         build: makes the optimizer when called with parameter groups.
         parts: modules by name, from input to output, which together hold every parameter once.
         ratios: of each part, as `lr_ratios` returns them.
+
+    Raises:
+        ValueError: the optimizer is `MuonWithAdamW`, and the network has no matrix for it.
     """
+    hidden = _hidden_matrices(parts) if getattr(build, "func", build) is MuonWithAdamW else set()
     if set(ratios.values()) == {1.0}:
-        return build(parameter_groups(_joined(parts)))
+        return build(parameter_groups(_joined(parts), hidden=hidden))
     body = {name: part for name, part in parts.items() if name != HEAD}
     if {ratios[name] for name in body} == {1.0}:
         parts, ratios = {"backbone": _joined(body), HEAD: parts[HEAD]}, {"backbone": 1.0, HEAD: ratios[HEAD]}
-    groups = [(group, ratios[name]) for name in parts for group in parameter_groups(parts[name], f"{name}_")]
+    groups = [(group, ratios[name]) for name in parts for group in parameter_groups(parts[name], f"{name}_", hidden)]
     optimizer = build([group for group, _ in groups])
     for group, (_, ratio) in zip(optimizer.param_groups, groups, strict=True):
         group["lr"] = group["lr"] * ratio
     return optimizer
+
+
+def _hidden_matrices(parts: Mapping[str, nn.Module]) -> set[nn.Parameter]:
+    """Return the matrices between the part that reads the input and the one that writes the output."""
+    between = [parameter for part in list(parts.values())[1:-1] for parameter in part.parameters()]
+    found = {parameter for parameter in between if parameter.ndim == 2 and parameter.requires_grad}
+    if not found:
+        raise ValueError(
+            f"MuonWithAdamW is for matrices of hidden layers, and of {', '.join(parts)} none between the first and the "
+            "last has one (a convolution is no matrix): set optimizer=adamw, or train linear layers, as "
+            "model=transformer"
+        )
+    return found
 
 
 def _joined(parts: Mapping[str, nn.Module]) -> nn.Module:

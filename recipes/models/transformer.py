@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any, overload
 
 import torch.nn.functional as F
-from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -20,6 +19,7 @@ from recipes.models.attention import AttentionKernel, attending, attention_order
 from recipes.models.compiling import CompileMode, compile_in_place
 from recipes.models.metrics import is_written
 from recipes.models.parameter_groups import lr_ratios, optimizer_of
+from recipes.models.weight_modes import WithWeightModes
 
 
 class Attention(nn.Module):
@@ -158,7 +158,7 @@ def _check_sizes(layers: int, heads: int, width: int, dropout: float) -> None:
         raise ValueError(f"dropout={dropout}: must be at least 0 and below 1; 0.1 or 0.2 is usual")
 
 
-class LanguageModel(LightningModule):
+class LanguageModel(WithWeightModes):
     """Train a `GPT` to predict each next token; the learning rate belongs to a callback.
 
     Logs ``train_loss`` and ``train_acc`` of the updates that the Trainer writes, and ``val_*`` and ``test_*`` as
