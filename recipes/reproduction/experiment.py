@@ -123,7 +123,7 @@ class Experiment:
         return [self, *([replace(self, row=self.row.tuned_in[0])] if self.row.tuned_in else [])]
 
     def tuned(self, schedule: str, results: Results) -> Grid:
-        """Return the grid of a schedule on the tuning seeds, as far as it is known; an LR alone where nothing is tuned."""
+        """Return the grid of a schedule on the tuning seeds, as far as it is known; untuned, an LR alone."""
         if schedule in self.row.untuned:
             return Grid([], self.row.untuned[schedule])
         tuner = self.tuner(schedule)

@@ -45,7 +45,7 @@ def _signals_of(epochs: int) -> Row:
         lrs=CNN_SIGNALS.lrs,
         part="length",
         of=CNN_SIGNALS.name,
-        recipe=CNN_SIGNALS.name,
+        recipe=CNN_SIGNALS.recipe,
         task=f"{updates:,} updates of the second task",
         why=f"The second task of the CNN row with {updates:,} updates in place of 992.",
     )

@@ -152,20 +152,16 @@ class Page:
         if not rows:
             return []
         held = {name: any(one.passes and one.recommended for one in found) for name, found in self.judged.rows.items()}
-        lines = []
-        for experiment in rows:
-            row = experiment.row
-            second = [one.row.name for one in self._done("second") if one.row.of == row.name]
-            count = sum(held[name] for name in (row.name, *second))
-            if second:
-                lines.append(f"- {row.setting}: holds on {count} of {1 + len(second)} tasks.")
-            else:
-                lines.append(f"- {row.setting}: {'holds' if count else 'does not hold'} on its one task.")
-        whole = sum(
-            not line.endswith(("does not hold on its one task.", "0 of 2 tasks.", "1 of 2 tasks.")) for line in lines
-        )
-        head = f"In {whole} of {len(rows)} rows of the table a schedule that it names holds on every task tried:"
-        return [head, "\n".join(lines)]
+        tasks = {row.name: [held[row.name], *(held[name] for name in self._second(row))] for row in _rows(rows)}
+        whole = sum(all(found) for found in tasks.values())
+        words = {row.setting: _on_tasks(tasks[row.name]) for row in _rows(rows)}
+        return [
+            f"In {whole} of {len(rows)} rows of the table a schedule that it names holds on every task that was tried:",
+            "\n".join(f"- {setting}: {found}" for setting, found in words.items()),
+        ]
+
+    def _second(self, row: Row) -> list[str]:
+        return [one.name for one in _rows(self._done("second")) if one.of == row.name]
 
     def _default(self) -> list[str]:
         experiments = [one for one in self._done("table", "second") if DEFAULT in one.row.also]
@@ -307,6 +303,16 @@ class Page:
                 ]
             ),
         ]
+
+
+def _rows(experiments: Sequence[Experiment]) -> list[Row]:
+    return [one.row for one in experiments]
+
+
+def _on_tasks(held: Sequence[bool]) -> str:
+    if len(held) == 1:
+        return f"{'holds' if held[0] else 'does not hold'} on its one task; a second one was not found."
+    return f"holds on {'both' if all(held) else f'{sum(held)} of {len(held)}'} tasks."
 
 
 def why_not_held(evaluation: Evaluation) -> str:

@@ -101,9 +101,9 @@ class Row:
     def quick(self) -> Row:
         """Return the row at the size that only tries the machinery."""
         schedules = {name: (*overrides, *self.short) for name, overrides in self.schedules.items()}
-        also = {name: (*overrides, *self.short) for name, overrides in self.also.items()}
+        seeds = min(2, self.seeds)
         return replace(
-            self, schedules=schedules, also=also, lrs=self.lrs[:2], seeds=min(2, self.seeds), tuning_seeds=1, warmup=()
+            self, schedules=schedules, also={}, untuned={}, lrs=self.lrs[:2], seeds=seeds, tuning_seeds=1, warmup=()
         )
 
 
