@@ -7,7 +7,7 @@ from typing import Any
 from lightning.pytorch.callbacks import EMAWeightAveraging
 
 
-class TestedAverage(EMAWeightAveraging):
+class AveragedWeights(EMAWeightAveraging):
     """Lightning's exponential moving average of the weights, which is tested too, whatever weights are loaded.
 
     Lightning validates and saves the average. But a checkpoint that is loaded after the training puts the weights of
