@@ -268,7 +268,7 @@ def test_a_recipe_gives_its_reasons(recipe: str) -> None:
     assert [line for line in values if " # " not in line] == []
 
 
-@pytest.mark.parametrize("recipe", files("recipe"))
+@pytest.mark.parametrize("recipe", [name for name in RECIPES if not name.startswith("published/")])
 def test_a_recipe_touches_only_what_every_schedule_has(recipe: str) -> None:
     assert set(read("recipe", recipe).get("schedule", {})) <= {"warmup"}
 

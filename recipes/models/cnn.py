@@ -1,4 +1,4 @@
-"""Image classifiers: an MLP and a small CNN that suit a CPU, and ResNet-18."""
+"""Classifiers of images and signals: an MLP and small CNNs that suit a CPU, and ResNet-18."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _hidden(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class SmallCNN(_Stack):
-    """Three convolution stages, a global average and a linear layer; for images of 8x8 pixels and larger.
+    """Three convolution stages, a global average and a linear layer; for images of 8x8 pixels and larger, and signals.
 
     Args:
         task: shape of the task.
@@ -61,11 +61,12 @@ class SmallCNN(_Stack):
     """
 
     def __init__(self, task: ImageTask, width: int = 32) -> None:
+        half = (1, 2) if task.height == 1 else (2, 2)  # the one row of a signal stays
         super().__init__(
             _stage(task.channels, width),
-            nn.MaxPool2d(2),
+            nn.MaxPool2d(half),
             _stage(width, 2 * width),
-            nn.MaxPool2d(2),
+            nn.MaxPool2d(half),
             _stage(2 * width, 4 * width),
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
@@ -80,6 +81,44 @@ class SmallCNN(_Stack):
 def _stage(inputs: int, outputs: int) -> nn.Sequential:
     # batch normalisation has its own offset, so a bias would do nothing
     convolution = nn.Conv2d(inputs, outputs, kernel_size=3, padding=1, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+
+
+class SignalCNN(_Stack):
+    """Three convolutions of stride 2 and a linear layer, on signals: images of one row.
+
+    As large as the CNN of MNIST-1D (Greydanus and Kobak 2024) with 25 channels, and with batch normalisation.
+
+    Args:
+        task: shape of the task, with a height of 1.
+        width: channels of each convolution.
+
+    Raises:
+        ValueError: the task has images of several rows.
+    """
+
+    def __init__(self, task: ImageTask, width: int = 25) -> None:
+        if task.height != 1:
+            raise ValueError(
+                f"network=signal is for signals, the data gives images of {task.height}x{task.width} pixels: set "
+                "network=small (model=cnn), or choose data with signals (like data=mnist1d)"
+            )
+        kernels, length = (5, 3, 3), task.width
+        for kernel in kernels:
+            length = (length + 2 - kernel) // 2 + 1
+        super().__init__(
+            *(_halving(width if n else task.channels, width, kernel) for n, kernel in enumerate(kernels)),
+            nn.Flatten(),
+            nn.Linear(width * length, task.num_classes),
+        )
+
+    def parts(self) -> dict[str, nn.Module]:
+        """Return the trainable parts from input to output."""
+        return {"stage1": self[0], "stage2": self[1], "stage3": self[2], HEAD: self[4]}
+
+
+def _halving(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
+    convolution = nn.Conv2d(inputs, outputs, kernel_size=(1, kernel), stride=(1, 2), padding=(0, 1), bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
@@ -180,9 +219,9 @@ class ImageClassifier(WithWeightModes):
     Args:
         optimizer: builds the optimizer when called with parameter groups.
         task: the data's `ImageTask`.
-        network: ``"mlp"``, ``"small"`` or ``"resnet18"``.
-        width: units of the MLP's hidden layers (64 if not given), or channels of the small network's first stage (32);
-            ResNet-18 has fixed widths.
+        network: ``"mlp"``, ``"small"``, ``"signal"`` or ``"resnet18"``.
+        width: units of the MLP's hidden layers (64 if not given), channels of the small network's first stage (32), or
+            of each convolution on signals (25); ResNet-18 has fixed widths.
         pretrained: trained weights for ResNet-18, see `ResNet18`.
         head_lr_ratio, layer_decay: see `lr_ratios`.
         label_smoothing: share of the target spread evenly over all classes, in training only.
@@ -256,13 +295,15 @@ class ImageClassifier(WithWeightModes):
         self.log_dict(metrics, prog_bar=stage != "test", batch_size=batch_size, sync_dist=stage != "train")
 
 
-def _build(network: str, task: ImageTask, width: int | None, pretrained: str | None) -> MLP | SmallCNN | ResNet18:
+def _build(
+    network: str, task: ImageTask, width: int | None, pretrained: str | None
+) -> MLP | SmallCNN | SignalCNN | ResNet18:
     if network == "resnet18":
         if width is not None:
             raise ValueError(f"width={width} belongs to other networks: leave it out, ResNet-18 has fixed widths")
         return ResNet18(task, pretrained)
     if network not in _WIDTHS:
-        raise ValueError(f"network={network!r} is unknown: choose 'mlp', 'small' or 'resnet18'")
+        raise ValueError(f"network={network!r} is unknown: choose 'mlp', 'small', 'signal' or 'resnet18'")
     if pretrained is not None:
         raise ValueError(f"pretrained={pretrained!r} belongs to network=resnet18: leave it out, or set weights=<file>")
     build, usual = _WIDTHS[network]
@@ -272,4 +313,8 @@ def _build(network: str, task: ImageTask, width: int | None, pretrained: str | N
     return build(task, width)
 
 
-_WIDTHS: dict[str, tuple[type[MLP] | type[SmallCNN], int]] = {"mlp": (MLP, 64), "small": (SmallCNN, 32)}
+_WIDTHS: dict[str, tuple[type[MLP] | type[SmallCNN] | type[SignalCNN], int]] = {
+    "mlp": (MLP, 64),
+    "small": (SmallCNN, 32),
+    "signal": (SignalCNN, 25),
+}

@@ -146,7 +146,7 @@ _SIGNALS = "MNIST-1D (Greydanus and Kobak 2024, https://arxiv.org/abs/2011.14439
 SMALL_SIGNALS = Row(
     "small_experiment_signals",
     SMALL.setting,
-    SMALL.schedules,
+    {BASELINE: _FIXED, "plateau": ("schedule=plateau", "schedule.warmup=0", "schedule.patience=5")},
     recommended=SMALL.recommended,
     lrs=(0.05, 0.1, 0.2),
     part="second",

@@ -16,10 +16,11 @@ from torch import Tensor
 
 from recipes.data.digits import DigitsData
 from recipes.data.task import ImageTask, TextTask
-from recipes.models.cnn import MLP, ImageClassifier, ResNet18, SmallCNN
+from recipes.models.cnn import MLP, ImageClassifier, ResNet18, SignalCNN, SmallCNN
 
 CONF = Path(__file__).parents[3] / "conf"
 DIGITS = ImageTask(num_classes=10, channels=1, height=8, width=8)
+SIGNALS = ImageTask(num_classes=10, channels=1, height=1, width=40)
 adamw = partial(torch.optim.AdamW, lr=2e-3, weight_decay=0.1)
 
 
@@ -29,6 +30,28 @@ adamw = partial(torch.optim.AdamW, lr=2e-3, weight_decay=0.1)
 def test_networks_take_small_images_of_any_channels(build: Any, side: int, channels: int) -> None:
     network = build(ImageTask(num_classes=7, channels=channels, height=side, width=side))
     assert network(torch.randn(2, channels, side, side)).shape == (2, 7)
+
+
+@pytest.mark.parametrize("build", [MLP, SmallCNN, SignalCNN, ResNet18])
+def test_every_network_takes_signals(build: Any) -> None:
+    network = build(SIGNALS)
+    assert network(torch.randn(2, 1, 1, 40)).shape == (2, 10)
+    parts = [parameter for part in network.parts().values() for parameter in part.parameters()]
+    assert sorted(map(id, parts)) == sorted(map(id, network.parameters()))
+
+
+@pytest.mark.parametrize("length", [8, 39, 40, 41])
+def test_the_cnn_on_signals_computes_as_convolutions_along_a_line(length: int) -> None:
+    task = ImageTask(num_classes=3, channels=2, height=1, width=length)
+    network = SignalCNN(task, 4)
+    for layer in network.modules():  # so that normalisation has work to do
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            torch.nn.init.normal_(layer.weight), torch.nn.init.normal_(layer.bias)
+    signals = values = torch.randn(5, 2, length)
+    for convolution, norm, _ in list(network)[:3]:
+        values = torch.conv1d(values, convolution.weight[:, :, 0], stride=2, padding=1)
+        values = torch.nn.functional.batch_norm(values, None, None, norm.weight, norm.bias, training=True).relu()
+    assert torch.allclose(network(signals[:, :, None]), network[-1](values.flatten(1)), atol=1e-5)
 
 
 def test_resnet_stem_keeps_every_pixel() -> None:
@@ -98,7 +121,12 @@ def test_configures_an_optimizer_and_no_scheduler() -> None:
             {"task": TextTask(vocab_size=5, context=8)},
             "needs images, the data gives text: choose a model for text",
         ),
-        ({"network": "resnet19"}, "network='resnet19' is unknown: choose 'mlp', 'small' or 'resnet18'"),
+        ({"network": "resnet19"}, "network='resnet19' is unknown: choose 'mlp', 'small', 'signal' or 'resnet18'"),
+        (
+            {"network": "signal"},
+            r"is for signals, the data gives images of 8x8 pixels: set network=small \(model=cnn\)",
+        ),
+        ({"network": "signal", "task": SIGNALS, "width": 0}, "width=0: must be at least 1; 25 suits a CPU"),
         ({"network": "resnet18", "width": 64}, "width=64 belongs to other networks: leave it out"),
         ({"pretrained": "IMAGENET1K_V1"}, "pretrained='IMAGENET1K_V1' belongs to network=resnet18"),
         ({"layer_decay": 2.0}, "layer_decay=2.0: must be above 0 and at most 1"),
@@ -136,12 +164,12 @@ def test_label_smoothing_raises_the_training_loss_only() -> None:
     assert losses[0.0]["train_loss"] != losses[0.5]["train_loss"]
 
 
-@pytest.mark.parametrize("name", ["mlp", "cnn", "cnn_wide", "resnet18"])
+@pytest.mark.parametrize("name", ["mlp", "cnn", "cnn_wide", "signal", "resnet18"])
 @pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
 def test_configs_build(name: str, optimizer: str) -> None:
     build = hydra.utils.instantiate(OmegaConf.load(CONF / "optimizer" / f"{optimizer}.yaml"))
     config = OmegaConf.load(CONF / "model" / f"{name}.yaml")
-    model = hydra.utils.instantiate(config, optimizer=build, task=DIGITS)
+    model = hydra.utils.instantiate(config, optimizer=build, task=SIGNALS if name == "signal" else DIGITS)
     assert [group["name"] for group in model.configure_optimizers().param_groups] == ["decay", "no_decay"]
 
 
