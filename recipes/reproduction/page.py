@@ -72,7 +72,7 @@ class Page:
 
         def place(one: Experiment) -> tuple[int, int]:
             own = places.get(one.row.name, 0)
-            return (places.get(one.row.of, own), own) if one.row.part == "second" else (own, own)
+            return (places.get(one.row.of, own), 1) if one.row.part == "second" else (own, 0)
 
         return sorted(self.experiments, key=place)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import hashlib
 import json
 import logging
@@ -66,10 +67,12 @@ def prepare(threads: int) -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    import lightning.pytorch  # noqa: F401
     import torch
 
     torch.set_num_threads(threads)
     warnings.simplefilter("ignore")
+    gc.freeze()  # what these modules hold stays to the end; to look through it takes a second each time
 
 
 def _end_with(parent: Any) -> None:

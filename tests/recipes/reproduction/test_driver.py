@@ -15,7 +15,8 @@ import pytest
 
 from recipes.reproduction.driver import _Progress, failures, job_of
 from recipes.reproduction.experiment import Experiment, Result, Run
-from recipes.reproduction.table import BASELINE, ROWS
+from recipes.reproduction.row import BASELINE
+from recipes.reproduction.rows import ROWS
 
 ROOT = Path(__file__).parents[3]
 QUICK = ("quick=true", "rows=small_experiment", "overrides=['trainer.limit_val_batches=1']")
@@ -122,10 +123,12 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     assert "Traceback" not in out
 
 
-def test_rows_launched_as_jobs_are_found_by_a_quick_run_of_the_whole_table(tmp_path: Path) -> None:
+def test_rows_launched_as_jobs_are_found_by_a_run_of_both(tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-    rows = "rows=small_experiment,fast_supervised"
-    process = start(tmp_path, "quick=true", "-m", rows, "hydra/launcher=joblib", "workers=1")
+    few = "overrides=['trainer.limit_val_batches=1','trainer.limit_test_batches=1']"
+    process = start(
+        tmp_path, "quick=true", "-m", "rows=small_experiment,fast_supervised", few, "hydra/launcher=joblib", "workers=1"
+    )
     out, _ = process.communicate(timeout=240)
     assert process.returncode == 0, out
     files = {path.stem: path for path in (tmp_path / "results").glob("*.csv")}
@@ -134,15 +137,16 @@ def test_rows_launched_as_jobs_are_found_by_a_quick_run_of_the_whole_table(tmp_p
         "small_experiment": EXPECTED,
         "fast_supervised": EXPECTED,
     }
-    process = start(tmp_path, "quick=true")
+    process = start(tmp_path, "quick=true", "rows=[small_experiment,fast_supervised]", few)
     out, _ = process.communicate(timeout=280)
     assert process.returncode == 0, out
     assert "failed" not in out
     assert {name: path.read_text() for name, path in files.items()} == before
     page = (tmp_path / "README.md").read_text()
-    for row in (row for row in ROWS if not row.extra):
-        assert f"| {row.setting} | fixed |" in page
-        assert (tmp_path / "results" / f"{row.name}.png").exists()
+    for row in (row for row in ROWS if row.part == "table"):
+        made = row.name in files
+        assert f"| {row.setting} | {'fixed' if made else 'not complete'}" in page
+        assert (tmp_path / "results" / f"{row.name}.png").exists() is made
 
 
 def test_only_the_first_seed_at_the_tuned_lr_keeps_its_curve(tmp_path: Path) -> None:
@@ -162,13 +166,13 @@ def test_failures_are_counted_by_reason() -> None:
     results = {run._replace(seed=seed): Result(run._replace(seed=seed), "diverged") for seed in (1, 2)}
     results[run._replace(seed=3)] = Result(run._replace(seed=3), "done")
     results[run._replace(seed=4)] = Result(run._replace(seed=4), "failed: OSError: no")
-    assert failures({"row": results}) == ["row: 2 runs diverged", "row: 1 run failed: OSError: no"]
+    assert failures(results) == ["row: 2 runs diverged", "row: 1 run failed: OSError: no"]
 
 
 def test_the_time_left_is_estimated_from_the_first_result_on() -> None:
     """A row without results is taken to be like the others; one that is complete needs no time."""
     experiments = [Experiment(row) for row in ROWS[:2]]
     run = experiments[0].wanted({})[0]
-    results = {experiments[0].row.name: {run: Result(run, "done", seconds=6.0)}, experiments[1].row.name: {}}
+    results = {run: Result(run, "done", seconds=6.0)}
     missing = experiments[0].expected() - 1 + experiments[1].expected()
     assert _Progress(experiments, results, 2).minutes_left() == pytest.approx(missing * 6.0 / 2 / 60)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from recipes.reproduction.experiment import FIRST_TUNING_SEED, Experiment, Result, Run
-from recipes.reproduction.table import BASELINE, Row
+from recipes.reproduction.row import BASELINE, Row
 
 ROW = Row(
     "row",
@@ -104,6 +105,37 @@ def test_where_warmup_is_compared_both_schedules_go_far_beyond_the_best_lr() -> 
     for schedule in ("cosine", "warmup_cosine"):
         assert lrs_tried(results, schedule, experiment.tuning_seeds) == pytest.approx([0.1 * 2**n for n in range(6)])
     assert experiment.robustness(results) == pytest.approx([0.1 * 2**n for n in range(6)])
+
+
+def test_a_row_that_is_not_of_the_table_is_not_judged_in_hindsight() -> None:
+    experiment = Experiment(replace(ROW, part="length"))
+    results = all_results(experiment, valley(0.2))
+    assert lrs_tried(results, BASELINE, experiment.seeds) == [0.2]
+    assert len(results) == experiment.expected() == 3 * 3 * 2 + 3 * 5
+
+
+def test_what_is_taken_as_it_is_has_no_tuning_runs() -> None:
+    experiment = Experiment(replace(ROW, also={"default": ("schedule=cosine",)}, untuned={"default": 0.003}))
+    results = all_results(experiment, valley(0.2))
+    runs = [run for run in results if run.schedule == "default"]
+    assert {run.lr for run in runs} == {0.003}
+    assert [run.seed for run in runs] == experiment.seeds
+    assert len(results) == experiment.expected()
+
+
+def test_a_part_of_a_longer_run_takes_its_lr_from_there() -> None:
+    """Asked for alone, the shorter row makes the runs that tune the longer one, and no others of it."""
+    whole = replace(ROW, name="whole")
+    part = replace(ROW, part="length", tuned_in=(whole, ("cosine",)))
+    experiment = Experiment(part)
+    results = all_results(experiment, lambda run: valley(0.4 if run.row == "whole" else 0.1)(run))
+    assert experiment.tuned("cosine", results).best == 0.4
+    assert lrs_tried(results, "cosine", experiment.seeds) == [0.4]
+    assert {run.schedule for run in results if run.row == "whole"} == {"cosine"}
+    assert not {run.seed for run in results if run.row == "whole"} & set(experiment.seeds)
+    assert {run for run in results if run.row == "row" and run.schedule == "cosine"} == set(
+        experiment.runs("cosine", 0.4, experiment.seeds)
+    )
 
 
 def test_without_growth_nothing_is_added() -> None:

@@ -13,7 +13,7 @@ from recipes.reproduction.experiment import Result, Run
 from recipes.reproduction.store import COLUMNS, ORIGIN, Store, line_of, parsed
 
 HERE = {**dict.fromkeys(ORIGIN, "1"), "torch": "2.15", "python": "3.11", "machine": "2 cores"}
-DONE = Result(Run("row", "cosine", 0.1 + 0.2, 1), "done", 1 / 3, 0.5, 2 / 3, 0.25, 600, 1.5, 1.25)
+DONE = Result(Run("row", "cosine", 0.1 + 0.2, 1), "done", 1 / 3, 0.5, 2 / 3, 0.25, 600, 1.5, 1.25, 0.1, 0.2)
 
 
 def origin(row: str, schedule: str) -> Mapping[str, str]:
