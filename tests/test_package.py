@@ -30,7 +30,7 @@ PUBLIC = [
 ]
 SHIPPED_GROUPS = ["callbacks", "schedule"]
 # What another application sees of them: nothing with a name that it may mean for a file of its own.
-OF_TRAIN_PY = {"callbacks": {"checkpoint", "default", "none"}, "schedule": set()}
+OF_TRAIN_PY = {"callbacks": {"checkpoint", "default", "none", "weight_averaging"}, "schedule": set()}
 
 
 def run(*command: object, cwd: Path) -> str:
