@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,12 @@ def test_the_seed_is_that_of_training_alone() -> None:
 def test_refuses(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Mnist1DData(**options)
+
+
+def test_a_missing_generator_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mnist1d.data", None)
+    with pytest.raises(ImportError, match=r"needs the package mnist1d .*: install the extra 'recipes'"):
+        _signals.__wrapped__()
 
 
 def test_the_config_builds() -> None:
