@@ -55,7 +55,10 @@ def test_training_and_test_set_are_those_of_the_authors() -> None:
 def test_no_signal_is_in_two_parts_and_all_are_standardised() -> None:
     data = made()
     parts = [data.train, data.val, data.test]
-    assert len({signal.numpy().tobytes() for part in parts for signal in part.images}) == 6000
+    signals = torch.cat([part.images.flatten(1) for part in parts])
+    # each by itself, so that one that is in two parts is found whatever the parts were divided by
+    alone = (signals - signals.mean(1, keepdim=True)) / signals.std(1, keepdim=True)
+    assert len({signal.numpy().tobytes() for signal in alone.round(decimals=3)}) == 6000
     for part in parts:
         assert part.images.shape[1:] == (1, 1, 40)
         assert part.images.mean().item() == pytest.approx(0.0, abs=0.01)
