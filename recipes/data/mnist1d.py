@@ -30,6 +30,7 @@ class Mnist1DData(SeededData):
 
     Raises:
         ValueError: an argument is out of range.
+        ImportError: the generator is missing, once signals are to be made.
     """
 
     def __init__(
@@ -82,8 +83,10 @@ class Mnist1DData(SeededData):
 @cache
 def _signals() -> tuple[tuple[Tensor, Tensor], ...]:
     """Make signals (samples, 1, 1, 40) and labels for training, validation and test."""
-    from mnist1d.data import get_dataset_args, make_dataset
-
+    try:
+        from mnist1d.data import get_dataset_args, make_dataset
+    except ImportError as error:
+        raise ImportError(f"Mnist1DData needs the package mnist1d ({error}): install the extra 'recipes'") from error
     usual, other = get_dataset_args(), get_dataset_args()
     # All samples of a call share one mean and standard deviation, which it keeps to itself: the validation set has its
     # own, about half a percent from those of the others.
