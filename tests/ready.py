@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import runpy
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -64,6 +65,18 @@ def run(
     arguments: Sequence[object], cwd: Path, environment: Mapping[str, str] = os.environ, timeout: float | None = None
 ) -> subprocess.CompletedProcess[str]:
     return Program(arguments, cwd, environment).wait(timeout)
+
+
+def run_two(arguments: Sequence[object], cwd: Path) -> str:
+    """Run it as the two processes of one DDP run, as `Trainer(devices=2)` would start them; return what both wrote."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0", "WORLD_SIZE": "2"}
+    both = [Program(arguments, cwd, {**os.environ, **group, "LOCAL_RANK": rank}) for rank in "01"]
+    done = [one.wait(timeout=120) for one in both]
+    assert [one.returncode for one in done] == [0, 0], done
+    return "".join(one.stdout + one.stderr for one in done)
 
 
 def _be(arguments: list[str], cwd: str, environment: dict[str, str], streams: Sequence[str]) -> None:
