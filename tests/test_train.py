@@ -14,6 +14,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from tests.ready import Program
+
 ROOT = Path(__file__).parents[1]
 SCHEDULES = sorted(path.stem for path in (ROOT / "conf" / "schedule").glob("*.yaml"))
 SMALL = [
@@ -27,19 +29,26 @@ def rows(file: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(opened))
 
 
-# A process each, so as much as possible is looked at in each
+# A process each, so as much as possible is looked at in each; ready ones where that is possible
+
+
+def outside(**environment: str) -> dict[str, str]:
+    found = {name: value for name, value in os.environ.items() if name not in ("HYDRA_FULL_ERROR", "LOCAL_RANK")}
+    return {**found, "OMP_NUM_THREADS": "1", **environment}
+
+
+def alone(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """As a person starts it."""
+    typed = [sys.executable, str(ROOT / "train.py"), *arguments]
+    return subprocess.run(typed, cwd=cwd, env=outside(), capture_output=True, text=True, check=False)
+
+
+def started(*arguments: str, cwd: Path, **environment: str) -> Program:
+    return Program([ROOT / "train.py", *arguments], cwd, outside(**environment))
 
 
 def command(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    outside = {name: value for name, value in os.environ.items() if name not in ("HYDRA_FULL_ERROR", "LOCAL_RANK")}
-    return subprocess.run(
-        [sys.executable, str(ROOT / "train.py"), *arguments],
-        cwd=cwd,
-        env={**outside, "OMP_NUM_THREADS": "1", **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return started(*arguments, cwd=cwd, **environment).wait()
 
 
 def only(folder: Path) -> Path:
@@ -55,7 +64,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def first(place: Path) -> subprocess.CompletedProcess[str]:
     """A whole run, short."""
-    return command(*SMALL, "trainer.max_epochs=2", "schedule=one_cycle", "optimizer.lr=0.01", cwd=place)
+    return alone(*SMALL, "trainer.max_epochs=2", "schedule=one_cycle", "optimizer.lr=0.01", cwd=place)
 
 
 def test_a_run_prints_its_plan_its_metrics_and_the_closing_line(first: subprocess.CompletedProcess[str]) -> None:
@@ -118,7 +127,7 @@ def test_a_longer_plan_is_refused_until_one_is_chosen(first: subprocess.Complete
 def test_the_jobs_of_a_sweep_are_kept_apart_and_a_mistake_ends_only_its_own(tmp_path: Path) -> None:
     """Here in processes of their own, which run at the same time."""
     parallel = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
-    done = command("-m", *SMALL, "schedule.warmup=1,50", "seed=2", "trainer.max_epochs=1", *parallel, cwd=tmp_path)
+    done = alone("-m", *SMALL, "schedule.warmup=1,50", "seed=2", "trainer.max_epochs=1", *parallel, cwd=tmp_path)
     assert done.returncode == 2
     assert "Error: warmup=50 is 50 updates, and the run does 7" in done.stderr
     assert "Traceback" not in done.stderr
@@ -142,10 +151,7 @@ def test_the_jobs_of_a_sweep_are_kept_apart_and_a_mistake_ends_only_its_own(tmp_
 
 
 def test_an_interrupted_sweep_ends_with_the_table_of_what_is_done(tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), "-m", *SMALL, "trainer.max_epochs=1,9999", f"output_dir={tmp_path}/s"],
-        stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, cwd=tmp_path,
-    )  # fmt: skip
+    process = started("-m", *SMALL, "trainer.max_epochs=1,9999", f"output_dir={tmp_path}/s", cwd=tmp_path)
     try:
         limit = time.monotonic() + 120
         while not list(tmp_path.glob("s/1_*/checkpoints/last.ckpt")):
@@ -153,12 +159,12 @@ def test_an_interrupted_sweep_ends_with_the_table_of_what_is_done(tmp_path: Path
             assert time.monotonic() < limit
             time.sleep(0.1)
         process.send_signal(signal.SIGINT)
-        out, _ = process.communicate(timeout=60)
+        done = process.wait(timeout=60)
     finally:
         process.kill()
-    assert process.returncode == 1
-    assert "\n1  trainer.max_epochs=1 " in out
-    assert "\n-  trainer.max_epochs=9999 " in out
+    assert done.returncode == 1
+    assert "\n1  trainer.max_epochs=1 " in done.stdout
+    assert "\n-  trainer.max_epochs=9999 " in done.stdout
     assert [row["status"] for row in rows(tmp_path / "s" / "sweep.csv")] == ["done", "interrupted"]
 
 
@@ -195,13 +201,7 @@ def test_the_jobs_of_a_sweep_go_there_too(tmp_path: Path) -> None:
 
 def test_an_interrupted_run_says_how_it_goes_on(tmp_path: Path) -> None:
     arguments = [*SMALL, "trainer.max_epochs=100000", "hydra.run.dir=run", "callbacks=[checkpoint]"]
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), *arguments],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = started(*arguments, cwd=tmp_path)
     try:
         waited = time.monotonic()
         while not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists():
@@ -209,18 +209,18 @@ def test_an_interrupted_run_says_how_it_goes_on(tmp_path: Path) -> None:
             assert time.monotonic() - waited < 120
             time.sleep(0.1)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        done = process.wait(timeout=60)
     finally:
         process.kill()  # one that does not listen would train for days
-    assert process.returncode == 1
-    assert "Interrupted. Go on with:\n    python train.py ckpt_path=run/checkpoints/last.ckpt" in errors
-    assert "Traceback" not in errors
+    assert done.returncode == 1
+    assert "Interrupted. Go on with:\n    python train.py ckpt_path=run/checkpoints/last.ckpt" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_several_processes_train_as_one(tmp_path: Path) -> None:
     ddp = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.max_epochs=1"]
     small = [one for one in SMALL if one != "trainer=cpu"]
-    done = command(*small, *ddp, "hydra.run.dir=run", cwd=tmp_path)
+    done = alone(*small, *ddp, "hydra.run.dir=run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("used = planned on 7 of 7 updates") == 1
     assert done.stdout.count("metrics of") == 1

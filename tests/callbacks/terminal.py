@@ -5,13 +5,15 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import select
 import struct
-import subprocess
 import termios
 from collections.abc import Sequence
 from pathlib import Path
 
 import pyte
+
+from tests.ready import Program
 
 ROWS = 30  # of the window: what goes out of it is in the scrollback and cannot be erased any more
 _OUTSIDE = ("CI", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE")  # make programs blind for a terminal
@@ -24,36 +26,28 @@ def begin(name: str) -> None:
     print(f"begins: {name}", flush=True)
 
 
-def run_in_terminal(command: Sequence[str], cwd: Path, columns: int, **environment: str) -> list[str]:
-    """Run a program in a terminal of its own, and return the lines that are there when it has ended."""
+def run_in_terminal(arguments: Sequence[str], cwd: Path, columns: int, **environment: str) -> list[str]:
+    """Run `python ARGUMENTS` in a terminal of its own, and return the lines that are there when it has ended."""
     outside = {name: value for name, value in os.environ.items() if name not in _OUTSIDE}
     mine, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, columns, 0, 0))
-    process = subprocess.Popen(
-        command,
-        cwd=cwd,
-        env={**outside, "TERM": "xterm-256color", **environment},
-        stdin=its,
-        stdout=its,
-        stderr=its,
-        start_new_session=True,
-    )
+    program = Program(arguments, cwd, {**outside, "TERM": "xterm-256color", **environment}, os.ttyname(its))
+    lines = displayed(_everything(mine, program), columns)
+    os.close(mine)
     os.close(its)
-    lines = displayed(_everything(mine), columns)
-    assert process.wait(timeout=60) == 0, "\n".join(lines)
+    assert program.wait(timeout=60).returncode == 0, "\n".join(lines)
     return lines
 
 
-def _everything(terminal: int) -> bytes:
-    """Read until the last program that writes to the terminal has ended."""
+def _everything(terminal: int, program: Program) -> bytes:
+    """Read until the program has ended and nothing is left to read."""
     parts = []
-    try:
-        while part := os.read(terminal, 65536):
-            parts.append(part)
-    except OSError:  # how Linux says that nobody is left
-        pass
-    os.close(terminal)
-    return b"".join(parts)
+    while True:
+        ended = program.poll() is not None  # before it is seen whether anything is there: that may be its last word
+        if select.select([terminal], [], [], 0.02)[0]:
+            parts.append(os.read(terminal, 65536))
+        elif ended:
+            return b"".join(parts)
 
 
 def displayed(written: bytes, columns: int) -> list[str]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.ready import run
 
 ROOT = Path(__file__).parents[2]
 LIGHTNING, OTHER = "lightning.pytorch", "pytorch_lightning"
@@ -27,14 +26,7 @@ SETUPS = {
 
 
 def results(setup: str, folder: Path) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.callbacks.either_name", setup, str(folder)],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
+    done = run(["-m", "tests.callbacks.either_name", setup, folder], ROOT, timeout=240)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found

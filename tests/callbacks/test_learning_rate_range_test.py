@@ -6,9 +6,7 @@ import csv
 import json
 import logging
 import math
-import os
 import random
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,6 +29,7 @@ from lr_recipes.callbacks.sweep_loop import SweepError
 from lr_recipes.report.lr_csv import read_rows
 from lr_recipes.sweep.result import RULES
 from tests.callbacks.harness import PEAK, Oracle, Tiny, keep_all, loader, messages, plan, quiet_trainer, record_lrs
+from tests.ready import run_two
 
 COSINE = schedules.Cosine(warmup=2, min_lr_ratio=0.1)
 ROOT = Path(__file__).parents[2]
@@ -624,15 +623,7 @@ def two_processes(folder: Path) -> None:
 
 
 def test_two_processes_measure_the_mean_and_agree(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.callbacks.test_learning_rate_range_test", str(tmp_path)],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
+    run_two(["-m", "tests.callbacks.test_learning_rate_range_test", tmp_path], ROOT)
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
     assert first == second
     assert len(first["losses"]) > 60

@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lr_recipes.report.lr_csv import read_rows
+from tests import ready
 from tests.callbacks.harness import PEAK, fit, plan
 from tests.callbacks.process_runs import COSINE, killed_run
 
 ROOT = Path(__file__).parents[2]
 
 
-def run(*arguments: Any) -> subprocess.CompletedProcess[str]:
-    """Run ``process_runs`` with some arguments."""
-    return subprocess.run(
-        [sys.executable, "-m", "tests.callbacks.process_runs", *map(str, arguments)],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+RUNS = ["-m", "tests.callbacks.process_runs"]
 
 
 @pytest.mark.behaviour("B27")
@@ -36,7 +25,7 @@ def run(*arguments: Any) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("at", [5, 14])
 def test_run_that_was_killed_goes_on_as_if_it_had_not_been(at: int, tmp_path: Path) -> None:
     whole = killed_run(tmp_path / "whole")
-    killed = run("killed", tmp_path / "killed", at)
+    killed = ready.run([*RUNS, "killed", tmp_path / "killed", at], ROOT, timeout=120)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     resumed = killed_run(tmp_path / "killed", ckpt_path=tmp_path / "killed" / "last.ckpt")
     checkpoint = (at - 1) // 3 * 3  # the last one before the update that was cut short
@@ -50,9 +39,7 @@ def test_run_that_was_killed_goes_on_as_if_it_had_not_been(at: int, tmp_path: Pa
 @pytest.fixture(scope="module")
 def two_processes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("two")
-    done = run("two", folder)
-    assert done.returncode == 0, done.stderr
-    return folder, done.stdout + done.stderr
+    return folder, ready.run_two([*RUNS, "two", folder], ROOT)
 
 
 def of_both(folder: Path, name: str) -> list[dict[str, Any]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,8 +22,9 @@ EPOCH = re.compile(r"^Epoch \d")
 
 def in_terminal(script: str, columns: int, folder: Path) -> dict[str, list[str]]:
     """Run the script in a terminal; return the lines that it left there, run by run."""
-    command = [sys.executable, "-m", f"tests.callbacks.terminal_{script}"]
-    lines = run_in_terminal(command, folder, columns, PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1")
+    lines = run_in_terminal(
+        ["-m", f"tests.callbacks.terminal_{script}"], folder, columns, PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1"
+    )
     begins = [at for at, line in enumerate(lines) if line.startswith("begins: ")]
     ends = [*begins[1:], len(lines)]
     return {lines[a].removeprefix("begins: "): lines[a + 1 : b] for a, b in zip(begins, ends, strict=True)}

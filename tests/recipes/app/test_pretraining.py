@@ -6,8 +6,6 @@ import logging
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from recipes.app.messages import explain
 from recipes.app.pretraining import config_of, interrupted, name_of, pretrained
 from recipes.app.preview import previews_of
 from recipes.app.training import build, load_weights, run
+from tests.ready import Program
 
 ROOT = Path(__file__).parents[3]
 SHORT = ["data=glyphs", "data.size=16", "data.characters=letters", "data.num_classes=26", "data.train_size=256",
@@ -159,23 +158,18 @@ pretrained(composed(*sys.argv[1:]))
 """
 
 
-def started(folder: Path, *settings: str) -> subprocess.Popen[str]:
+def started(folder: Path, *settings: str) -> Program:
     own = [f"pretrained_dir={folder}/pretrained", "output_dir=unused", listed(*SHORT, *settings)]
-    return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, *QUICK, *own],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    program = folder / "program.py"
+    program.write_text(PROGRAM)
+    return Program([program, *QUICK, *own], ROOT, {**os.environ, "PYTHONPATH": str(ROOT)})
 
 
 def test_of_two_that_start_at_once_one_makes_it_and_both_use_it(tmp_path: Path) -> None:
     both = [started(tmp_path, "trainer.max_epochs=20") for _ in range(2)]
-    said = [process.communicate(timeout=120)[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
-    assert sum(one.count("Pretraining, once") for one in said) == 1
+    done = [process.wait(timeout=120) for process in both]
+    assert [one.returncode for one in done] == [0, 0], done
+    assert sum(one.stdout.count("Pretraining, once") for one in done) == 1
     assert [path.suffix for path in sorted((tmp_path / "pretrained").iterdir())] == [".ckpt", ".lock"]
 
 
@@ -189,7 +183,7 @@ def test_one_that_is_killed_goes_on_where_it_was(tmp_path: Path, caplog: pytest.
         assert time.monotonic() - waited < 120
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)  # it has the lock
-    assert process.communicate()[0].count("Pretrained in") == 0
+    assert process.wait().stdout.count("Pretrained in") == 0
     assert kept(tmp_path) == []  # nothing that could be taken for whole
     with caplog.at_level(logging.INFO):
         path = pretrained(composed(tmp_path, listed(*settings)))

@@ -6,7 +6,6 @@ import csv
 import logging
 import multiprocessing.process
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -35,6 +34,7 @@ from recipes.data.digits import DigitsData
 from recipes.data.glyphs import GlyphsData
 from recipes.data.task import ImageTask
 from recipes.models.cnn import ImageClassifier
+from tests import ready
 from tests.recipes.app.test_limits import planned
 
 ROOT = Path(__file__).parents[3]
@@ -617,14 +617,7 @@ def test_a_sweep_as_a_command(tmp_path: Path) -> None:
         "schedule.warmup=0,5000",
         "trainer.max_epochs=15",
     ]
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "train.py"), *arguments],
-        cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "ascii"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = ready.run([ROOT / "train.py", *arguments], tmp_path, {**os.environ, "PYTHONIOENCODING": "ascii"})
     assert done.returncode == 2
     assert done.stderr.count("Error: warmup=5000 is 5,000 updates, and the run does 585") == 2
     assert "Traceback" not in done.stderr + done.stdout
