@@ -355,6 +355,8 @@ def test_stable_checkpoint_branches_into_a_decay(tmp_path: Path) -> None:
     branch = resume(tmp_path, 10, stable, max_steps=20, max_epochs=-1, options={"resume": "config"})
     assert branch.used == plan(stable, 20)[10:]
     assert branch.used[:2] == [PEAK] * 2
+    whole = fit(stable, max_steps=20, max_epochs=-1)
+    assert all(map(torch.equal, branch.module.parameters(), whole.module.parameters()))
 
 
 @pytest.mark.behaviour("B21")
