@@ -13,8 +13,6 @@ import os
 import pickle
 import random
 import re
-import subprocess
-import sys
 import threading
 import tracemalloc
 import zipfile
@@ -56,6 +54,7 @@ from recipes.app.run_folder import Visible, run_folder, with_settings_of_the_run
 from recipes.app.taken_over import CHOICES, OF_ONE_START, PLACES, VALUES, why_not
 from recipes.app.training import best_checkpoint
 from recipes.reproduction.store import Store
+from tests import ready
 from tests.callbacks.harness import PEAK, Tiny, fit, keep_all, loader, messages, quiet_trainer, record_lrs, sgd
 
 ROOT = Path(__file__).parents[1]
@@ -317,14 +316,8 @@ def test_a_hostile_folder_as_a_whole(tmp_path: Path) -> None:
         "+optimizer.x=\x1b[2J",
     ]  # fmt: skip
     typed = a_run(run, "schedule=one_cycle", "optimizer.lr=0.03", *hostile)
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "train.py"), *typed, "task=preview", "trainer=cpu", "resume=config"],
-        cwd=tmp_path,
-        env={**os.environ, "LR_RECIPES_SECRET": secret, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    arguments = [ROOT / "train.py", *typed, "task=preview", "trainer=cpu", "resume=config"]
+    done = ready.run(arguments, tmp_path, {**os.environ, "LR_RECIPES_SECRET": secret})
     assert done.returncode == 0, done.stderr
     assert not canary.exists()
     assert not (tmp_path / "elsewhere").exists()

@@ -1,24 +1,22 @@
-"""Five hundred random command lines and as many constructors; more by `python -m tests.typed --cases 20000`."""
+"""Three hundred random command lines and as many constructors; more by `python -m tests.typed --cases 20000`."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.ready import run
 from tests.typed import built, lines
 
 
 @pytest.mark.behaviour("B73")
 @pytest.mark.timeout(600)
 def test_whatever_is_typed_or_given_works_or_is_refused_in_a_sentence() -> None:
-    command = [sys.executable, "-m", "tests.typed", "--cases", "500"]
-    done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False)
+    done = run(["-m", "tests.typed", "--cases", "300"], Path(__file__).parents[1])
     assert done.returncode == 0, done.stdout + done.stderr
     for kind in ("lines", "constructors"):
-        assert f"500 {kind}, 0 failures" in done.stdout
+        assert f"300 {kind}, 0 failures" in done.stdout
 
 
 def test_a_case_is_drawn_from_its_seed_alone() -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import pickle
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,6 +16,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from lr_recipes import LearningRateScheduler
 from lr_recipes.schedules import Cosine, Plateau, Schedule, TorchSchedule
+from tests import ready
 
 from .harness import SCHEDULES, Validated, fit, keep_all, plan
 
@@ -93,8 +92,9 @@ def test_comes_back_in_a_fresh_process(tmp_path: Path) -> None:
     for name, schedule in EVERY.items():
         fit(module=Net(schedule), callbacks=[keep_all(tmp_path / name, every=8)], max_epochs=1)
         checkpoints.append(tmp_path / name / "step=8.ckpt")
-    command = [sys.executable, "-W", "ignore", "-c", FRESH, *checkpoints]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    program = tmp_path / "fresh.py"
+    program.write_text(FRESH)
+    done = ready.run([program, *checkpoints], tmp_path)
     assert done.stdout.splitlines() == [repr(schedule) for schedule in EVERY.values()], done.stderr
 
 
