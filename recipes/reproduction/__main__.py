@@ -66,9 +66,10 @@ def experiments_of(cfg: DictConfig) -> list[Experiment]:
     if cfg.quick:
         rows = [row.quick() for row in rows]
     more = (f"trainer={cfg.trainer}", *(str(one) for one in cfg.overrides))
-    short = not (cfg.long or cfg.quick)
-    seeds = cfg.seeds or (SEEDS if short else None)
-    tuning_seeds = cfg.tuning_seeds or (TUNING_SEEDS if short else None)
+    seeds, tuning_seeds = cfg.seeds, cfg.tuning_seeds
+    if not (cfg.long or cfg.quick or cfg.published):
+        seeds, tuning_seeds = seeds or SEEDS, tuning_seeds or TUNING_SEEDS
+        rows = [row.plain() for row in rows]
     return [Experiment(row.with_seeds(seeds, tuning_seeds), grow=not cfg.quick, more=more) for row in rows]
 
 

@@ -68,7 +68,7 @@ TRANSFORMER_MUON = Row(
 TRANSFORMER_SGD = Row(
     "transformer_sgd",
     "Transformer with SGD",
-    _typed(_LINES, "optimizer=sgd", "trainer.max_steps=1000"),
+    _typed(_LINES, "optimizer=sgd", "trainer.max_steps=500"),
     recommended=("warmup_linear",),
     lrs=(0.2, 0.4, 0.8),
     part="warmup",
@@ -76,11 +76,15 @@ TRANSFORMER_SGD = Row(
     seeds=0,
     warmup=("linear", "warmup_linear"),
     recipe=TRANSFORMER.name,
-    task="the GPT with SGD, 1,000 updates",
+    task="the GPT with SGD, 500 updates",
     why="SGD has nothing that bounds an update but the LR, and the clipping of its gradients.",
 )
-LENGTHS = (*map(_transformer_of, (400, 800)), *map(_signals_of, (2, 4, 8, 40)))
-FURTHER = (*LENGTHS, TRANSFORMER_MUON, TRANSFORMER_SGD)
+FURTHER = (
+    *map(_transformer_of, (400, 800)),
+    TRANSFORMER_MUON,
+    *map(_signals_of, (2, 4, 8, 24)),
+    TRANSFORMER_SGD,
+)
 
 CLAIMS = (
     Claim(

@@ -89,6 +89,12 @@ class Row:
             tuned_in=tuned_in,
         )
 
+    def plain(self) -> Row:
+        """Return the row without what is tuned for a claim only."""
+        also = {name: typed for name, typed in self.also.items() if name in self.untuned}
+        warmup = self.warmup if set(self.warmup) <= set(self.schedules) else ()
+        return replace(self, also=also, warmup=warmup)
+
     def published(self) -> Row:
         """Return the row at the size of the publication, which its recipe says."""
         schedules = {

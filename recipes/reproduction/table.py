@@ -154,7 +154,7 @@ SMALL_SIGNALS = Row(
     recipe="signals/small_experiment",
     also=_AS_IT_IS,
     untuned=_UNTUNED,
-    task=f"CNN of one dimension, {_SIGNALS}, 2,480 updates",
+    task=f"CNN of one dimension, {_SIGNALS}, 1,860 updates",
     why="The second task: 4,000 signals of 40 numbers that pass for digits, with right labels.",
 )
 CNN_SIGNALS = Row(
