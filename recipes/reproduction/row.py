@@ -73,7 +73,7 @@ class Row:
     @property
     def in_hindsight(self) -> bool:
         """Whether the baseline is also taken at the LR that turns out best on the evaluation seeds."""
-        return self.part in ("table", "second")
+        return self.part == "table"
 
     def overrides(self, schedule: str) -> tuple[str, ...]:
         """Return what to type for a schedule after ``python train.py``."""
