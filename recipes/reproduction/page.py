@@ -27,6 +27,7 @@ from recipes.reproduction.tables import (
     suggestions_table,
     usables,
     warmup_table,
+    wrong_lr_table,
 )
 
 ROBUSTNESS = "warmup.png"
@@ -123,7 +124,7 @@ class Page:
             parts += [*self._summary(), *self._default(), *self._length(folder), *self._claims()]
         parts += self._warmup(folder)
         if not self.quick:
-            parts += self._suggestions()
+            parts += [*self._wrong_lr(), *self._suggestions()]
         for experiment in self._of("table", "second"):
             parts += section(experiment.row, self.judged.rows.get(experiment.row.name), folder)
         parts += [*self._not_held(), *self._how(), *([] if self.quick else [ELSEWHERE])]
@@ -148,7 +149,7 @@ class Page:
         )
 
     def _summary(self) -> list[str]:
-        rows = self._done("table")
+        rows = [one for one in self._done("table") if set(self._second(one.row)) <= set(self.judged.rows)]
         if not rows:
             return []
         held = {name: any(one.passes and one.recommended for one in found) for name, found in self.judged.rows.items()}
@@ -161,7 +162,7 @@ class Page:
         ]
 
     def _second(self, row: Row) -> list[str]:
-        return [one.name for one in _rows(self._done("second")) if one.of == row.name]
+        return [one.name for one in _rows(self._of("second")) if one.of == row.name]
 
     def _default(self) -> list[str]:
         experiments = [one for one in self._done("table", "second") if DEFAULT in one.row.also]
@@ -238,6 +239,17 @@ class Page:
             "cross is an LR at which a run diverged. *Usable* is the largest LR within the band; the last column is "
             "the loss at twice the best LR without warmup:",
             warmup_table(self._robust),
+        ]
+
+    def _wrong_lr(self) -> list[str]:
+        experiments = self._done("table", "second")
+        if not experiments:
+            return []
+        return [
+            "## What a wrong LR costs",
+            "Validation loss at half and at twice the tuned LR, less that at the tuned one, in nats; means over the "
+            "tuning seeds, from the runs that chose it:",
+            wrong_lr_table(experiments, self.judged, self.results),
         ]
 
     def _suggestions(self) -> list[str]:

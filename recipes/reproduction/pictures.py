@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _SYMBOLS = ("o", "s", "^", "D", "v", "P")
 _DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
 _LOSS_TICKS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7, 1, 1.4, 1.7, 2, 2.5, 3, 4, 6, 10)
+_ACROSS = 3  # panels side by side
 _SMOOTH = 0.9  # of the running mean of training losses
 
 Losses = Mapping[str, Mapping[float, float]]
@@ -54,8 +55,13 @@ def draw_robustness(rows: Mapping[str, Losses]) -> Figure:
     """Draw the loss over the LR with and without warmup, a panel for each row of the table."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.8 * max(len(rows), 1), 3.8), layout="constrained", dpi=110)
-    for axis, (setting, losses) in zip(figure.subplots(1, len(rows), squeeze=False)[0], rows.items(), strict=True):
+    across = min(len(rows), _ACROSS)
+    down = math.ceil(len(rows) / across)
+    figure = Figure(figsize=(4.4 * across, 3.8 * down), layout="constrained", dpi=110)
+    panels = figure.subplots(down, across, squeeze=False).flat
+    for axis in panels[len(rows) :]:
+        axis.remove()
+    for axis, (setting, losses) in zip(panels, rows.items(), strict=False):
         draw_losses(axis, losses, band=True)
         axis.set_title(setting, loc="left", fontsize=10)
         axis.legend(frameon=False, fontsize=9)

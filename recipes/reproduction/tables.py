@@ -217,6 +217,20 @@ def robustness_of(experiment: Experiment, results: Results) -> dict[str, dict[fl
     return {name: losses_by_lr(experiment, name, results) for name in experiment.row.warmup}
 
 
+def wrong_lr_table(experiments: Sequence[Experiment], judged: Judged, results: Results) -> str:
+    """Return what half and twice the tuned LR cost, for a fixed LR and for the best schedule that the table names."""
+    lines = []
+    for experiment in experiments:
+        fixed, *others = judged.rows[experiment.row.name]
+        best = min((one for one in others if one.recommended), key=lambda one: one.loss)
+        for one in (fixed, best):
+            losses = losses_by_lr(experiment, one.schedule, results)
+            cost = [losses.get(lr, math.nan) - losses[one.lr] for lr in (one.lr / FACTOR, one.lr * FACTOR)]
+            words = ["a run diverged" if math.isinf(each) else f"{each:+.3f}" for each in cost]
+            lines.append([named(experiment.row), f"`{one.schedule}`", f"{one.lr:g}", *words])
+    return markdown(("setting", "schedule", "tuned LR", "at half of it", "at twice as much"), lines)
+
+
 def suggestions_table(experiments: Sequence[Experiment], judged: Judged, results: Results) -> str:
     """Return what the range test suggests beside the LR that tuning chose."""
     lines = []

@@ -227,6 +227,13 @@ def test_the_difference_is_shown_over_the_length_of_the_run(tmp_path: Path) -> N
     assert (tmp_path / "results" / "lengths.png").stat().st_size > 5000
 
 
+def test_what_a_wrong_lr_costs_is_read_off_the_tuning_runs() -> None:
+    text = page_of(lambda run: good_cosine(run) if run.lr < 0.4 else math.inf).text("results")
+    table = text.partition("## What a wrong LR costs")[2].partition("\n## ")[0]
+    assert "| Classical CNN training | `fixed` | 0.2 | +1.000 | a run diverged |" in table
+    assert "| Classical CNN training | `cosine` | 0.2 | +1.000 | a run diverged |" in table
+
+
 def test_what_the_range_test_suggests_is_shown_beside_the_tuned_lr() -> None:
     row = replace(ROW, warmup=(), also={"range_test": ("task=range_test",)}, untuned={"range_test": 1.0})
     results = {
