@@ -188,7 +188,8 @@ def test_a_second_task_stands_below_its_row_and_counts() -> None:
         return good_cosine(run) + 2 * (run.row == "again" and run.schedule == "cosine")
 
     text = Page(experiments[::-1], results_of(experiments, worse_again), {}).text("results")
-    lines = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| Classical CNN")]
+    table = text.partition("## ")[0].splitlines()
+    lines = [line.split("|")[1].strip() for line in table if line.startswith("| Classical CNN")]
     assert lines == ["Classical CNN training"] * 3 + ["Classical CNN training, second task"] * 3
     assert "In 0 of 1 rows" in text
     assert "- Classical CNN training: holds on 1 of 2 tasks." in text
