@@ -121,7 +121,7 @@ class Page:
         table = main_table(self._of("table", "second"), self.judged, self.results, self.quick)
         parts = [self._head(), table]
         if not self.quick:
-            parts += [*self._summary(), *self._default(), *self._length(folder), *self._claims()]
+            parts += [*self._summary(), *self._missing(), *self._default(), *self._length(folder), *self._claims()]
         parts += self._warmup(folder)
         if not self.quick:
             parts += [*self._wrong_lr(), *self._suggestions()]
@@ -163,6 +163,11 @@ class Page:
 
     def _second(self, row: Row) -> list[str]:
         return [one.name for one in _rows(self._of("second")) if one.of == row.name]
+
+    def _missing(self) -> list[str]:
+        others = [one for one in self._of("length", "literature", "warmup") if one not in self.complete]
+        names = ", ".join(f"{one.row.setting} (`{one.row.name}`)" for one in others)
+        return [f"Written down and not measured yet: {names}."] if others else []
 
     def _default(self) -> list[str]:
         experiments = [one for one in self._done("table", "second") if DEFAULT in one.row.also]

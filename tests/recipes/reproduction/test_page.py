@@ -228,6 +228,14 @@ def test_the_difference_is_shown_over_the_length_of_the_run(tmp_path: Path) -> N
     assert (tmp_path / "results" / "lengths.png").stat().st_size > 5000
 
 
+def test_rows_that_are_written_down_and_not_measured_are_named() -> None:
+    later = Experiment(replace(ROW, name="later", setting="CNN, 9 updates", part="length", of=ROW.name, warmup=()))
+    experiments = [Experiment(ROW), later]
+    words = "Written down and not measured yet: CNN, 9 updates (`later`)."
+    assert words in Page(experiments, results_of(experiments[:1], good_cosine), {}).text("results")
+    assert words not in Page(experiments, results_of(experiments, good_cosine), {}).text("results")
+
+
 def test_what_a_wrong_lr_costs_is_read_off_the_tuning_runs() -> None:
     text = page_of(lambda run: good_cosine(run) if run.lr < 0.4 else math.inf).text("results")
     table = text.partition("## What a wrong LR costs")[2].partition("\n## ")[0]
