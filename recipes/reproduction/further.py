@@ -16,11 +16,12 @@ def _typed(schedules: Mapping[str, tuple[str, ...]], *more: str) -> dict[str, tu
 
 
 def _transformer_of(updates: int) -> Row:
-    more = f"trainer.max_steps={updates}"
+    shorter = updates < 1500
+    more = f"trainer.max_steps={updates}" if shorter else f"trainer.max_epochs={updates // 250}"
     also = {name: TRANSFORMER.also[name] for name in _UNTIL_THEN}
     return Row(
         f"transformer_{updates}",
-        f"Transformer, {updates} updates",
+        f"Transformer, {updates:,} updates",
         _typed(TRANSFORMER.schedules, more),
         recommended=TRANSFORMER.recommended,
         lrs=TRANSFORMER.lrs,
@@ -29,8 +30,8 @@ def _transformer_of(updates: int) -> Row:
         also=_typed(also, more),
         tuned_in=(TRANSFORMER, _UNTIL_THEN),
         recipe=TRANSFORMER.name,
-        task=f"{updates} updates of the transformer row",
-        why=f"The transformer row with {updates} of its 1,500 updates.",
+        task=f"{updates:,} updates of the transformer's task",
+        why=f"The transformer row with {updates:,} updates in place of 1,500.",
     )
 
 
@@ -84,6 +85,7 @@ FURTHER = (
     TRANSFORMER_MUON,
     *map(_signals_of, (2, 4, 8, 24)),
     TRANSFORMER_SGD,
+    _transformer_of(3000),
 )
 
 CLAIMS = (
