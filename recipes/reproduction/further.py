@@ -109,11 +109,11 @@ CLAIMS = (
             f"transformer_{updates}",
             "warmup_stable_decay",
             "warmup_cosine",
-            f"Branched off the same run after {updates * 4 // 5} updates, as low as a cosine of {updates}",
+            f"Branched off the same run after {updates * 4 // 5:,} updates, as low as a cosine of {updates:,}",
             "Hägele et al. 2024",
             SAME,
         )
-        for updates in (400, 800)
+        for updates in (400, 800, 3000)
     ),
     Claim(
         TRANSFORMER.name,
@@ -131,7 +131,12 @@ CLAIMS = (
             "Meterez et al. 2026, https://arxiv.org/abs/2602.03702",
             SAME,
         )
-        for updates, row in (("400", "transformer_400"), ("800", "transformer_800"), ("1,500", TRANSFORMER.name))
+        for updates, row in (
+            ("400", "transformer_400"),
+            ("800", "transformer_800"),
+            ("1,500", TRANSFORMER.name),
+            ("3,000", "transformer_3000"),
+        )
     ),
     Claim(
         TRANSFORMER.name,

@@ -209,8 +209,8 @@ class Page:
         return [
             "## How long must a run be?",
             f"![Difference to the tuned fixed LR over the number of updates]({folder}/{LENGTHS})",
-            "The same rows over other numbers of updates, each with LRs tuned for that number. In a short run, whose "
-            "loss still falls fast, a schedule has nothing to gain:",
+            "The same rows over other numbers of updates, each with LRs tuned for that number. A run "
+            "whose loss still falls fast has little to gain from a decay:",
             lengths_table(self._lengths),
         ]
 
@@ -222,8 +222,8 @@ class Page:
             "Claims, metric and rule were written down before any of these runs (`recipes/reproduction/further.py`), "
             "and are printed whatever came out. Each schedule had its own LR, tuned as its rival's. A claim *holds* "
             "where p of all is below 0.05 and the mean difference lies below the limit; it is *open* where p is "
-            "larger. Where two are claimed to be equally good, the limit is 0.02 nats: no more than that higher. "
-            "Where it is said of the same run that it is as good at several lengths, its LR is that of the longest. "
+            "larger, and *the opposite* where the mean lies above the limit as certainly. Where two are claimed to be equally good, the limit is 0.02 nats: no more than that higher. "
+            "Where it is said of the same run that it is as good at several lengths, its LR is that of 1,500 updates. "
             "A branch of `warmup_stable_decay` equals a run of its own to the bit, and was made as one.",
             claims_table(self.judged.claims),
             "These are networks that train in seconds: a claim about large models that is open here is not refuted.",
