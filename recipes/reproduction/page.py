@@ -222,7 +222,8 @@ class Page:
             "Claims, metric and rule were written down before any of these runs (`recipes/reproduction/further.py`), "
             "and are printed whatever came out. Each schedule had its own LR, tuned as its rival's. A claim *holds* "
             "where p of all is below 0.05 and the mean difference lies below the limit; it is *open* where p is "
-            "larger, and *the opposite* where the mean lies above the limit as certainly. Where two are claimed to be equally good, the limit is 0.02 nats: no more than that higher. "
+            "larger, and *the opposite* where the mean lies above the limit as certainly. Where two are claimed to be "
+            "equally good, the limit is 0.02 nats: no more than that higher. "
             "Where it is said of the same run that it is as good at several lengths, its LR is that of 1,500 updates. "
             "A branch of `warmup_stable_decay` equals a run of its own to the bit, and was made as one.",
             claims_table(self.judged.claims),
