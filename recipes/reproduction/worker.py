@@ -90,7 +90,7 @@ def train_once(job: Job) -> Result:
         reason = " ".join(f"failed: {explain(error) or f'{type(error).__name__}: {error}'}".split())[:300]
         return Result(job.run, reason, seconds=time.perf_counter() - begun)
     times = {"seconds": time.perf_counter() - begun, "cpu_seconds": time.process_time() - cpu_begun}
-    if not all(math.isfinite(found[name]) for name in found):
+    if job.run.schedule != RANGE_TEST and not all(map(math.isfinite, found.values())):
         return Result(job.run, "diverged", updates=updates, **times)
     return Result(job.run, "done", **found, updates=updates, **times)
 
@@ -112,16 +112,11 @@ def _run_quietly(job: Job) -> tuple[dict[str, float], int]:
 
 
 def suggestions(folder: Path) -> tuple[dict[str, float], int]:
-    """Return what a range test suggests by two of its rules, and how many updates it took.
-
-    Raises:
-        ValueError: it suggests nothing.
-    """
+    """Return what a range test suggests by two rules, not a number where it is nothing, and how many updates it took."""
     found = json.loads((folder / "range_test.json").read_text(encoding="utf-8"))
     by_rule = found["suggestions"]
-    if not by_rule:
-        raise ValueError("the range test suggests nothing")
-    return {"edge_lr": by_rule["edge"], "valley_lr": by_rule["valley"]}, int(found["updates"])
+    lrs = {f"{rule}_lr": by_rule.get(rule, math.nan) for rule in ("edge", "valley")}
+    return lrs, int(found["updates"])
 
 
 def measured_config(overrides: Sequence[str]) -> DictConfig:
