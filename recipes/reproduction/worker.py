@@ -112,7 +112,7 @@ def _run_quietly(job: Job) -> tuple[dict[str, float], int]:
 
 
 def suggestions(folder: Path) -> tuple[dict[str, float], int]:
-    """Return what a range test suggests by two rules, not a number where it is nothing, and how many updates it took."""
+    """Return what a range test suggests by two rules, NaN where it is nothing, and how many updates it took."""
     found = json.loads((folder / "range_test.json").read_text(encoding="utf-8"))
     by_rule = found["suggestions"]
     lrs = {f"{rule}_lr": by_rule.get(rule, math.nan) for rule in ("edge", "valley")}

@@ -280,11 +280,11 @@ def test_the_lr_of_a_recipe_is_the_one_that_was_best_for_its_schedule(row: Row) 
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers")
-@pytest.mark.parametrize("row", ["fast_supervised_signals", "fine_tuning"])
+@pytest.mark.parametrize("row", ["fast_supervised_signals", "fast_supervised"])
 def test_the_command_under_a_row_ends_where_the_row_says(row: str, tmp_path: Path) -> None:
     """As it is typed: another seed than those of the row, and the best checkpoint in place of the last weights."""
-    section = (ROOT / "recipes" / "README.md").read_text(encoding="utf-8").partition(f"ARGS='long=true rows={row}'")[0]
-    command = section.rstrip().splitlines()[-1].strip()
+    page = (ROOT / "recipes" / "README.md").read_text(encoding="utf-8")
+    command = page.partition(f"    make reproduce ARGS='long=true rows={row}'")[0].rstrip().splitlines()[-1].strip()
     assert command.startswith("python train.py ")
     (best,) = [one for one in committed().judged.rows[row] if one.recommended]
     typed = shlex.split(command.removeprefix("python train.py "))
