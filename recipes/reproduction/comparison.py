@@ -141,7 +141,7 @@ def evaluations_of(experiment: Experiment, results: Results) -> list[Evaluation]
     row = experiment.row
     best = experiment.hindsight(results).best if row.in_hindsight else None
     in_hindsight = None if best is None else losses_of(experiment, row.baseline, results, best)
-    baseline = _runs(experiment, row.baseline, results)
+    baseline = _evaluated(experiment, row.baseline, results)
     return [
         evaluation_of(experiment, schedule, results, None if schedule == row.baseline else baseline, in_hindsight)
         for schedule in row.schedules
@@ -164,7 +164,7 @@ def evaluation_of(
         baseline: runs that it is compared with, a run for each seed; ``None``: with nothing.
         in_hindsight: losses of the baseline at the LR that hindsight would have chosen.
     """
-    runs = _runs(experiment, schedule, results)
+    runs = _evaluated(experiment, schedule, results)
     losses, accuracies = [run.loss("test") for run in runs], [run.test_acc for run in runs]
     difference = accuracy_difference = hindsight = None
     if baseline is not None:
@@ -193,10 +193,10 @@ def lr_of(experiment: Experiment, schedule: str, results: Results) -> float:
 
 def losses_of(experiment: Experiment, schedule: str, results: Results, lr: float | None = None) -> list[float]:
     """Return the test losses of the evaluation seeds, at the LR of the schedule or another."""
-    return [run.loss("test") for run in _runs(experiment, schedule, results, lr)]
+    return [run.loss("test") for run in _evaluated(experiment, schedule, results, lr)]
 
 
-def _runs(experiment: Experiment, schedule: str, results: Results, lr: float | None = None) -> list[Result]:
+def _evaluated(experiment: Experiment, schedule: str, results: Results, lr: float | None = None) -> list[Result]:
     at = lr_of(experiment, schedule, results) if lr is None else lr
     return [results[run] for run in experiment.runs(schedule, at, experiment.seeds)]
 
@@ -235,7 +235,7 @@ def verdict_of(claim: Claim, experiment: Experiment, results: Results) -> Verdic
 
 
 @dataclass(frozen=True)
-class Judged:
+class Judgement:
     """All comparisons of a page, corrected together."""
 
     rows: Mapping[str, Sequence[Evaluation]]
@@ -247,11 +247,11 @@ class Judged:
         return len(_tests(self.rows)) + len(self.claims)
 
 
-def judged(rows: Mapping[str, Sequence[Evaluation]], claims: Sequence[Verdict]) -> Judged:
+def judged(rows: Mapping[str, Sequence[Evaluation]], claims: Sequence[Verdict]) -> Judgement:
     """Correct the probabilities of all comparisons together."""
     tests = _tests(rows)
     corrected = iter(holm([*(one.p for one in tests), *(verdict.difference.p for verdict in claims)]))
-    return Judged(
+    return Judgement(
         {
             name: [one if one.difference is None else replace(one, corrected=next(corrected)) for one in found]
             for name, found in rows.items()

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 
-from recipes.reproduction.comparison import Evaluation, Judged, evaluations_of, judged, losses_by_lr, verdict_of
+from recipes.reproduction.comparison import Evaluation, Judgement, evaluations_of, judged, losses_by_lr, verdict_of
 from recipes.reproduction.experiment import BEYOND, Experiment, Result, Run
 from recipes.reproduction.further import CLAIMS
 from recipes.reproduction.pictures import draw_lengths, draw_robustness, draw_row
@@ -31,7 +31,7 @@ from recipes.reproduction.tables import (
 )
 
 ROBUSTNESS = "warmup.png"
-LENGTHS = "lengths.png"
+LENGTHS_PICTURE = "lengths.png"
 ELSEWHERE = """## Parts of it, and other machines
 
     make reproduce                                     # the rows of the table with fewer seeds, 20 minutes
@@ -89,7 +89,7 @@ class Page:
         return [one for one in self.complete if one.row.part in parts]
 
     @cached_property
-    def judged(self) -> Judged:
+    def judged(self) -> Judgement:
         """All comparisons, corrected together."""
         by_name = {one.row.name: one for one in self.complete}
         rows = {one.row.name: evaluations_of(one, self.results) for one in self._done("table", "second", "length")}
@@ -111,7 +111,7 @@ class Page:
         if self._robust:
             draw_robustness(self._robust).savefig(results / ROBUSTNESS)
         if self._lengths:
-            draw_lengths(self._lengths).savefig(results / LENGTHS)
+            draw_lengths(self._lengths).savefig(results / LENGTHS_PICTURE)
         written = path.with_suffix(f".{os.getpid()}")  # another process may write it too
         written.write_text(self.text(results.name), encoding="utf-8")
         written.replace(path)
@@ -153,16 +153,16 @@ class Page:
         if not rows:
             return []
         held = {name: any(one.passes and one.recommended for one in found) for name, found in self.judged.rows.items()}
-        tasks = {row.name: [held[row.name], *(held[name] for name in self._second(row))] for row in _rows(rows)}
+        tasks = {row.name: [held[row.name], *(held[name] for name in self._second(row))] for row in _row_of_each(rows)}
         whole = sum(all(found) for found in tasks.values())
-        words = {row.setting: _on_tasks(tasks[row.name]) for row in _rows(rows)}
+        words = {row.setting: _on_tasks(tasks[row.name]) for row in _row_of_each(rows)}
         return [
             f"In {whole} of {len(rows)} rows of the table a schedule that it names holds on every task that was tried:",
             "\n".join(f"- {setting}: {found}" for setting, found in words.items()),
         ]
 
     def _second(self, row: Row) -> list[str]:
-        return [one.name for one in _rows(self._of("second")) if one.of == row.name]
+        return [one.name for one in _row_of_each(self._of("second")) if one.of == row.name]
 
     def _missing(self) -> list[str]:
         others = [one for one in self._of("length", "literature", "warmup") if one not in self.complete]
@@ -208,7 +208,7 @@ class Page:
             return []
         return [
             "## How long must a run be?",
-            f"![Difference to the tuned fixed LR over the number of updates]({folder}/{LENGTHS})",
+            f"![Difference to the tuned fixed LR over the number of updates]({folder}/{LENGTHS_PICTURE})",
             "The same rows over other numbers of updates, each with LRs tuned for that number. A run "
             "whose loss still falls fast has little to gain from a decay:",
             lengths_table(self._lengths),
@@ -323,7 +323,7 @@ class Page:
         ]
 
 
-def _rows(experiments: Sequence[Experiment]) -> list[Row]:
+def _row_of_each(experiments: Sequence[Experiment]) -> list[Row]:
     return [one.row for one in experiments]
 
 

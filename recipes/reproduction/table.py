@@ -22,7 +22,7 @@ _WARMED_UP = {
 }
 _FINE_TUNED = {BASELINE: _FIXED, "warmup_linear": ("schedule=warmup_linear",)}
 
-SMALL = Row(
+SMALL_EXPERIMENT = Row(
     "small_experiment",
     "Small experiment",
     {BASELINE: _FIXED, "plateau": ("schedule=plateau", "schedule.warmup=0")},
@@ -145,12 +145,12 @@ FINE_TUNING = Row(
 _SIGNALS = "MNIST-1D (Greydanus and Kobak 2024, https://arxiv.org/abs/2011.14439)"
 SMALL_SIGNALS = Row(
     "small_experiment_signals",
-    SMALL.setting,
+    SMALL_EXPERIMENT.setting,
     {BASELINE: _FIXED, "plateau": ("schedule=plateau", "schedule.warmup=0", "schedule.patience=5")},
-    recommended=SMALL.recommended,
+    recommended=SMALL_EXPERIMENT.recommended,
     lrs=(0.05, 0.1, 0.2),
     part="second",
-    of=SMALL.name,
+    of=SMALL_EXPERIMENT.name,
     recipe="signals/small_experiment",
     also=_AS_IT_IS,
     untuned=_UNTUNED,
@@ -217,7 +217,7 @@ FINE_TUNING_TEXT = Row(
     why="The second task: a language model in place of a CNN.",
 )
 TABLE = (
-    SMALL,
+    SMALL_EXPERIMENT,
     CNN,
     TRANSFORMER,
     LARGE_BATCH,

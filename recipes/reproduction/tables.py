@@ -10,7 +10,7 @@ from lr_recipes.checks import counted
 from recipes.reproduction.comparison import (
     Difference,
     Evaluation,
-    Judged,
+    Judgement,
     Usable,
     Verdict,
     evaluation_of,
@@ -42,7 +42,7 @@ def markdown(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *lines))
 
 
-def main_table(experiments: Sequence[Experiment], judged: Judged, results: Results, quick: bool) -> str:
+def main_table(experiments: Sequence[Experiment], judged: Judgement, results: Results, quick: bool) -> str:
     """Return the table of the page: each row of the table of settings, then its second task."""
     lines: list[list[str]] = []
     for experiment in experiments:
@@ -111,7 +111,7 @@ def probability(p: float) -> str:
     return "<0.001" if p < 0.001 else ("1" if p > 0.9995 else f"{p:.3f}")
 
 
-def default_table(experiments: Sequence[Experiment], judged: Judged, results: Results) -> str:
+def default_table(experiments: Sequence[Experiment], judged: Judgement, results: Results) -> str:
     """Return what the practical default loses to the best schedule of each row, tuned."""
     lines = []
     for experiment in experiments:
@@ -217,7 +217,7 @@ def robustness_of(experiment: Experiment, results: Results) -> dict[str, dict[fl
     return {name: losses_by_lr(experiment, name, results) for name in experiment.row.warmup}
 
 
-def wrong_lr_table(experiments: Sequence[Experiment], judged: Judged, results: Results) -> str:
+def wrong_lr_table(experiments: Sequence[Experiment], judged: Judgement, results: Results) -> str:
     """Return what half and twice the tuned LR cost, for a fixed LR and for the best schedule that the table names."""
     lines = []
     for experiment in experiments:
@@ -231,7 +231,7 @@ def wrong_lr_table(experiments: Sequence[Experiment], judged: Judged, results: R
     return markdown(("setting", "schedule", "tuned LR", "at half of it", "at twice as much"), lines)
 
 
-def suggestions_table(experiments: Sequence[Experiment], judged: Judged, results: Results) -> str:
+def suggestions_table(experiments: Sequence[Experiment], judged: Judgement, results: Results) -> str:
     """Return what the range test suggests beside the LR that tuning chose."""
     lines = []
     for experiment in experiments:
