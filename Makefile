@@ -51,7 +51,7 @@ guarantees: $(SETUP) ## measure what plain Lightning does, and write docs/guaran
 bench: $(SETUP) ## measure what scheduling and recording cost, beside other schedulers; 6 minutes
 	$(PYTHON) -m benchmarks.bench $(ARGS)
 
-reproduce: $(SETUP) ## measure the table of settings and schedules, 20 minutes (ARGS=long=true: all of its page, hours; ARGS=quick=true)
+reproduce: $(SETUP) ## measure the table of settings and schedules, 20 minutes (ARGS=long=true: its whole page, 2 hours; ARGS=quick=true)
 	$(PYTHON) -m recipes.reproduction $(ARGS)
 
 gpu: $(SETUP) ## check and measure on a GPU, 9 minutes; again: what is not done yet (PYTHON=python3: install nothing)

@@ -58,10 +58,9 @@ def experiments_of(cfg: DictConfig) -> list[Experiment]:
             why = "; an interval needs two" if key == "seeds" else ""
             raise ValueError(f"{key}={value}: must be a whole number, at least {least}{why}")
     rows = rows_of(names)
-    if names == ["all"] and not cfg.long:
+    if cfg.published or (names == ["all"] and not cfg.long):
         rows = [row for row in rows if row.part == "table"]
     if cfg.published:
-        rows = [row for row in rows if row.part == "table"]
         rows = [row.published() for row in rows]
     if cfg.quick:
         rows = [row.quick() for row in rows]

@@ -141,7 +141,7 @@ def evaluations_of(experiment: Experiment, results: Results) -> list[Evaluation]
     row = experiment.row
     best = experiment.hindsight(results).best if row.in_hindsight else None
     in_hindsight = None if best is None else losses_of(experiment, row.baseline, results, best)
-    baseline = _evaluated(experiment, row.baseline, results)
+    baseline = evaluated(experiment, row.baseline, results)
     return [
         evaluation_of(experiment, schedule, results, None if schedule == row.baseline else baseline, in_hindsight)
         for schedule in row.schedules
@@ -164,7 +164,7 @@ def evaluation_of(
         baseline: runs that it is compared with, a run for each seed; ``None``: with nothing.
         in_hindsight: losses of the baseline at the LR that hindsight would have chosen.
     """
-    runs = _evaluated(experiment, schedule, results)
+    runs = evaluated(experiment, schedule, results)
     losses, accuracies = [run.loss("test") for run in runs], [run.test_acc for run in runs]
     difference = accuracy_difference = hindsight = None
     if baseline is not None:
@@ -193,10 +193,11 @@ def lr_of(experiment: Experiment, schedule: str, results: Results) -> float:
 
 def losses_of(experiment: Experiment, schedule: str, results: Results, lr: float | None = None) -> list[float]:
     """Return the test losses of the evaluation seeds, at the LR of the schedule or another."""
-    return [run.loss("test") for run in _evaluated(experiment, schedule, results, lr)]
+    return [run.loss("test") for run in evaluated(experiment, schedule, results, lr)]
 
 
-def _evaluated(experiment: Experiment, schedule: str, results: Results, lr: float | None = None) -> list[Result]:
+def evaluated(experiment: Experiment, schedule: str, results: Results, lr: float | None = None) -> list[Result]:
+    """Return the runs of the evaluation seeds, at the LR of the schedule or another."""
     at = lr_of(experiment, schedule, results) if lr is None else lr
     return [results[run] for run in experiment.runs(schedule, at, experiment.seeds)]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from recipes.reproduction.row import BASELINE, DEFAULT, DEFAULT_LR, RANGE_TEST, TYPED_FOR_DEFAULT, Row
 
 _FIXED = ("schedule=fixed", "schedule.warmup=0")
@@ -13,14 +15,6 @@ _DECAYS = {
     "multistep": ("schedule=multistep", "schedule.warmup=0"),
     "cosine": ("schedule=cosine", "schedule.warmup=0"),
 }
-_ONE_CYCLE = {BASELINE: _FIXED, "one_cycle": ("schedule=one_cycle",)}
-_WITHOUT_MOMENTUM = {"one_cycle_lr_only": ("schedule=one_cycle", "schedule.cycle_momentum=false")}
-_WARMED_UP = {
-    BASELINE: _FIXED,
-    "warmup_cosine": ("schedule=warmup_cosine",),
-    "warmup_linear": ("schedule=warmup_linear",),
-}
-_FINE_TUNED = {BASELINE: _FIXED, "warmup_linear": ("schedule=warmup_linear",)}
 
 SMALL_EXPERIMENT = Row(
     "small_experiment",
@@ -58,7 +52,11 @@ CNN = Row(
 TRANSFORMER = Row(
     "transformer",
     "Transformer training",
-    _WARMED_UP,
+    {
+        BASELINE: _FIXED,
+        "warmup_cosine": ("schedule=warmup_cosine",),
+        "warmup_linear": ("schedule=warmup_linear",),
+    },
     recommended=("warmup_cosine", "warmup_linear"),
     lrs=(0.002, 0.004, 0.008),
     published_lr=0.0006,
@@ -109,11 +107,11 @@ LARGE_BATCH = Row(
 FAST = Row(
     "fast_supervised",
     "Fast supervised training",
-    _ONE_CYCLE,
+    {BASELINE: _FIXED, "one_cycle": ("schedule=one_cycle",)},
     recommended=("one_cycle",),
     lrs=(0.1, 0.2, 0.4),
     published_lr=0.4,
-    also={**_AS_IT_IS, **_WITHOUT_MOMENTUM},
+    also={**_AS_IT_IS, "one_cycle_lr_only": ("schedule=one_cycle", "schedule.cycle_momentum=false")},
     untuned=_UNTUNED,
     task="the CNN's characters, 600 updates",
     why=(
@@ -124,7 +122,7 @@ FAST = Row(
 FINE_TUNING = Row(
     "fine_tuning",
     "Fine-tuning pretrained models",
-    _FINE_TUNED,
+    {BASELINE: _FIXED, "warmup_linear": ("schedule=warmup_linear",)},
     recommended=("warmup_linear",),
     lrs=(0.0005, 0.001, 0.002),
     published_lr=0.00002,
@@ -138,83 +136,64 @@ FINE_TUNING = Row(
     task="CNN pretrained on printed letters, then 300 handwritten digits, 111 updates",
     why=(
         "The weights are good already, and a new head sends random gradients into them: warmup keeps the first of "
-        "them small. The decay to zero ends a run that is too short to find a minimum by itself."
+        "them small. The decay to zero ends a run that is too short to find a minimum by itself. A "
+        "small LR is advice for large models: here the best one is as large as that of the pretraining."
     ),
 )
 
-_SIGNALS = "MNIST-1D (Greydanus and Kobak 2024, https://arxiv.org/abs/2011.14439)"
-SMALL_SIGNALS = Row(
+
+def _again(row: Row, name: str, lrs: tuple[float, ...], task: str, why: str, **more: Any) -> Row:
+    """Return the second task of a row: the same setting and schedules, unless ``more`` says otherwise."""
+    own = {"schedules": row.schedules, "recommended": row.recommended, "also": _AS_IT_IS, "untuned": _UNTUNED}
+    return Row(name, row.setting, lrs=lrs, task=task, why=why, part="second", of=row.name, **{**own, **more})
+
+
+_SIGNALS = "CNN of one dimension, MNIST-1D (Greydanus and Kobak 2024, https://arxiv.org/abs/2011.14439)"
+SMALL_SIGNALS = _again(
+    SMALL_EXPERIMENT,
     "small_experiment_signals",
-    SMALL_EXPERIMENT.setting,
-    {BASELINE: _FIXED, "plateau": ("schedule=plateau", "schedule.warmup=0", "schedule.patience=5")},
-    recommended=SMALL_EXPERIMENT.recommended,
     lrs=(0.05, 0.1, 0.2),
-    part="second",
-    of=SMALL_EXPERIMENT.name,
-    recipe="signals/small_experiment",
-    also=_AS_IT_IS,
-    untuned=_UNTUNED,
-    task=f"CNN of one dimension, {_SIGNALS}, 1,860 updates",
+    task=f"{_SIGNALS}, 1,860 updates",
     why="The second task: 4,000 signals of 40 numbers that pass for digits, with right labels.",
+    schedules={BASELINE: _FIXED, "plateau": ("schedule=plateau", "schedule.warmup=0", "schedule.patience=5")},
+    recipe="signals/small_experiment",
 )
-CNN_SIGNALS = Row(
+CNN_SIGNALS = _again(
+    CNN,
     "classical_cnn_signals",
-    CNN.setting,
-    _DECAYS,
-    recommended=CNN.recommended,
     lrs=(0.05, 0.1, 0.2),
-    part="second",
-    of=CNN.name,
-    recipe="signals/classical_cnn",
-    also=_AS_IT_IS,
-    untuned=_UNTUNED,
-    task=f"CNN of one dimension, {_SIGNALS}, 992 updates",
+    task=f"{_SIGNALS}, 992 updates",
     why="The second task: 4,000 signals, seen 16 times.",
+    schedules=_DECAYS,
+    recipe="signals/classical_cnn",
 )
-TRANSFORMER_CODE = Row(
+TRANSFORMER_CODE = _again(
+    TRANSFORMER,
     "transformer_code",
-    TRANSFORMER.setting,
-    _WARMED_UP,
-    recommended=TRANSFORMER.recommended,
-    lrs=(0.002, 0.004, 0.008),
-    part="second",
-    of=TRANSFORMER.name,
-    also=_AS_IT_IS,
-    untuned=_UNTUNED,
+    lrs=TRANSFORMER.lrs,
     task="the same GPT, the source of eight modules of Python by bytes, 1,500 updates",
     why="The second task: code in place of English, bytes in place of characters.",
 )
-FAST_SIGNALS = Row(
+FAST_SIGNALS = _again(
+    FAST,
     "fast_supervised_signals",
-    FAST.setting,
-    _ONE_CYCLE,
-    recommended=FAST.recommended,
     lrs=(0.05, 0.1, 0.2),
-    part="second",
-    of=FAST.name,
-    recipe="signals/fast_supervised",
-    also={**_AS_IT_IS, **_WITHOUT_MOMENTUM},
-    untuned=_UNTUNED,
-    task=f"CNN of one dimension, {_SIGNALS}, 620 updates",
+    task=f"{_SIGNALS}, 620 updates",
     why="The second task: 4,000 signals, seen 10 times.",
+    also=FAST.also,
+    recipe="signals/fast_supervised",
 )
-FINE_TUNING_TEXT = Row(
+FINE_TUNING_TEXT = _again(
+    FINE_TUNING,
     "fine_tuning_text",
-    FINE_TUNING.setting,
-    _FINE_TUNED,
-    recommended=FINE_TUNING.recommended,
-    lrs=(0.0005, 0.001, 0.002),
-    part="second",
-    of=FINE_TUNING.name,
-    also=_AS_IT_IS,
-    untuned=_UNTUNED,
+    lrs=FINE_TUNING.lrs,
+    task="the GPT pretrained on the help topics by bytes, then the source of one module, 300 updates",
+    why="The second task: a language model in place of a CNN.",
     short=(
         "trainer.max_epochs=1",
         "trainer.limit_train_batches=4",
         "pretraining=['recipe=transformer','data.level=byte','trainer.max_epochs=1','trainer.max_steps=4']",
     ),
-    task="the GPT pretrained on the help topics by bytes, then the source of one module, 300 updates",
-    why="The second task: a language model in place of a CNN.",
 )
 TABLE = (
     SMALL_EXPERIMENT,

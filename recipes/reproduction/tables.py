@@ -13,6 +13,7 @@ from recipes.reproduction.comparison import (
     Judgement,
     Usable,
     Verdict,
+    evaluated,
     evaluation_of,
     losses_by_lr,
     lr_of,
@@ -117,8 +118,7 @@ def default_table(experiments: Sequence[Experiment], judged: Judgement, results:
     for experiment in experiments:
         row = experiment.row
         best = min(judged.rows[row.name], key=lambda one: one.loss)
-        rival = [results[run] for run in experiment.runs(best.schedule, best.lr, experiment.seeds)]
-        ours = evaluation_of(experiment, DEFAULT, results, rival)
+        ours = evaluation_of(experiment, DEFAULT, results, evaluated(experiment, best.schedule, results))
         fixed = next(one for one in judged.rows[row.name] if one.schedule == BASELINE)
         assert ours.difference is not None
         assert ours.accuracy_difference is not None
@@ -221,9 +221,8 @@ def wrong_lr_table(experiments: Sequence[Experiment], judged: Judgement, results
     """Return what half and twice the tuned LR cost, for a fixed LR and for the best schedule that the table names."""
     lines = []
     for experiment in experiments:
-        fixed, *others = judged.rows[experiment.row.name]
-        best = min((one for one in others if one.recommended), key=lambda one: one.loss)
-        for one in (fixed, best):
+        found = judged.rows[experiment.row.name]
+        for one in (found[0], _best_named(found)):
             losses = losses_by_lr(experiment, one.schedule, results)
             cost = [losses.get(lr, math.nan) - losses[one.lr] for lr in (one.lr / FACTOR, one.lr * FACTOR)]
             words = ["a run diverged" if math.isinf(each) else f"{each:+.3f}" for each in cost]
@@ -236,8 +235,8 @@ def suggestions_table(experiments: Sequence[Experiment], judged: Judgement, resu
     lines = []
     for experiment in experiments:
         row = experiment.row
-        found = [results[run] for run in experiment.runs(RANGE_TEST, row.untuned[RANGE_TEST], experiment.seeds)]
-        best = min((one for one in judged.rows[row.name] if one.recommended), key=lambda one: one.loss)
+        found = evaluated(experiment, RANGE_TEST, results)
+        best = _best_named(judged.rows[row.name])
         fixed = lr_of(experiment, BASELINE, results)
         edge, valley = ([getattr(one, rule) for one in found] for rule in ("edge_lr", "valley_lr"))
         lines.append(
@@ -251,6 +250,11 @@ def suggestions_table(experiments: Sequence[Experiment], judged: Judgement, resu
         )
     heads = ("setting", "schedule, tuned LR", "`edge` suggests", "ratio, how often within 2", "fixed, tuned LR")
     return markdown((*heads, "`valley` suggests", "ratio, how often within 2"), lines)
+
+
+def _best_named(found: Sequence[Evaluation]) -> Evaluation:
+    """Return the best of the schedules that the table names for the setting."""
+    return min((one for one in found if one.recommended), key=lambda one: one.loss)
 
 
 def beside(suggested: Sequence[float], tuned: float) -> tuple[str, str]:

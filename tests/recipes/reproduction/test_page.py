@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -173,11 +174,19 @@ def test_rows_that_others_work_on_are_shown_but_not_drawn(tmp_path: Path) -> Non
     assert not (tmp_path / "results" / "classical_cnn.png").exists()
 
 
-def test_the_numbers_of_the_guide_stand_in_the_measured_table() -> None:
-    guide, page = ((ROOT / path).read_text(encoding="utf-8") for path in ("docs/choosing.md", "recipes/README.md"))
-    numbers = re.findall(r"[+-]\d\.\d{3} ± \d\.\d{3}", guide)
-    assert len(numbers) >= 10
-    assert [number for number in numbers if f"| {number} |" not in page] == []
+def test_the_numbers_of_the_guides_stand_in_the_measured_page() -> None:
+    """Differences with their intervals, and what half and twice the LR cost."""
+    choosing, averaging, page = (
+        (ROOT / path).read_text(encoding="utf-8")
+        for path in ("docs/choosing.md", "docs/averaging.md", "recipes/README.md")
+    )
+    differences = re.findall(r"[+-]\d\.\d{3} ± \d\.\d{3}", choosing)
+    differences += [f"-{number}" for number in re.findall(r"(?<![+-])\b\d\.\d{3} ± \d\.\d{3}", averaging)]
+    costs = re.findall(r"([+-]\d\.\d{3}), ([+-]\d\.\d{3}) \|", choosing)
+    assert len(differences) >= 20
+    assert len(costs) >= 6
+    assert [number for number in differences if f"| {number} |" not in page] == []
+    assert [pair for pair in costs if f"| {pair[0]} | {pair[1]} |" not in page] == []
 
 
 def test_a_second_task_stands_below_its_row_and_counts() -> None:
@@ -253,6 +262,7 @@ def test_what_the_range_test_suggests_is_shown_beside_the_tuned_lr() -> None:
     assert "| `cosine`, 0.2 | 0.18 (0.1 to 0.3) | 0.91, 3/3 | 0.2 | 0.01 (0.01 to 0.01) | 0.05, 0/3 |" in text
 
 
+@cache
 def committed() -> Page:
     """The page, from nothing but the lines that are committed beside it."""
     results: dict[Run, Result] = {}
@@ -290,5 +300,5 @@ def test_the_command_under_a_row_ends_where_the_row_says(row: str, tmp_path: Pat
     typed = shlex.split(command.removeprefix("python train.py "))
     quiet = ("trainer=cpu", "trainer.enable_progress_bar=false", "logger=none", "threads=1")
     metrics = train(composed(*typed, *quiet, f"output_dir={tmp_path}", f"pretrained_dir={tmp_path}"))
-    spread = max(best.losses) - min(best.losses)
-    assert min(best.losses) - spread <= metrics["test_loss"] <= max(best.losses) + spread
+    beyond = (max(best.losses) - min(best.losses)) / 2  # another seed than those ten
+    assert min(best.losses) - beyond <= metrics["test_loss"] <= max(best.losses) + beyond
