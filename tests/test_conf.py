@@ -318,7 +318,7 @@ def test_the_published_recipes_are_those_of_the_table() -> None:
 def test_a_recipe_goes_with_all_data_and_models_of_its_kind(recipe: str) -> None:
     """Nothing of the data or the model that a recipe chooses is left behind when another one is chosen."""
     text = composed(f"recipe={recipe}").model._target_.endswith("LanguageModel")
-    texts = {"topics", "standard_library", "text_file"}
+    texts = {"topics", "standard_library", "eight_modules", "text_file"}
     models = [name for name in files("model") if name.startswith("transformer") is text]
     for name in texts if text else set(files("data")) - texts:
         more = {"text_file": ["data.path=book.txt"], "cifar10": ["data.download=true"]}.get(name, [])

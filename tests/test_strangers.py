@@ -676,7 +676,7 @@ def test_results_of_runs_are_lines_of_a_regular_file(tmp_path: Path) -> None:
     store = Store(tmp_path, lambda row, schedule: {}, told.append)
     os.mkfifo(tmp_path / "pipe.csv")
     assert store.load("pipe") == {}
-    values = [f"row{ESCAPES}", "step", "0.1", "1", "done", *["0.5"] * 4, "10", "1", "1", *["x"] * 7]
+    values = [f"row{ESCAPES}", "step", "0.1", "1", "done", *["0.5"] * 6, "10", "1", "1", *["x"] * 7]
     (tmp_path / "row.csv").write_text(",".join(values) + "\n")
     assert store.load("row") == {}
     (line,) = told

@@ -13,7 +13,7 @@ from recipes.app.config import CONF, composed, readable
 def test_a_composed_config_is_that_of_train_py() -> None:
     cfg = composed("output_dir=unused", "recipe=large_batch", "schedule=step")
     assert cfg.schedule._target_ == "lr_recipes.schedules.Step"
-    assert cfg.optimizer.lr == 0.8  # 0.4 x 512 / 256, by the tree's own function
+    assert cfg.optimizer.lr == 3.2  # 1.6 x 512 / 256, by the tree's own function
     assert cfg.checkpoint_dir == "unused/checkpoints"
 
 

@@ -94,8 +94,8 @@ def composed(tmp_path: Path, *overrides: str) -> DictConfig:
 
 # Every file of the config tree
 
-TEXTS = ("topics", "standard_library", "text_file")
-TEXT_RECIPES = ("transformer", "fine_tuning_text")
+TEXTS = ("topics", "standard_library", "eight_modules", "text_file")
+TEXT_RECIPES = ("transformer", "transformer_code", "fine_tuning_text")
 OF_IMAGES = [(recipe, data) for recipe in names("recipe") for data in names("data")
              if recipe not in TEXT_RECIPES and data not in TEXTS]  # fmt: skip
 OF_TEXTS = [(recipe, data) for recipe in TEXT_RECIPES for data in TEXTS]
