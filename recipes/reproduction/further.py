@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from recipes.reproduction.row import BASELINE, Claim, Row
-from recipes.reproduction.table import CNN_SIGNALS, FAST, FAST_SIGNALS, TRANSFORMER
+from recipes.reproduction.row import BASELINE, Claim, Row, typed
+from recipes.reproduction.table import AT_ALL_LENGTHS, CNN_SIGNALS, FAST, FAST_SIGNALS, TRANSFORMER, TRANSFORMER_1500
 
 SAME = 0.02  # nats: within this a schedule is as good as another, unless a claim is of a smaller difference
-_UNTIL_THEN = ("warmup_stable_decay", "inverse_sqrt_averaged")
-
-
-def _typed(schedules: Mapping[str, tuple[str, ...]], *more: str) -> dict[str, tuple[str, ...]]:
-    return {name: (*overrides, *more) for name, overrides in schedules.items()}
 
 
 def _transformer_of(updates: int) -> Row:
-    shorter = updates < 1500
-    more = f"trainer.max_steps={updates}" if shorter else f"trainer.max_epochs={updates // 250}"
-    also = {name: TRANSFORMER.also[name] for name in _UNTIL_THEN}
+    more = f"trainer.max_steps={updates}"
     return Row(
         f"transformer_{updates}",
         f"Transformer, {updates:,} updates",
-        _typed(TRANSFORMER.schedules, more),
+        typed(TRANSFORMER_1500.schedules, more),
         recommended=TRANSFORMER.recommended,
         lrs=TRANSFORMER.lrs,
         part="length",
         of=TRANSFORMER.name,
-        also=_typed(also, more),
-        tuned_in=(TRANSFORMER, _UNTIL_THEN),
+        also=typed(AT_ALL_LENGTHS, more),
+        tuned_in=(TRANSFORMER_1500, tuple(AT_ALL_LENGTHS)),
         recipe=TRANSFORMER.name,
         task=f"{updates:,} updates of the transformer's task",
-        why=f"The transformer row with {updates:,} updates in place of 1,500.",
+        why=f"The transformer row with {updates:,} updates in place of 3,000.",
     )
 
 
@@ -41,7 +32,7 @@ def _signals_of(epochs: int) -> Row:
     return Row(
         f"classical_cnn_signals_{updates}",
         f"Classical CNN, {updates:,} updates",
-        _typed({name: CNN_SIGNALS.schedules[name] for name in (BASELINE, "cosine")}, more),
+        typed({name: CNN_SIGNALS.schedules[name] for name in (BASELINE, "cosine")}, more),
         recommended=("cosine",),
         lrs=CNN_SIGNALS.lrs,
         part="length",
@@ -56,7 +47,7 @@ _LINES = {"linear": ("schedule=linear", "schedule.warmup=0"), "warmup_linear": (
 TRANSFORMER_MUON = Row(
     "transformer_muon",
     "Transformer with Muon",
-    _typed(_LINES, "optimizer=muon", "trainer.max_steps=300"),
+    typed(_LINES, "optimizer=muon", "trainer.max_steps=300"),
     recommended=("warmup_linear",),
     lrs=(0.004, 0.008, 0.016),
     part="literature",
@@ -69,7 +60,7 @@ TRANSFORMER_MUON = Row(
 TRANSFORMER_SGD = Row(
     "transformer_sgd",
     "Transformer with SGD",
-    _typed(_LINES, "optimizer=sgd", "trainer.max_steps=500"),
+    typed(_LINES, "optimizer=sgd", "trainer.max_steps=500"),
     recommended=("warmup_linear",),
     lrs=(0.2, 0.4, 0.8),
     part="warmup",
@@ -82,22 +73,22 @@ TRANSFORMER_SGD = Row(
 )
 FURTHER = (
     *map(_transformer_of, (400, 800)),
+    TRANSFORMER_1500,
     TRANSFORMER_MUON,
     *map(_signals_of, (2, 4, 8, 24)),
     TRANSFORMER_SGD,
-    _transformer_of(3000),
 )
 
 CLAIMS = (
     Claim(
-        TRANSFORMER.name,
+        TRANSFORMER_1500.name,
         "warmup_linear",
         "warmup_cosine_to_10",
         "A line to zero ends lower than a cosine to 10 % of the peak",
         "Bergsma et al. 2025, https://arxiv.org/abs/2502.15938",
     ),
     Claim(
-        TRANSFORMER.name,
+        TRANSFORMER_1500.name,
         "warmup_stable_decay",
         "warmup_cosine",
         "Warmup, a constant LR and a short decay end as low as a cosine",
@@ -106,17 +97,17 @@ CLAIMS = (
     ),
     *(
         Claim(
-            f"transformer_{updates}",
+            row,
             "warmup_stable_decay",
             "warmup_cosine",
             f"Branched off the same run after {updates * 4 // 5:,} updates, as low as a cosine of {updates:,}",
             "Hägele et al. 2024",
             SAME,
         )
-        for updates in (400, 800, 3000)
+        for updates, row in ((400, "transformer_400"), (800, "transformer_800"), (3000, TRANSFORMER.name))
     ),
     Claim(
-        TRANSFORMER.name,
+        TRANSFORMER_1500.name,
         "warmup_stable_decay",
         "warmup_stable_linear",
         "A short decay of the shape 1 - sqrt ends lower than a straight one",
@@ -134,12 +125,12 @@ CLAIMS = (
         for updates, row in (
             ("400", "transformer_400"),
             ("800", "transformer_800"),
-            ("1,500", TRANSFORMER.name),
-            ("3,000", "transformer_3000"),
+            ("1,500", TRANSFORMER_1500.name),
+            ("3,000", TRANSFORMER.name),
         )
     ),
     Claim(
-        TRANSFORMER.name,
+        TRANSFORMER_1500.name,
         "schedule_free",
         "warmup_cosine",
         "A schedule-free optimizer with a warmup ends lower than AdamW with a cosine",

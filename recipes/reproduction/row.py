@@ -14,6 +14,11 @@ TYPED_FOR_DEFAULT = ("optimizer=adamw", "schedule=warmup_cosine", "schedule.warm
 RANGE_TEST = "range_test"  # no training: what does it suggest before one?
 
 
+def typed(schedules: Mapping[str, tuple[str, ...]], *more: str) -> dict[str, tuple[str, ...]]:
+    """Return schedules with ``more`` typed behind each."""
+    return {name: (*overrides, *more) for name, overrides in schedules.items()}
+
+
 @dataclass(frozen=True)
 class Row:
     """A setting, a task in it, and the schedules that are compared there.
@@ -93,7 +98,7 @@ class Row:
         """Return the row without what is tuned for a claim only."""
         also = {name: typed for name, typed in self.also.items() if name in self.untuned}
         warmup = self.warmup if set(self.warmup) <= set(self.schedules) else ()
-        return replace(self, also=also, warmup=warmup)
+        return replace(self, also=also, warmup=warmup, tuned_in=None)
 
     def published(self) -> Row:
         """Return the row at the size of the publication, which its recipe says."""
@@ -107,9 +112,15 @@ class Row:
     def quick(self) -> Row:
         """Return the row at the size that only tries the machinery."""
         schedules = {name: (*overrides, *self.short) for name, overrides in self.schedules.items()}
-        seeds = min(2, self.seeds)
         return replace(
-            self, schedules=schedules, also={}, untuned={}, lrs=self.lrs[:2], seeds=seeds, tuning_seeds=1, warmup=()
+            self.plain(),
+            schedules=schedules,
+            also={},
+            untuned={},
+            lrs=self.lrs[:2],
+            seeds=min(2, self.seeds),
+            tuning_seeds=1,
+            warmup=(),
         )
 
 
