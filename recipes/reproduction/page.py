@@ -115,7 +115,7 @@ class Page:
             curves = {name: results / "curves" / f"{row.name}-{name}.csv" for name in row.schedules}
             losses = {name: losses_by_lr(experiment, name, self.results) for name in row.schedules}
             there = {name: file for name, file in curves.items() if file.exists()}
-            draw_row(row.setting, losses, there).savefig(results / f"{row.name}.png")
+            draw_row(named(row), losses, there).savefig(results / f"{row.name}.png")
         if self._robust:
             draw_robustness(self._robust).savefig(results / ROBUSTNESS)
         if self._lengths:

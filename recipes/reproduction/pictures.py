@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _SYMBOLS = ("o", "s", "^", "D", "v", "P")
 _DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
 _LOSS_TICKS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7, 1, 1.4, 1.7, 2, 2.5, 3, 4, 6, 10)
+_FEWEST_TICKS = 4
 _ACROSS = 3  # panels side by side
 _SMOOTH = 0.9  # of the running mean of training losses
 
@@ -100,6 +101,8 @@ def draw_lengths(rows: Mapping[str, Sequence[tuple[int, Sequence[Evaluation]]]])
 
 def draw_losses(axis: Axes, losses: Losses, band: bool = False) -> None:
     """Draw the mean validation loss over the LR; crosses at the top are LRs at which a run diverged."""
+    from matplotlib.ticker import MaxNLocator
+
     finite = [loss for curve in losses.values() for loss in curve.values() if math.isfinite(loss)]
     low, high = (min(finite), max(finite)) if finite else (0.5, 1.0)
     top = high * (high / low) ** 0.06
@@ -121,6 +124,8 @@ def draw_losses(axis: Axes, losses: Losses, band: bool = False) -> None:
     axis.set_xticks([], minor=True)
     axis.set_yscale("log")  # the low losses are what is to be seen
     ticks = [tick for tick in _LOSS_TICKS if low * 0.9 <= tick <= high * 1.1]
+    if len(ticks) < _FEWEST_TICKS:  # the losses lie close together
+        ticks = [float(tick) for tick in MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(low, high)]
     axis.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axis.set_yticks([], minor=True)
     _name_axes(axis, "peak learning rate (log scale)", "validation loss (nats, log scale)")

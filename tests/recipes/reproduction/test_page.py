@@ -279,7 +279,19 @@ def test_every_figure_of_the_page_comes_from_the_committed_results() -> None:
     assert committed().text("results") == (ROOT / "recipes" / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row.part in ("table", "second")], ids=lambda row: row.name)
+def trains_as_its_recipe(row: Row) -> bool:
+    typed = [one for overrides in row.schedules.values() for one in overrides]
+    return row.part in ("table", "second", "length") and not any(one.startswith("trainer.") for one in typed)
+
+
+AS_THE_RECIPES = [row for row in ROWS if trains_as_its_recipe(row)]
+
+
+def test_every_recipe_is_measured_over_its_own_length() -> None:
+    assert {row.recipe or row.name for row in AS_THE_RECIPES} == {row.recipe or row.name for row in ROWS}
+
+
+@pytest.mark.parametrize("row", AS_THE_RECIPES, ids=lambda row: row.name)
 def test_the_lr_of_a_recipe_is_the_one_that_was_best_for_its_schedule(row: Row) -> None:
     own = measured_config((f"recipe={row.recipe or row.name}", "output_dir=unused"))
     found = {one.schedule: one for one in committed().judged.rows[row.name] if one.recommended}
