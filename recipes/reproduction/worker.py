@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import csv
 import gc
 import hashlib
@@ -73,6 +74,7 @@ def prepare(threads: int) -> None:
     torch.set_num_threads(threads)
     warnings.simplefilter("ignore")
     gc.freeze()  # what these modules hold stays to the end; to look through it takes a second each time
+    atexit.register(gc.unfreeze)  # or triton's bindings, which torch loads, say at the end that all of it has leaked
 
 
 def _end_with(parent: Any) -> None:
