@@ -175,15 +175,17 @@ def test_rows_that_others_work_on_are_shown_but_not_drawn(tmp_path: Path) -> Non
 
 
 def test_the_numbers_of_the_guides_stand_in_the_measured_page() -> None:
-    """Differences with their intervals, and what half and twice the LR cost."""
+    """Differences with their intervals, what half and twice the LR cost, and losses."""
     choosing, averaging, page = (
         (ROOT / path).read_text(encoding="utf-8")
         for path in ("docs/choosing.md", "docs/averaging.md", "recipes/README.md")
     )
-    differences = re.findall(r"[+-]\d\.\d{3} ± \d\.\d{3}", choosing)
-    differences += [f"-{number}" for number in re.findall(r"(?<![+-])\b\d\.\d{3} ± \d\.\d{3}", averaging)]
+    (of_the_page,) = [paragraph for paragraph in averaging.split("\n\n") if "recipes/README.md" in paragraph]
+    differences = re.findall(r"[+-]?\d\.\d{3} ± \d\.\d{3}", choosing + of_the_page)
+    losses = re.findall(r"(?<![+-])(?<!± )\b\d\.\d{3}\b(?! ±)", choosing)
     costs = re.findall(r"([+-]\d\.\d{3}), ([+-]\d\.\d{3}) \|", choosing)
-    assert len(differences) >= 20
+    assert len(differences) >= 28
+    assert [number for number in losses if f"| {number} |" not in page] == []
     assert len(costs) >= 6
     assert [number for number in differences if f"| {number} |" not in page] == []
     assert [pair for pair in costs if f"| {pair[0]} | {pair[1]} |" not in page] == []
