@@ -152,8 +152,8 @@ class Page:
             "better than the fixed LR. Behind a loss stand those of the best and the worst seed. *p alone* is that of "
             f"a paired t-test, *p of all* the same corrected (Holm) for all {self.judged.count} comparisons of this "
             "page. *In hindsight* is the mean difference to the fixed LR that turned out best on these very seeds; it "
-            "was not looked for on second tasks. A schedule *holds* where p of all is below 0.05, the mean is below 0, "
-            "and in hindsight, where that is known, it is so too. "
+            "was not looked for on second tasks, and is not in the short form. A schedule *holds* where p of all is "
+            "below 0.05, the mean is below 0, and in hindsight, where that is known, it is so too. "
             "Schedules that the table names for the setting are in bold."
         )
 

@@ -42,6 +42,8 @@ class Row:
         warmup: a schedule without warmup, and the same with it, whose usable LRs are compared; or nothing.
         tuned_in: a row over another length from which schedules take their LR, and which ones: parts of one run.
         published_lr: the middle of the LRs where the published setting is trained.
+        hindsight: of a row of the table, whether its baseline is also taken at the LR that turns out best on the
+            evaluation seeds.
         recipe: the recipe, where it does not have the row's name.
         short: what to type for a run of a few updates that tries the machinery.
     """
@@ -62,6 +64,7 @@ class Row:
     warmup: tuple[str, ...] = ()
     tuned_in: tuple[Row, tuple[str, ...]] | None = None
     published_lr: float = 0.0
+    hindsight: bool = True
     recipe: str = ""
     short: tuple[str, ...] = ("trainer.max_epochs=1", "trainer.limit_train_batches=4")
 
@@ -78,7 +81,7 @@ class Row:
     @property
     def in_hindsight(self) -> bool:
         """Whether the baseline is also taken at the LR that turns out best on the evaluation seeds."""
-        return self.part == "table"
+        return self.hindsight and self.part == "table"
 
     def overrides(self, schedule: str) -> tuple[str, ...]:
         """Return what to type for a schedule after ``python train.py``."""
@@ -95,10 +98,10 @@ class Row:
         )
 
     def plain(self) -> Row:
-        """Return the row without what is tuned for a claim only."""
+        """Return the row without what is tuned for a claim only, and without hindsight."""
         also = {name: typed for name, typed in self.also.items() if name in self.untuned}
         warmup = self.warmup if set(self.warmup) <= set(self.schedules) else ()
-        return replace(self, also=also, warmup=warmup, tuned_in=None)
+        return replace(self, also=also, warmup=warmup, tuned_in=None, hindsight=False)
 
     def published(self) -> Row:
         """Return the row at the size of the publication, which its recipe says."""
@@ -107,16 +110,18 @@ class Row:
             for name, overrides in self.schedules.items()
         }
         lrs = (self.published_lr / 2, self.published_lr, self.published_lr * 2)
-        return replace(self, schedules=schedules, also={}, untuned={}, recipe=f"published/{self.name}", lrs=lrs)
+        recipe = f"published/{self.name}"
+        return replace(self, schedules=schedules, also={}, untuned={}, tuned_in=None, recipe=recipe, lrs=lrs)
 
     def quick(self) -> Row:
         """Return the row at the size that only tries the machinery."""
         schedules = {name: (*overrides, *self.short) for name, overrides in self.schedules.items()}
         return replace(
-            self.plain(),
+            self,
             schedules=schedules,
             also={},
             untuned={},
+            tuned_in=None,
             lrs=self.lrs[:2],
             seeds=min(2, self.seeds),
             tuning_seeds=1,

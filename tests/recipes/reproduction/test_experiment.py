@@ -107,8 +107,9 @@ def test_where_warmup_is_compared_both_schedules_go_far_beyond_the_best_lr() -> 
     assert experiment.robustness(results) == pytest.approx([0.1 * 2**n for n in range(6)])
 
 
-def test_a_row_that_is_not_of_the_table_is_not_judged_in_hindsight() -> None:
-    experiment = Experiment(replace(ROW, part="length"))
+@pytest.mark.parametrize("row", [replace(ROW, part="length"), ROW.plain()], ids=["a length", "the short form"])
+def test_only_a_row_of_the_table_in_the_long_form_is_judged_in_hindsight(row: Row) -> None:
+    experiment = Experiment(row)
     results = all_results(experiment, valley(0.2))
     assert lrs_tried(results, BASELINE, experiment.seeds) == [0.2]
     assert len(results) == experiment.expected() == 3 * 3 * 2 + 3 * 5
