@@ -24,7 +24,7 @@ MISSING = object()
     ("overrides", "message"),
     [
         (["schedule=cosin"], r"schedule=cosin is unknown \(did you mean 'cosine'\?\); choose one of by_group, .*step"),
-        (["recipe=transfomer"], r"recipe=transfomer is unknown \(did you mean 'transformer' or 'transformer_code'\?\);"),
+        (["recipe=transfomer"], r"recipe=transfomer is unknown \(did you mean 'transformer' or 'transformer_code'\?"),
         (["callbacks=[learning_rate_loger]"], r"callbacks=learning_rate_loger is unknown \(did you mean 'learni"),
         (["schedule.warmpu=3"], r"schedule has no 'warmpu' \(did you mean 'warmup'\?\); it has warmup, warmup_type"),
         (["schedule=fixed", "schedule.min_lr=1"], r"schedule has no 'min_lr'; it has warmup"),
