@@ -162,11 +162,11 @@ class Page:
         if not rows:
             return []
         held = {name: any(one.passes and one.recommended for one in found) for name, found in self.judged.rows.items()}
-        tasks = {one.row.setting: [held[name] for name in (one.row.name, *self._second(one.row))] for one in rows}
-        whole = sum(map(all, tasks.values()))
+        tasks = [(one.row, [held[name] for name in (one.row.name, *self._second(one.row))]) for one in rows]
+        whole = sum(all(found) for _, found in tasks)
         return [
             f"In {whole} of {len(rows)} rows of the table a schedule that it names holds on every task that was tried:",
-            "\n".join(f"- {setting}: {_on_tasks(found)}" for setting, found in tasks.items()),
+            "\n".join(f"- {row.setting}: {_on_tasks(row, found)}" for row, found in tasks),
         ]
 
     def _second(self, row: Row) -> list[str]:
@@ -330,9 +330,11 @@ class Page:
         ]
 
 
-def _on_tasks(held: Sequence[bool]) -> str:
+def _on_tasks(row: Row, held: Sequence[bool]) -> str:
     if len(held) == 1:
-        return f"{'holds' if held[0] else 'does not hold'} on its one task; a second one was not found."
+        known = any(one.part == "second" and one.of == row.name for one in ROWS)
+        why = "the second is in the long form" if known else "a second one was not found"
+        return f"{'holds' if held[0] else 'does not hold'} on its one task; {why}."
     return f"holds on {'both' if all(held) else f'{sum(held)} of {len(held)}'} tasks."
 
 
