@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import fmean
 
 from recipes.reproduction.comparison import (
+    LEVEL,
     Evaluation,
     Judgement,
     evaluated,
@@ -346,7 +347,7 @@ def why_not_held(evaluation: Evaluation) -> str:
     if words.startswith("a run diverged"):
         return "a run diverged"
     if difference.mean >= 0:
-        return f"{words}: not lower than the fixed LR"
+        return f"{words}: {'higher' if evaluation.corrected < LEVEL else 'not lower'} than the fixed LR"
     if not evaluation.alone:
         return f"{words}: the interval does not lie below 0"
     if evaluation.hindsight is not None and evaluation.hindsight >= 0:

@@ -88,6 +88,8 @@ def test_what_does_not_hold_is_said_and_what_holds_is_counted() -> None:
     lost = text.partition("## What did not hold")[2].partition("##")[0]
     assert "`warmup_cosine`: +0.000 ± 0.000, 0 of 3 wins: not lower than the fixed LR." in lost
     assert ", `cosine`:" not in lost
+    worse = page_of(lambda run: good_cosine(run) + 0.9 * (run.schedule == "cosine")).text("results")
+    assert "`cosine`: +0.398 ± 0.002, 0 of 3 wins: higher than the fixed LR." in worse
     worse = page_of(lambda run: good_cosine(run) + 2 * (run.schedule == "cosine")).text("results")
     assert "In 0 of 1 rows" in worse
     assert "- Classical CNN training: does not hold on its one task" in worse
