@@ -34,7 +34,7 @@ class _Kernels(Callback):
         if batch_idx == WARM_UP:
             kinds = torch.profiler.ProfilerActivity
             kind = kinds.CUDA if self.device == "cuda" else kinds.CPU
-            self._profiler = torch.profiler.profile(activities=[kind])
+            self._profiler = torch.profiler.profile(activities=[kind], acc_events=True)  # or torch 2.11 warns
             self._profiler.__enter__()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

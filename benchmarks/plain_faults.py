@@ -270,7 +270,7 @@ def damaged_states() -> str:
             optimizer.step()
             scheduler.step()
 
-        error = error_of(go_on)
+        error = error_of(go_on).replace("integer division or modulo", "integer modulo")  # Python 3.10's words
         return f"LR {scheduler.get_last_lr()[0]:.3g}, no message" if error == "no error" else error
 
     return (

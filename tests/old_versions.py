@@ -19,9 +19,15 @@ LEFT_OUT = {
         "test_examples.py::test_a_script_does_what_it_says[python_muon_and_adamw",
         "callbacks/test_averaging.py::test_muon_beside_adamw",
         "callbacks/test_averaging.py::test_an_average_counts_the_steps_of_all",
+        "callbacks/test_by_group.py::test_one_schedule_by_group_over_two_optimizers",
+        "callbacks/test_by_group.py::test_by_group_within_a_mapping_of_optimizers",
+        "callbacks/test_by_group.py::test_a_name_that_no_optimizer_has_is_refused",
         "recipes/models/test_muon.py::",
         "recipes/models/muon.py::",
         "test_conf.py::test_every_file_composes_and_passes_the_checks[optimizer-muon]",
+    ],
+    ("torch", "2.7", "it does not tell the order of its attention kernels"): [
+        "recipes/models/test_attention.py::test_torch_goes_by_the_order_while_it_is_asked_to",
     ],
     ("torch", "2.7", "its refusal of code has other words"): [
         "report/test_checkpoint_file.py::test_what_cannot_be_read_costs_one_sentence[code of the system]",

@@ -10,13 +10,14 @@ import random
 import signal
 import sys
 import threading
+import time
 import warnings
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from types import FrameType
 
 import torch
 
-_ONCE_MORE = 0.05  # seconds until code that has caught the call to stop is called again
+_ONCE_MORE = 0.05  # seconds until code that was not stopped, or has caught the call, is called again
 
 
 class OutOfTime(BaseException):
@@ -36,56 +37,61 @@ def within(seconds: float) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _by_signal(seconds: float) -> Iterator[None]:
-    def stop(number: int, frame: Any) -> None:
-        raise OutOfTime
+    def stop(number: int, frame: FrameType | None) -> None:
+        if _may_be_stopped(frame):
+            raise OutOfTime
 
+    begun = time.monotonic()
     before = signal.signal(signal.SIGALRM, stop)
     left, again = signal.setitimer(signal.ITIMER_REAL, seconds, _ONCE_MORE)
-
-    def end() -> None:
+    try:
+        yield
+    finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-
         if left:  # somebody else's alarm
-            signal.setitimer(signal.ITIMER_REAL, left, again)
-
-    with _ending(end):
-        yield
+            signal.setitimer(signal.ITIMER_REAL, max(left - (time.monotonic() - begun), _ONCE_MORE), again)
 
 
 @contextlib.contextmanager
 def _by_thread(seconds: float) -> Iterator[None]:
     # The public way to stop another thread is to ask it; code that never ends does not listen.
-    thread, over = ctypes.c_ulong(threading.get_ident()), threading.Event()
+    number, over = threading.get_ident(), threading.Event()
+    thread = ctypes.c_ulong(number)
 
     def watch() -> None:
         wait = seconds
         while not over.wait(wait):
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(OutOfTime))
+            if _may_be_stopped(sys._current_frames().get(number)):
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(OutOfTime))
             wait = _ONCE_MORE
 
     watching = threading.Thread(target=watch, daemon=True)
-    watching.start()
 
     def end() -> None:
         over.set()
         watching.join()
         ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, None)  # one that has not been raised yet
 
-    with _ending(end):
-        yield
-
-
-@contextlib.contextmanager
-def _ending(end: Callable[[], None]) -> Iterator[None]:
-    """Call ``end`` afterwards; a second time, for ``OutOfTime`` may be raised once more within the first."""
+    watching.start()
     try:
         try:
             yield
         finally:
             end()
     finally:
-        end()
+        end()  # once more: the thread may have gone on to the first one after it was looked at
+
+
+def _may_be_stopped(frame: FrameType | None) -> bool:
+    """Whether a thread may be stopped where it is: not while this module changes something, or puts it back."""
+    if frame is not None and frame.f_code.co_filename == contextlib.__file__:
+        return False  # on its way into one of these contexts, or out of it
+    while frame is not None:
+        if frame.f_code.co_filename == _may_be_stopped.__code__.co_filename:
+            return False
+        frame = frame.f_back
+    return True
 
 
 class Aside:

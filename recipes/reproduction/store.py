@@ -123,7 +123,10 @@ def parsed(line: str) -> tuple[Result, dict[str, str]]:
     Raises:
         ValueError: it cannot be read.
     """
-    values = next(csv.reader([line]), [])
+    try:
+        values = next(csv.reader([line]), [])
+    except csv.Error as error:  # Python 3.10 reads no NUL
+        raise ValueError(error) from error
     if len(values) != len(COLUMNS):
         raise ValueError(f"{len(values)} values in place of {len(COLUMNS)}")
     one = dict(zip(COLUMNS, values, strict=True))

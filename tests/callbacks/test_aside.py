@@ -163,6 +163,23 @@ def test_without_an_alarm_none_is_left(alarms: list[int]) -> None:
     assert alarms == []
 
 
+@pytest.mark.parametrize("where", [in_the_main_thread, in_a_thread])
+def test_a_call_that_comes_again_at_once_interrupts_no_tidying_up(where: Any, monkeypatch: Any) -> None:
+    """As on a busy machine, where the time between two calls may go by anywhere."""
+    monkeypatch.setattr("lr_recipes.callbacks.aside._ONCE_MORE", 0.0002)
+
+    def limited() -> None:
+        for _ in range(300):
+            with suppress(OutOfTime), aside(), within(0.0005):
+                computes()
+            assert logging.root.manager.disable == logging.NOTSET
+
+    timer, handler = signal.getitimer(signal.ITIMER_REAL), signal.getsignal(signal.SIGALRM)
+    where(limited)
+    assert bool(signal.getitimer(signal.ITIMER_REAL)[0]) is bool(timer[0])  # pytest's own time limit
+    assert signal.getsignal(signal.SIGALRM) == handler
+
+
 # What is said and drawn
 
 

@@ -17,7 +17,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.callbacks import BaseFinetuning
 from torch import Tensor, nn
-from torch.optim import SGD, AdamW, Muon, Optimizer
+from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import OneCycleLR, StepLR
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
@@ -203,7 +203,7 @@ class TwoOptimizers(LightningModule):
     def configure_optimizers(self) -> Any:
         scalars = [{"params": [self.net.bias], "name": "bias", "lr": 0.01}]
         matrices = [{"params": [self.net.weight], "name": "weight"}]
-        return AdamW(scalars, weight_decay=0.5), Muon(matrices, lr=0.02, weight_decay=0.1)
+        return AdamW(scalars, weight_decay=0.5), torch.optim.Muon(matrices, lr=0.02, weight_decay=0.1)
 
 
 TOTALS = {"total_steps": {"AdamW": 16, "Muon": 8}}
@@ -213,7 +213,7 @@ BOTH = ByGroup(groups={"bias": Hyperparameters(lr=Linear(), beta2=Linear(min_lr_
 def check_both() -> None:
     assert seen(AdamW) == close([[0.01 * linear(t)] for t in range(16)])
     assert seen(AdamW, "beta2") == close([[0.999 * linear(t, floor=0.9)] for t in range(16)])
-    assert seen(Muon) == close([[0.02 * cosine(t, 8, 2)] for t in range(8)])
+    assert seen(torch.optim.Muon) == close([[0.02 * cosine(t, 8, 2)] for t in range(8)])
 
 
 def test_one_schedule_by_group_over_two_optimizers(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ import os
 import random
 import signal
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,12 +61,10 @@ class FirstFitRefused(Exception):
 def run(case: Case, folder: Path, plain: bool = False) -> Outcome:
     """Run a case in an empty folder."""
     folder.mkdir()
-    outcome, handler = Outcome(folder), _Told()
-    handler.to = outcome.told
-    _LOG.handlers = [handler]
-    record = Record(folder / "record.txt")
+    outcome, record = Outcome(folder), Record(folder / "record.txt")
     try:
-        {"whole": _whole, "resumed": _resumed, "again": _again}[case.story](case, record, plain, outcome)
+        with _kept(outcome.told):
+            {"whole": _whole, "resumed": _resumed, "again": _again}[case.story](case, record, plain, outcome)
     finally:
         record.close()
         outcome.events = Record.read(record.path)
@@ -230,14 +230,23 @@ def _savers(case: Case, folder: Path) -> list[Callback]:
 
 
 class _Told(logging.Handler):
-    """Keeps what Lightning is told to say."""
-
-    to: list[str]
+    def __init__(self, to: list[str]) -> None:
+        super().__init__()
+        self.to = to
 
     def emit(self, record: logging.LogRecord) -> None:
         self.to.append(record.getMessage())
 
 
-_LOG = logging.getLogger("lightning.pytorch")
-_LOG.propagate = False
-_LOG.setLevel(logging.INFO)
+@contextmanager
+def _kept(told: list[str]) -> Iterator[None]:
+    """Keep what Lightning is told to say, in place of saying it."""
+    log = logging.getLogger("lightning.pytorch")
+    before = log.handlers, log.propagate, log.level
+    log.handlers, log.propagate = [_Told(told)], False
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.handlers, log.propagate = before[:2]
+        log.setLevel(before[2])
