@@ -66,7 +66,7 @@ RECIPE_ROOMS = {
 # documented of `os` and of named tuples.
 NOT_PRIVATE = {
     *("_target_", "_partial_", "_recursive_", "_repr_png_", "_lr_recipes_clock", "_lr_recipes_beneath"),
-    *("_step", "_timestamp", "_exit", "_replace", "_asdict"),
+    *("_step", "_timestamp", "_exit", "_replace", "_asdict", "_current_frames"),
 }
 # Names that several modules give to their own thing of the same kind.
 SHARED = {"log", "main", "run"}
