@@ -16,6 +16,10 @@ from tests.old_versions import leave_out
 # wait for each other on the same cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Programs that a shell has put into the background ignore Ctrl-C, and so would all that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     leave_out(items)
