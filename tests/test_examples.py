@@ -131,7 +131,7 @@ RUNS = {
 # What others warn of, and a script of a few lines cannot help.
 IGNORED = [
     r".isinstance\(treespec, LeafSpec\). is deprecated",  # Lightning 2.6 still asks torch the old way
-    r".torch\.jit\.script. is deprecated",  # torch 2.11's own distributed optimizers use it
+    r".torch\.jit\..* is deprecated",  # torch 2.11's own distributed optimizers use it
     "The '.*_dataloader' does not have many workers",  # depends on the machine
     "Checkpoint directory .* exists and is not empty",  # a run that goes on in its folder
     "The dirpath has changed from .*branch",  # a branch has a folder of its own
