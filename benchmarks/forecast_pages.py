@@ -8,7 +8,6 @@ README.md shows what is said of the first one.
 from __future__ import annotations
 
 import argparse
-import logging
 import re
 import tempfile
 import warnings
@@ -23,6 +22,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 import lr_recipes
+from benchmarks.heard import heard
 from lr_recipes import LearningRateLogger
 from lr_recipes.report.findings import FINDINGS
 from lr_recipes.report.picture import save_figure
@@ -96,20 +96,10 @@ def loader() -> DataLoader[Any]:
 @contextmanager
 def listening() -> Iterator[list[str]]:
     """What is logged and warned of by Lightning's loggers and ours, in its order."""
-    said: list[str] = []
-    handler, logger = logging.Handler(), logging.getLogger("lightning.pytorch")
-    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
-    level, others, passes = logger.level, logger.handlers, logger.propagate
-    with warnings.catch_warnings():
+    with heard() as said, warnings.catch_warnings():
         warnings.simplefilter("always")
         warnings.showwarning = lambda message, *_: said.append(str(message))
-        logger.handlers, logger.propagate = [handler], False
-        logger.setLevel(logging.INFO)
-        try:
-            yield said
-        finally:
-            logger.handlers, logger.propagate = others, passes
-            logger.setLevel(level)
+        yield said
 
 
 def trained(piece: Piece, *callbacks: Callback) -> tuple[list[str], str]:

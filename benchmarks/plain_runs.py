@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import os
 import re
@@ -36,6 +35,8 @@ from torch.optim.lr_scheduler import (
     StepLR,
 )
 from torch.utils.data import DataLoader, IterableDataset
+
+from benchmarks.heard import heard
 
 ROOT = Path(__file__).resolve().parent.parent
 PEAK = 0.1
@@ -183,23 +184,12 @@ def resume(first: Run, build: Callable[[Any], Any], **arguments: Any) -> Run:
 @contextlib.contextmanager
 def listening() -> Iterator[list[str]]:
     """Collect warnings and Lightning's log lines, and keep them off the screen."""
-    said: list[str] = []
-    handler = logging.Handler()
-    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    before = [(logger.handlers, logger.propagate, logger.level) for logger in loggers]
-    for logger in loggers:
-        logger.handlers, logger.propagate = [handler], False
-        logger.setLevel(logging.INFO)
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
+    with heard("lightning.pytorch", "lightning.fabric") as said, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
             yield said
-    finally:
-        said += [str(one.message) for one in caught]
-        for logger, (handlers, propagate, level) in zip(loggers, before, strict=True):
-            logger.handlers, logger.propagate = handlers, propagate
-            logger.setLevel(level)
+        finally:
+            said += [str(one.message) for one in caught]
 
 
 def word(*runs: Run) -> str:

@@ -63,7 +63,7 @@ RECIPE_ROOMS = {
     "reproduction": {"app", "data", "models", "reproduction"},
 }
 # Words of Hydra and of notebooks, attributes that we give to optimizers and schedulers, columns of W&B, and what is
-# documented of `os` and of named tuples.
+# documented of `os`, of `sys` and of named tuples.
 NOT_PRIVATE = {
     *("_target_", "_partial_", "_recursive_", "_repr_png_", "_lr_recipes_clock", "_lr_recipes_beneath"),
     *("_step", "_timestamp", "_exit", "_replace", "_asdict", "_current_frames"),

@@ -17,6 +17,7 @@ from tqdm.auto import tqdm  # type: ignore[import-untyped]
 from lr_recipes.checks import counted
 from recipes.reproduction.experiment import Experiment, Result, Results, Run
 from recipes.reproduction.page import Page
+from recipes.reproduction.row import SHOWN
 from recipes.reproduction.store import Store
 from recipes.reproduction.worker import Job, origin_of, prepare, train_once
 
@@ -159,7 +160,8 @@ def _make(
 
 def job_of(experiment: Experiment, run: Run, results: Results, folder: Path) -> Job:
     """Return how to make a run; the curve of a schedule is that of its own LR and the first evaluation seed."""
-    first = run.seed in experiment.seeds[:1] and run.schedule in experiment.row.schedules
+    drawn = experiment.row.part in SHOWN and run.schedule in experiment.row.schedules
+    first = drawn and run.seed in experiment.seeds[:1]
     wants_curve = first and run.lr == experiment.tuned(run.schedule, results).best
     curve = folder / "curves" / f"{run.row}-{run.schedule}.csv" if wants_curve else None
     return Job(run, experiment.overrides(run.schedule), curve)

@@ -22,7 +22,7 @@ from recipes.reproduction.comparison import (
 from recipes.reproduction.experiment import BEYOND, Experiment, Result, Run
 from recipes.reproduction.further import CLAIMS
 from recipes.reproduction.pictures import draw_lengths, draw_robustness, draw_row
-from recipes.reproduction.row import BASELINE, DEFAULT, RANGE_TEST, Row
+from recipes.reproduction.row import BASELINE, DEFAULT, RANGE_TEST, SHOWN, Row
 from recipes.reproduction.rows import ROWS
 from recipes.reproduction.tables import (
     claims_table,
@@ -101,7 +101,7 @@ class Page:
     def judged(self) -> Judgement:
         """All comparisons, corrected together."""
         by_name = {one.row.name: one for one in self.complete}
-        rows = {one.row.name: evaluations_of(one, self.results) for one in self._done("table", "second", "length")}
+        rows = {one.row.name: evaluations_of(one, self.results) for one in self._done(*SHOWN, "length")}
         there = [
             claim
             for claim in CLAIMS
@@ -111,7 +111,7 @@ class Page:
 
     def write(self, path: Path, results: Path, drawn: Sequence[str]) -> None:
         """Write the page to ``path``, and the pictures of the rows ``drawn`` into the folder of the results."""
-        for experiment in (one for one in self._done("table", "second") if one.row.name in drawn):
+        for experiment in (one for one in self._done(*SHOWN) if one.row.name in drawn):
             row = experiment.row
             curves = {name: results / "curves" / f"{row.name}-{name}.csv" for name in row.schedules}
             losses = {name: losses_by_lr(experiment, name, self.results) for name in row.schedules}
@@ -127,14 +127,14 @@ class Page:
 
     def text(self, folder: str) -> str:
         """Return the page; pictures are in ``folder`` beside it."""
-        table = main_table(self._of("table", "second"), self.judged, self.results, self.quick)
+        table = main_table(self._of(*SHOWN), self.judged, self.results, self.quick)
         parts = [self._head(), table]
         if not self.quick:
             parts += [*self._summary(), *self._missing(), *self._default(), *self._length(folder), *self._claims()]
         parts += self._warmup(folder)
         if not self.quick:
             parts += [*self._wrong_lr(), *self._suggestions()]
-        for experiment in self._of("table", "second"):
+        for experiment in self._of(*SHOWN):
             parts += section(experiment.row, self.judged.rows.get(experiment.row.name), folder)
         parts += [*self._not_held(), *self._how(), *([] if self.quick else [ELSEWHERE])]
         return "\n\n".join(part for part in parts if part) + "\n"
@@ -179,7 +179,7 @@ class Page:
         return [f"Written down and not measured yet: {names}."] if others else []
 
     def _default(self) -> list[str]:
-        experiments = [one for one in self._done("table", "second") if DEFAULT in one.row.also]
+        experiments = [one for one in self._done(*SHOWN) if DEFAULT in one.row.also]
         if not experiments:
             return []
         return [
@@ -194,7 +194,7 @@ class Page:
     def _lengths(self) -> dict[str, list[tuple[int, Sequence[Evaluation]]]]:
         """Setting -> updates and evaluations, for rows that were measured over several lengths."""
         found: dict[str, list[tuple[int, Sequence[Evaluation]]]] = {}
-        for experiment in self._done("table", "second"):
+        for experiment in self._done(*SHOWN):
             others = [one for one in self._done("length") if one.row.of == experiment.row.name]
             if not others:
                 continue
@@ -255,7 +255,7 @@ class Page:
         ]
 
     def _wrong_lr(self) -> list[str]:
-        experiments = self._done("table", "second")
+        experiments = self._done(*SHOWN)
         if not experiments:
             return []
         return [
@@ -266,7 +266,7 @@ class Page:
         ]
 
     def _suggestions(self) -> list[str]:
-        experiments = [one for one in self._done("table", "second") if RANGE_TEST in one.row.also]
+        experiments = [one for one in self._done(*SHOWN) if RANGE_TEST in one.row.also]
         if not experiments:
             return []
         return [
@@ -280,7 +280,7 @@ class Page:
     def _not_held(self) -> list[str]:
         if self.quick:
             return []
-        rows = {one.row.name: one.row for one in self._done("table", "second", "length")}
+        rows = {one.row.name: one.row for one in self._done(*SHOWN, "length")}
         lost = [
             f"- {named(rows[name])}, `{one.schedule}`: {why_not_held(one)}."
             for name, found in self.judged.rows.items()
@@ -303,9 +303,7 @@ class Page:
         some = next(iter(self.origins.values()))
         seconds = sum(result.cpu_seconds for result in self.results.values())
         shown = {
-            one.row.name: self.origins[one.row.name]["data"]
-            for one in self._of("table", "second")
-            if one.row.name in self.origins
+            one.row.name: self.origins[one.row.name]["data"] for one in self._of(*SHOWN) if one.row.name in self.origins
         }
         data = ", ".join(f"{name} {found}" for name, found in shown.items())
         first = self._in_order[0]

@@ -11,6 +11,7 @@ DEFAULT = "default"  # the practical default of the table, taken as it is
 # The optimizer's own file says the LR: nobody tuned it for the task.
 DEFAULT_LR = 0.002
 TYPED_FOR_DEFAULT = ("optimizer=adamw", "schedule=warmup_cosine", "schedule.warmup=5%")
+SHOWN = ("table", "second")  # parts whose rows have a section and a picture each
 RANGE_TEST = "range_test"  # no training: what does it suggest before one?
 
 

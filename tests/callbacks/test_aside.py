@@ -180,6 +180,24 @@ def test_a_call_that_comes_again_at_once_interrupts_no_tidying_up(where: Any, mo
     assert signal.getsignal(signal.SIGALRM) == handler
 
 
+@pytest.mark.parametrize("ends", ["setitimer", "signal"])
+def test_an_alarm_that_rings_while_it_is_switched_off_is_over(ends: str, monkeypatch: Any, alarms: list[int]) -> None:
+    switch, before = getattr(signal, ends), signal.getsignal(signal.SIGALRM)
+
+    def rings_first(*given: Any) -> Any:
+        if given[1] in (0, before):  # not where it is switched on
+            signal.raise_signal(signal.SIGALRM)
+        return switch(*given)
+
+    monkeypatch.setattr(f"lr_recipes.callbacks.aside.signal.{ends}", rings_first)
+    with within(5):
+        pass
+    monkeypatch.undo()
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    assert signal.getsignal(signal.SIGALRM) is before
+    assert alarms == []
+
+
 # What is said and drawn
 
 

@@ -360,7 +360,7 @@ def test_help(typed: list[str], parts: list[str], capsys: pytest.CaptureFixture[
     [
         ({"class_path": "Cosine", "init_args": {"warmup": 0.1}}, ["warmup", "0.1"]),
         ({"class_path": "Cosine", "init_args": {"warmup": "soon"}}, ["warmup='soon' cannot be read", "'5 epochs'"]),
-        ({"class_path": "Cosine", "init_args": {"warmpu": 1}}, ["warmpu"]),
+        ({"class_path": "Cosine", "init_args": {"warmpu": 1}}, ["Option 'warmpu' is not accepted"]),
         ({"class_path": "Cosine", "init_args": {"min_lr": 1, "min_lr_ratio": 0.1}}, ["both set the floor"]),
         ({"class_path": "Cosin"}, ["Cosin"]),
     ],
@@ -380,7 +380,7 @@ def test_what_is_wrong_is_said(
     ("typed", "parts"),
     [
         (["schedule=Cosin"], ["Cosin", "'one_cycle'"]),
-        (["schedule=Cosine", "schedule.warmpu=5"], ["warmpu"]),
+        (["schedule=Cosine", "schedule.warmpu=5"], ["Option 'warmpu' is not accepted"]),
     ],
     ids=["a name", "a knob"],
 )

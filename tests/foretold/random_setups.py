@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import logging
 import math
 import multiprocessing
 import random
@@ -36,6 +35,7 @@ from torch.optim import SGD, Adam, AdamW
 from torch.optim import lr_scheduler as torchs
 
 import lr_recipes
+from benchmarks.heard import heard
 from tests.foretold import modules
 from tests.foretold.oracle import Measured, Toy, loader, measured
 from tests.foretold.setups import Setup
@@ -494,35 +494,16 @@ def judged(drawn: Drawn, plain: Measured, told: Any) -> list[str]:
     return found
 
 
-class _Heard(logging.Handler):
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(record.getMessage())
-
-
 def logged(setup: Setup, folder: Path, plain: Measured, after: Any, told: Any) -> list[str]:
     """What is wrong with the run that has a LearningRateLogger."""
-    heard = _Heard()
-    logger = rank_zero.rank_zero_module.log  # the level of its own: that of the loggers above is raised
-    level, propagates = logger.level, logger.propagate
-    logger.propagate = False
-    logger.addHandler(heard)
-    logger.setLevel(logging.INFO)
-    try:
-        kept: list[Any] = []
+    kept: list[Any] = []
 
-        def more() -> list[Any]:
-            kept.append(lr_recipes.LearningRateLogger(folder / f"own{len(kept)}", plot=False))
-            return [*setup.callbacks(), kept[-1]]
+    def more() -> list[Any]:
+        kept.append(lr_recipes.LearningRateLogger(folder / f"own{len(kept)}", plot=False))
+        return [*setup.callbacks(), kept[-1]]
 
+    with heard(rank_zero.rank_zero_module.log.name) as lines:  # its own: the level of the loggers above is raised
         run, run_after = trained(replace(setup, callbacks=more), folder)
-    finally:
-        logger.removeHandler(heard)
-        logger.setLevel(level)
-        logger.propagate = propagates
     found = []
     if (run.used, run.ticks, run.random, run.error) != (plain.used, plain.ticks, plain.random, plain.error):
         found.append(f"the run with a logger is another one: {run.error}")
@@ -538,12 +519,12 @@ def logged(setup: Setup, folder: Path, plain: Measured, after: Any, told: Any) -
     end = plain.begun + len(plain.used[0])
     if plain.error is None and told.known_steps() >= end and plain.updates:
         count = len(plain.used[0])
-        said = [re.search(r"used = forecast on ([\d,]+) of ([\d,]+) update", line) for line in heard.lines]
+        said = [re.search(r"used = forecast on ([\d,]+) of ([\d,]+) update", line) for line in lines]
         agree = [one for one in said if one is not None and one[1] == one[2]]
         # An update without a loss is none for the logger.
         skips = setup.module is modules.SkipsSome
         if not agree or not (skips or agree[0][1] == f"{count:,}"):
-            found.append(f"{count:,} updates, and it was said: {heard.lines[-2:]}")
+            found.append(f"{count:,} updates, and it was said: {lines[-2:]}")
     return found
 
 

@@ -5,13 +5,10 @@ The same story is run with the project's callbacks and, as ``plain``, without th
 
 from __future__ import annotations
 
-import logging
 import os
 import random
 import signal
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +18,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import GradientAccumulationScheduler, ModelCheckpoint, OnExceptionCheckpoint
 from lightning.pytorch.plugins import MixedPrecision
 
+from benchmarks.heard import heard
 from lr_recipes import LearningRateLogger, LearningRateRangeTest, LearningRateScheduler, LearningRateWarmup
 from lr_recipes.plan.resume import ResumeError
 from tests.torture.case import Case
@@ -63,7 +61,7 @@ def run(case: Case, folder: Path, plain: bool = False) -> Outcome:
     folder.mkdir()
     outcome, record = Outcome(folder), Record(folder / "record.txt")
     try:
-        with _kept(outcome.told):
+        with heard() as outcome.told:
             {"whole": _whole, "resumed": _resumed, "again": _again}[case.story](case, record, plain, outcome)
     finally:
         record.close()
@@ -227,26 +225,3 @@ def _savers(case: Case, folder: Path) -> list[Callback]:
     if case.savers["exception"]:
         callbacks.append(OnExceptionCheckpoint(folder, "exception"))
     return callbacks
-
-
-class _Told(logging.Handler):
-    def __init__(self, to: list[str]) -> None:
-        super().__init__()
-        self.to = to
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.to.append(record.getMessage())
-
-
-@contextmanager
-def _kept(told: list[str]) -> Iterator[None]:
-    """Keep what Lightning is told to say, in place of saying it."""
-    log = logging.getLogger("lightning.pytorch")
-    before = log.handlers, log.propagate, log.level
-    log.handlers, log.propagate = [_Told(told)], False
-    log.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        log.handlers, log.propagate = before[:2]
-        log.setLevel(before[2])
